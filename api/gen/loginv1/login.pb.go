@@ -405,10 +405,13 @@ func (x *StartWebSessionResponse) GetExpiresUnix() int64 {
 }
 
 type UseWebSessionRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Bearer        string                 `protobuf:"bytes,1,opt,name=bearer,proto3" json:"bearer,omitempty"`
-	Keys          *UserKeys              `protobuf:"bytes,2,opt,name=keys,proto3" json:"keys,omitempty"`
-	ClientAddr    string                 `protobuf:"bytes,3,opt,name=client_addr,json=clientAddr,proto3" json:"client_addr,omitempty"`
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	Bearer     string                 `protobuf:"bytes,1,opt,name=bearer,proto3" json:"bearer,omitempty"`
+	Keys       *UserKeys              `protobuf:"bytes,2,opt,name=keys,proto3" json:"keys,omitempty"`
+	ClientAddr string                 `protobuf:"bytes,3,opt,name=client_addr,json=clientAddr,proto3" json:"client_addr,omitempty"`
+	// The proxy renews by itself; nobody touched the page. Does not put off the
+	// idle limit.
+	Background    bool `protobuf:"varint,4,opt,name=background,proto3" json:"background,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -462,6 +465,13 @@ func (x *UseWebSessionRequest) GetClientAddr() string {
 		return x.ClientAddr
 	}
 	return ""
+}
+
+func (x *UseWebSessionRequest) GetBackground() bool {
+	if x != nil {
+		return x.Background
+	}
+	return false
 }
 
 type EndWebSessionRequest struct {
@@ -851,12 +861,15 @@ const file_teleport_login_v1_login_proto_rawDesc = "" +
 	"\x17StartWebSessionResponse\x12\x16\n" +
 	"\x06bearer\x18\x01 \x01(\tR\x06bearer\x12\x12\n" +
 	"\x04user\x18\x02 \x01(\tR\x04user\x12!\n" +
-	"\fexpires_unix\x18\x03 \x01(\x03R\vexpiresUnix\"\x80\x01\n" +
+	"\fexpires_unix\x18\x03 \x01(\x03R\vexpiresUnix\"\xa0\x01\n" +
 	"\x14UseWebSessionRequest\x12\x16\n" +
 	"\x06bearer\x18\x01 \x01(\tR\x06bearer\x12/\n" +
 	"\x04keys\x18\x02 \x01(\v2\x1b.teleport.login.v1.UserKeysR\x04keys\x12\x1f\n" +
 	"\vclient_addr\x18\x03 \x01(\tR\n" +
-	"clientAddr\"O\n" +
+	"clientAddr\x12\x1e\n" +
+	"\n" +
+	"background\x18\x04 \x01(\bR\n" +
+	"background\"O\n" +
 	"\x14EndWebSessionRequest\x12\x16\n" +
 	"\x06bearer\x18\x01 \x01(\tR\x06bearer\x12\x1f\n" +
 	"\vclient_addr\x18\x02 \x01(\tR\n" +

@@ -1,0 +1,97 @@
+package rpc
+
+import (
+	"google.golang.org/protobuf/reflect/protoreflect"
+
+	"teleport/api/gen/accountv1"
+	"teleport/api/gen/accountv1/accountv1connect"
+	"teleport/api/gen/auditv1"
+	"teleport/api/gen/auditv1/auditv1connect"
+	"teleport/api/gen/issuev1"
+	"teleport/api/gen/issuev1/issuev1connect"
+	"teleport/api/gen/joinv1"
+	"teleport/api/gen/joinv1/joinv1connect"
+	"teleport/api/gen/loginv1"
+	"teleport/api/gen/loginv1/loginv1connect"
+	"teleport/api/gen/presencev1"
+	"teleport/api/gen/presencev1/presencev1connect"
+	"teleport/api/gen/resourcev1"
+	"teleport/api/gen/resourcev1/resourcev1connect"
+	"teleport/api/gen/statusv1"
+	"teleport/api/gen/statusv1/statusv1connect"
+	"teleport/types"
+)
+
+// Table maps a procedure ("/package.Service/Method") to its permission.
+type Table map[string]Permission
+
+// AccessTable is the one list of what the auth service's procedures ask of
+// their callers. A procedure that is not here does not register.
+func AccessTable() Table {
+	return Table{
+		statusv1connect.StatusServicePingProcedure:   Anonymous(),
+		statusv1connect.StatusServiceStatusProcedure: Rule(types.KindClusterName, "read"),
+
+		joinv1connect.JoinServiceChallengeProcedure: Anonymous(),
+		joinv1connect.JoinServiceJoinProcedure:      Anonymous(),
+		joinv1connect.JoinServiceRenewProcedure:     System(HostRoles()...),
+
+		loginv1connect.LoginServiceLoginProcedure:           System(types.RoleProxy),
+		loginv1connect.LoginServiceStartWebSessionProcedure: System(types.RoleProxy),
+		loginv1connect.LoginServiceUseWebSessionProcedure:   System(types.RoleProxy),
+		loginv1connect.LoginServiceEndWebSessionProcedure:   System(types.RoleProxy),
+		loginv1connect.LoginServiceGetInviteProcedure:       System(types.RoleProxy),
+		loginv1connect.LoginServiceAcceptInviteProcedure:    System(types.RoleProxy),
+
+		issuev1connect.IssueServiceReissueProcedure: AnyUser(),
+		// Signing for somebody else is the local administrator's alone.
+		issuev1connect.IssueServiceSignUserProcedure: System(types.RoleAdmin),
+		issuev1connect.IssueServiceSignHostProcedure: System(types.RoleAdmin),
+
+		accountv1connect.AccountServiceInviteUserProcedure:  Rule(types.KindUser, "create"),
+		accountv1connect.AccountServiceResetUserProcedure:   Rule(types.KindUser, "update"),
+		accountv1connect.AccountServiceCreateTokenProcedure: Rule(types.KindToken, "create"),
+		accountv1connect.AccountServiceDeleteTokenProcedure: Rule(types.KindToken, "delete"),
+		accountv1connect.AccountServiceWhoAmIProcedure:      AnyUser(),
+
+		resourcev1connect.ResourceServiceGetProcedure:    Resource("read"),
+		resourcev1connect.ResourceServiceListProcedure:   Resource("list"),
+		resourcev1connect.ResourceServicePutProcedure:    Resource("update"),
+		resourcev1connect.ResourceServiceDeleteProcedure: Resource("delete"),
+		resourcev1connect.ResourceServiceWatchProcedure:  Resource("list"),
+
+		presencev1connect.PresenceServiceControlProcedure: System(HostRoles()...),
+
+		auditv1connect.AuditServiceShipProcedure:   System(HostRoles()...),
+		auditv1connect.AuditServiceSearchProcedure: Rule("event", "list"),
+		auditv1connect.AuditServiceExportProcedure: Rule("event", "read"),
+		auditv1connect.AuditServiceHeadProcedure:   Rule("event", "read"),
+	}
+}
+
+// HostRoles are the roles of processes that hold a control stream, renew their
+// certificates and ship events. Admin and Bot are not among them.
+func HostRoles() []types.SystemRole {
+	return []types.SystemRole{types.RoleAuth, types.RoleProxy, types.RoleNode, types.RoleKube,
+		types.RoleApp, types.RoleDb, types.RoleDesktop, types.RoleDiscover, types.RoleInstance}
+}
+
+// Files lists the schemas of the API, for tests that enumerate what must be in
+// the table and for tools that print it.
+func Files() []protoreflect.FileDescriptor {
+	return []protoreflect.FileDescriptor{
+		accountv1.File_teleport_account_v1_account_proto,
+		auditv1.File_teleport_audit_v1_audit_proto,
+		issuev1.File_teleport_issue_v1_issue_proto,
+		joinv1.File_teleport_join_v1_join_proto,
+		loginv1.File_teleport_login_v1_login_proto,
+		presencev1.File_teleport_presence_v1_presence_proto,
+		resourcev1.File_teleport_resource_v1_resource_proto,
+		statusv1.File_teleport_status_v1_status_proto,
+	}
+}
+
+// Procedure is the table's key of a method: "/package.Service/Method".
+func Procedure(m protoreflect.MethodDescriptor) string {
+	return "/" + string(m.Parent().FullName()) + "/" + string(m.Name())
+}
