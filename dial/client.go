@@ -1,0 +1,100 @@
+package dial
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"encoding/hex"
+	"net"
+
+	"teleport/fault"
+	"teleport/tunnel/tunframe"
+)
+
+// Target is what a client asks for.
+type Target struct {
+	Cluster string // empty: the proxy's own
+	Kind    string
+	Name    string // resource name, UUID, registered address, or label selector k=v,k=v
+	Trace   string
+	// Stream attaches to a living stream; empty opens a new one.
+	Stream  string
+	Carrier tunframe.Carrier
+}
+
+// TLSDialer opens TLS to a proxy with an ALPN name; *alpndial.Dialer is one.
+type TLSDialer interface {
+	Dial(ctx context.Context, alpn string, inner *tls.Config) (net.Conn, error)
+}
+
+// Client dials resources through a proxy. Safe for concurrent use.
+type Client struct {
+	// Proxy opens the TLS connection.
+	Proxy TLSDialer
+	// TLS returns the client configuration: the user's certificate, the host CA,
+	// the name proxy.<cluster>. It is asked for each dial.
+	TLS func(ctx context.Context) (*tls.Config, error)
+}
+
+// Dial returns a connection to the resource after the agent (or proxy) that
+// ends its protocol has accepted. A refusal is a fault with the kind, message
+// and hint that the other side gave. The connection has no deadline.
+func (c *Client) Dial(ctx context.Context, t Target) (net.Conn, Reply, error) {
+	ctx, cancel := context.WithTimeout(ctx, Timeout)
+	defer cancel()
+	h, err := t.header()
+	if err != nil {
+		return nil, Reply{}, err
+	}
+	config, err := c.TLS(ctx)
+	if err != nil {
+		return nil, Reply{}, err
+	}
+	conn, err := c.Proxy.Dial(ctx, tunframe.ALPNDial, config)
+	if err != nil {
+		return nil, Reply{}, err
+	}
+	reply, err := exchange(ctx, conn, h)
+	if err != nil {
+		conn.Close()
+		return nil, reply, err
+	}
+	return conn, reply, nil
+}
+
+func exchange(ctx context.Context, conn net.Conn, h *Header) (Reply, error) {
+	if d, ok := ctx.Deadline(); ok {
+		if err := conn.SetWriteDeadline(d); err != nil {
+			return Reply{}, err
+		}
+	}
+	if err := WriteHeader(conn, h); err != nil {
+		if fault.KindOf(err) != fault.Internal {
+			return Reply{}, err
+		}
+		return Reply{}, fault.Wrap(err, fault.Unavailable, "the proxy closed the connection")
+	}
+	return ReadReply(ctx, conn)
+}
+
+func (t Target) header() (*Header, error) {
+	h := New(t.Kind, t.Name)
+	h.Cluster, h.Trace, h.Carrier = t.Cluster, t.Trace, t.Carrier
+	h.Stream = t.Stream
+	if t.Stream != "" {
+		h.Verb = tunframe.Attach
+		return &h, nil
+	}
+	id, err := NewStreamID()
+	h.Stream = id
+	return &h, err
+}
+
+// NewStreamID returns 128 random bits in hex.
+func NewStreamID() (string, error) {
+	var b [16]byte
+	if _, err := rand.Read(b[:]); err != nil {
+		return "", err
+	}
+	return hex.EncodeToString(b[:]), nil
+}

@@ -1,0 +1,237 @@
+package netx
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"teleport/fault"
+)
+
+// Counters count the bytes of a splice while it runs. Safe for concurrent use.
+type Counters struct {
+	AToB, BToA atomic.Int64
+}
+
+// Total returns the sum of both directions.
+func (c *Counters) Total() int64 { return c.AToB.Load() + c.BToA.Load() }
+
+// SpliceOptions limit a splice. The zero value has no limits.
+type SpliceOptions struct {
+	// Idle ends the splice when no byte has moved either way for this long.
+	Idle time.Duration
+	// Deadline ends it at a fixed time.
+	Deadline time.Time
+	// Counters, when not nil, are increased as bytes move.
+	Counters *Counters
+}
+
+// Causes of a splice that its limits ended.
+var (
+	ErrIdle     = fault.New(fault.Timeout, "the connection was idle for too long")
+	ErrDeadline = fault.New(fault.Timeout, "the connection reached its time limit")
+)
+
+// Splice copies between a and b, both ways, until both directions have ended,
+// and closes both. The end of one direction is passed on as a half-close, where
+// the other connection knows it; where it does not, that ends the splice.
+// Cancelling ctx cuts it at once: the context's cause is the error returned, so
+// context.WithCancelCause is how a lock ends a stream. A splice that both sides
+// ended returns nil.
+//
+// Pairs of TCP connections are left to the kernel. Otherwise a direction holds a
+// 4 KiB buffer while little flows and a pooled one of 64 KiB while much does.
+func Splice(ctx context.Context, a, b net.Conn, o SpliceOptions) error {
+	s := &splice{a: a, b: b, counters: o.Counters}
+	if s.counters == nil {
+		s.counters = new(Counters)
+	}
+	if !o.Deadline.IsZero() {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadlineCause(ctx, o.Deadline, ErrDeadline)
+		defer cancel()
+	}
+	stop := context.AfterFunc(ctx, func() { s.cut(context.Cause(ctx)) })
+	defer stop()
+	if o.Idle > 0 {
+		s.tick = o.Idle / 4
+		s.watchIdle(o.Idle)
+		defer s.stopWatch()
+	}
+	var wg sync.WaitGroup
+	wg.Go(func() { s.copy(b, a, &s.counters.AToB) })
+	s.copy(a, b, &s.counters.BToA)
+	wg.Wait()
+	s.cut(nil)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.cause
+}
+
+type splice struct {
+	a, b     net.Conn
+	counters *Counters
+	tick     time.Duration // how often a kernel splice must report its bytes; 0: never
+
+	mu      sync.Mutex
+	ended   bool
+	cause   error // why it was cut; nil when both sides ended by themselves
+	watch   *time.Timer
+	seen    int64
+	stopped bool
+}
+
+// cut closes both ends. The first call decides the cause.
+func (s *splice) cut(cause error) {
+	s.mu.Lock()
+	first := !s.ended
+	if first {
+		s.ended, s.cause = true, cause
+	}
+	s.mu.Unlock()
+	if first {
+		s.a.Close()
+		s.b.Close()
+	}
+}
+
+// watchIdle looks at the counters every quarter of the limit; four looks
+// without a change are idle.
+func (s *splice) watchIdle(idle time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	quiet := 0
+	s.seen = s.counters.Total()
+	s.watch = time.AfterFunc(idle/4, func() {
+		now := s.counters.Total()
+		s.mu.Lock()
+		if now == s.seen {
+			quiet++
+		} else {
+			quiet, s.seen = 0, now
+		}
+		idleNow := quiet >= 4
+		if !idleNow && !s.stopped {
+			s.watch.Reset(idle / 4)
+		}
+		s.mu.Unlock()
+		if idleNow {
+			s.cut(ErrIdle)
+		}
+	})
+}
+
+func (s *splice) stopWatch() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.stopped = true
+	s.watch.Stop()
+}
+
+// copy moves one direction and passes its end on.
+func (s *splice) copy(dst, src net.Conn, n *atomic.Int64) {
+	err := s.move(dst, src, n)
+	if err != nil {
+		s.cut(endOf(err))
+		return
+	}
+	cw, ok := dst.(CloseWriter)
+	if !ok || cw.CloseWrite() != nil {
+		s.cut(nil)
+	}
+}
+
+// endOf drops the errors that only say that the other side went away.
+func endOf(err error) error {
+	if errors.Is(err, net.ErrClosed) || errors.Is(err, io.ErrClosedPipe) || errors.Is(err, io.EOF) {
+		return nil
+	}
+	return err
+}
+
+func (s *splice) move(dst, src net.Conn, n *atomic.Int64) error {
+	d, ok1 := dst.(*net.TCPConn)
+	t, ok2 := src.(*net.TCPConn)
+	if ok1 && ok2 {
+		return s.kernel(d, t, n)
+	}
+	return pump(dst, src, n)
+}
+
+// kernel lets the kernel move the bytes. The idle watch needs to see progress,
+// so each turn ends after a tick, by a read deadline, or after 4 MiB.
+func (s *splice) kernel(dst, src *net.TCPConn, n *atomic.Int64) error {
+	for {
+		if s.tick > 0 {
+			if err := src.SetReadDeadline(time.Now().Add(s.tick)); err != nil {
+				return err
+			}
+		}
+		limited := &io.LimitedReader{R: src, N: 4 << 20}
+		moved, err := dst.ReadFrom(limited)
+		n.Add(moved)
+		switch {
+		case s.tick > 0 && errors.Is(err, os.ErrDeadlineExceeded):
+		case err != nil:
+			return err
+		case limited.N > 0:
+			return nil
+		}
+	}
+}
+
+const (
+	smallBuffer = 4 << 10
+	largeBuffer = 64 << 10
+	smallReads  = 64 // reads in a row that would have fitted a small buffer before the large one is given back
+)
+
+// largeBuffers is shared by all splices of the process: it holds no state, only
+// memory that the collector may take.
+var largeBuffers = sync.Pool{New: func() any { return new([largeBuffer]byte) }}
+
+// pump copies until src ends (nil) or either fails.
+func pump(dst io.Writer, src io.Reader, n *atomic.Int64) error {
+	small := make([]byte, smallBuffer)
+	buf := small
+	var large *[largeBuffer]byte
+	release := func() {
+		if large != nil {
+			largeBuffers.Put(large)
+			large, buf = nil, small
+		}
+	}
+	defer release()
+	for calm := 0; ; {
+		k, err := src.Read(buf)
+		if k > 0 {
+			if _, werr := dst.Write(buf[:k]); werr != nil {
+				return werr
+			}
+			n.Add(int64(k))
+		}
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		switch {
+		case k < smallBuffer:
+			if calm++; calm > smallReads {
+				release()
+			}
+		case large == nil:
+			large = largeBuffers.Get().(*[largeBuffer]byte)
+			buf = large[:]
+			fallthrough
+		default:
+			calm = 0
+		}
+	}
+}
