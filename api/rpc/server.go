@@ -4,9 +4,12 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"runtime/debug"
+	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"connectrpc.com/connect"
@@ -69,6 +72,16 @@ type Server struct {
 	mux       *http.ServeMux
 	streams   map[string]bool // registered procedures; true for streaming ones
 	anonymous chan struct{}
+
+	mu   sync.Mutex
+	live map[*liveStream]struct{}
+}
+
+// liveStream is a streaming call under way.
+type liveStream struct {
+	caller     Caller
+	permission Permission
+	cut        context.CancelCauseFunc
 }
 
 // NewServer returns a server without services.
@@ -78,7 +91,7 @@ func NewServer(cfg Config) *Server {
 	}
 	l := cfg.Limits.withDefaults()
 	return &Server{cfg: cfg, limits: l, mux: http.NewServeMux(), streams: map[string]bool{},
-		anonymous: make(chan struct{}, l.Anonymous)}
+		anonymous: make(chan struct{}, l.Anonymous), live: map[*liveStream]struct{}{}}
 }
 
 // Register mounts one service. build is the generated constructor, applied to
@@ -133,11 +146,10 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		defer cancel()
 		// Not every ResponseWriter has deadlines; those of net/http do.
 		_ = http.NewResponseController(w).SetReadDeadline(now.Add(s.limits.UnaryTimeout))
-	} else if id := caller.Identity; id != nil {
-		// A stream does not outlive the certificate that opened it.
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, id.Authority.Expires.Sub(now))
-		defer cancel()
+	} else if caller.Identity != nil {
+		var end func()
+		ctx, end = s.track(ctx, caller, s.cfg.Table[r.URL.Path], now)
+		defer end()
 	}
 	if s.cfg.Table[r.URL.Path].Level == LevelAnonymous {
 		select {
@@ -149,6 +161,39 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	s.mux.ServeHTTP(w, r.WithContext(ctx))
+}
+
+// track files a streaming call where Recheck finds it, and bounds it by the
+// certificate that opened it.
+func (s *Server) track(ctx context.Context, c Caller, p Permission, now time.Time) (context.Context, func()) {
+	ctx, cut := context.WithCancelCause(ctx)
+	ctx, cancel := context.WithTimeout(ctx, c.Identity.Authority.Expires.Sub(now))
+	l := &liveStream{caller: c, permission: p, cut: cut}
+	s.mu.Lock()
+	s.live[l] = struct{}{}
+	s.mu.Unlock()
+	return ctx, func() {
+		s.mu.Lock()
+		delete(s.live, l)
+		s.mu.Unlock()
+		cancel()
+		cut(nil)
+	}
+}
+
+// Recheck authorises every live stream again and cuts those that would not be
+// admitted now. Call it when locks, roles or users have changed.
+func (s *Server) Recheck(ctx context.Context) {
+	s.mu.Lock()
+	streams := slices.Collect(maps.Keys(s.live))
+	s.mu.Unlock()
+	for _, l := range streams {
+		err := s.cfg.Authorizer.Authorize(ctx, l.caller, l.permission)
+		switch fault.KindOf(err) {
+		case fault.Denied, fault.Unauthenticated:
+			l.cut(err)
+		}
+	}
 }
 
 type refusedKey struct{}
@@ -232,6 +277,9 @@ func (i *interceptor) run(ctx context.Context, spec connect.Spec, call func() er
 	defer func() {
 		if v := recover(); v != nil {
 			err = i.s.panicked(ctx, procedure, v)
+		}
+		if cut := context.Cause(ctx); err != nil && isFault(cut) {
+			err = cut // the reason why Recheck ended it, not that it ended
 		}
 		if err != nil {
 			i.s.log(ctx, procedure, err)

@@ -1,0 +1,421 @@
+package inventory
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/netip"
+	"sync"
+	"time"
+
+	"teleport/api/gen/presencev1"
+	"teleport/fault"
+	"teleport/store"
+	"teleport/types"
+	"teleport/types/event"
+)
+
+// Bounds of what one process may announce.
+const (
+	maxAnnounced = 64
+	maxText      = 255
+)
+
+// Stream is the server's end of a control stream. Receive returns an error when
+// the peer is gone or ctx of the call ended.
+type Stream interface {
+	Send(*presencev1.ControlResponse) error
+	Receive() (*presencev1.ControlRequest, error)
+}
+
+var (
+	errSuperseded = fault.New(fault.Conflict, "a newer connection of this process has taken over")
+	errSilent     = fault.New(fault.Timeout, "the process did not ping within its lease")
+)
+
+// control is one stream.
+type control struct {
+	inv   *Inventory
+	id    *types.Identity
+	addr  netip.AddrPort
+	key   streamKey
+	hello *presencev1.Hello
+	epoch uint64
+	owns  bool // this stream, not a newer generation's, writes the documents
+
+	sendMu sync.Mutex
+	stream Stream
+	kicked chan error
+	again  chan struct{} // look at the refused documents again
+
+	written map[string][]byte // kind → announced document as last written
+	refused map[string][]byte // kind → document whose name was taken
+}
+
+// Control serves one stream until the peer is gone, silent, superseded or says
+// goodbye. The identity is the verified one of the connection.
+func (i *Inventory) Control(ctx context.Context, id *types.Identity, addr netip.AddrPort, stream Stream) error {
+	if id == nil || id.Kind != types.IdentityHost {
+		return fault.New(fault.Denied, "only a process of the cluster holds a control stream")
+	}
+	c := &control{inv: i, id: id, addr: addr, stream: stream, kicked: make(chan error, 1), again: make(chan struct{}, 1),
+		written: map[string][]byte{}, refused: map[string][]byte{}}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	messages := make(chan received)
+	go c.read(ctx, messages)
+	if err := c.open(ctx, messages); err != nil {
+		return err
+	}
+	bye, err := c.run(ctx, messages)
+	closeErr := c.close(context.WithoutCancel(ctx), bye, err)
+	if err == nil || errors.Is(err, io.EOF) {
+		return closeErr
+	}
+	return err
+}
+
+type received struct {
+	message *presencev1.ControlRequest
+	err     error
+}
+
+// read feeds messages to the stream's loop. It ends with the stream: when the
+// handler returns, the transport unblocks Receive.
+func (c *control) read(ctx context.Context, out chan<- received) {
+	for {
+		m, err := c.stream.Receive()
+		select {
+		case out <- received{m, err}:
+		case <-ctx.Done():
+			return
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
+// open waits for Hello, files the stream and answers Welcome.
+func (c *control) open(ctx context.Context, messages <-chan received) error {
+	var hello *presencev1.Hello
+	timer := time.NewTimer(c.inv.d.Ping)
+	defer timer.Stop()
+	select {
+	case r := <-messages:
+		if r.err != nil {
+			return r.err
+		}
+		hello = r.message.GetHello()
+	case <-timer.C:
+		return errSilent
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	if err := c.checkHello(hello); err != nil {
+		return err
+	}
+	c.hello = hello
+	c.key = streamKey{c.id.Name, hello.Generation}
+	if err := c.register(ctx); err != nil {
+		return err
+	}
+	return c.send(&presencev1.ControlResponse{Message: &presencev1.ControlResponse_Welcome{Welcome: &presencev1.Welcome{
+		AuthId: c.inv.self, Epoch: c.epoch,
+		LeaseSeconds: int64(c.inv.d.Lease / time.Second), PingSeconds: int64(c.inv.d.Ping / time.Second),
+	}}})
+}
+
+func (c *control) checkHello(h *presencev1.Hello) error {
+	if h == nil {
+		return fault.New(fault.Invalid, "the first message on a control stream is hello")
+	}
+	if len(h.Version) > maxText || len(h.Hostname) > maxText || len(h.Services) > maxAnnounced {
+		return fault.New(fault.Limit, "the hello is too large")
+	}
+	for _, s := range h.Services {
+		if !c.id.HasSystemRole(types.SystemRole(s)) {
+			return fault.New(fault.Denied, "the certificate of %s does not have the role %q", c.id, s).
+				WithHint("join again with a token that allows it")
+		}
+	}
+	return nil
+}
+
+// register takes the instance document with a higher epoch. A process that
+// drains, or is of an older generation than the one that is alive, gets a
+// stream but not the documents.
+func (c *control) register(ctx context.Context) error {
+	i := c.inv
+	inst := c.instance()
+	current, err := i.instances.Get(ctx, c.id.Name)
+	switch {
+	case errors.Is(err, fault.NotFound):
+		inst.Spec.Epoch, c.owns = 1, true
+		_, err = i.instances.Create(ctx, inst)
+	case err != nil:
+	case i.supersededBy(current, c):
+		c.epoch = current.Spec.Epoch
+	default:
+		inst.Spec.Epoch, c.owns = current.Spec.Epoch+1, true
+		inst.Metadata.Revision = current.Metadata.Revision
+		_, err = i.instances.Update(ctx, inst)
+	}
+	if errors.Is(err, fault.AlreadyExists) || errors.Is(err, fault.Conflict) {
+		return fault.Wrap(err, fault.Unavailable, "the process connects twice at the same moment; it tries again")
+	}
+	if err != nil {
+		return err
+	}
+	if c.owns {
+		c.epoch = inst.Spec.Epoch
+	}
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if old := i.streams[c.key]; old != nil {
+		old.owns = false
+		old.kick(errSuperseded)
+	}
+	if old := i.owner(c.id.Name); c.owns && old != nil {
+		old.owns = false
+	}
+	i.streams[c.key] = c
+	delete(i.lost, c.id.Name)
+	delete(i.orphans, c.id.Name)
+	return nil
+}
+
+// supersededBy reports whether a live, newer generation holds the documents.
+func (i *Inventory) supersededBy(current *types.Instance, c *control) bool {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if c.hello.Generation >= current.Spec.Generation {
+		return false
+	}
+	return current.Spec.AuthServer != i.self || i.owner(c.id.Name) != nil
+}
+
+func (c *control) instance() *types.Instance {
+	inst := &types.Instance{Header: types.Header{Kind: types.KindInstance, Version: "v1",
+		Metadata: types.Metadata{Name: c.id.Name}}}
+	hostname := c.id.Authority.Hostname
+	if hostname == "" {
+		hostname = c.hello.Hostname
+	}
+	inst.Spec = types.InstanceSpec{Hostname: hostname, Version: c.hello.Version, LastSeen: c.inv.d.Now(),
+		AuthServer: c.inv.self, Generation: c.hello.Generation, Draining: c.hello.Draining}
+	for _, s := range c.hello.Services {
+		inst.Spec.Services = append(inst.Spec.Services, types.SystemRole(s))
+	}
+	return inst
+}
+
+// run serves the open stream. bye tells that the peer ended its lease itself.
+func (c *control) run(ctx context.Context, messages <-chan received) (bye bool, err error) {
+	lease := time.NewTimer(c.inv.d.Lease)
+	defer lease.Stop()
+	for {
+		select {
+		case r := <-messages:
+			if r.err != nil {
+				return false, r.err
+			}
+			lease.Reset(c.inv.d.Lease)
+			if bye, err = c.handle(ctx, r.message); bye || err != nil {
+				return bye, err
+			}
+		case <-c.again:
+			if err := c.retry(ctx); err != nil {
+				return false, err
+			}
+		case err := <-c.kicked:
+			return false, err
+		case <-lease.C:
+			return false, errSilent
+		case <-ctx.Done():
+			return false, context.Cause(ctx)
+		}
+	}
+}
+
+func (c *control) handle(ctx context.Context, m *presencev1.ControlRequest) (bye bool, err error) {
+	switch {
+	case m.GetPing() != nil:
+		return false, c.send(&presencev1.ControlResponse{Message: &presencev1.ControlResponse_Pong{Pong: &presencev1.Pong{
+			Sequence: m.GetPing().Sequence, TimeUnixNano: c.inv.d.Now().UnixNano()}}})
+	case m.GetAnnounce() != nil:
+		return false, c.announce(ctx, m.GetAnnounce().Resources)
+	case m.GetPong() != nil:
+		return false, nil
+	case m.GetBye() != nil:
+		return true, nil
+	}
+	return false, fault.New(fault.Invalid, "a message that does not belong here on a control stream")
+}
+
+// announce replaces what the process fronts. What it may not register is
+// reported on the stream and recorded; the rest is taken.
+func (c *control) announce(ctx context.Context, docs [][]byte) error {
+	if len(docs) > maxAnnounced {
+		return fault.New(fault.Limit, "at most %d resources can be announced at once", maxAnnounced)
+	}
+	present := map[string]bool{}
+	for _, raw := range docs {
+		kind, err := c.announceOne(ctx, raw)
+		if err != nil {
+			return err
+		}
+		present[kind] = true
+	}
+	for kind := range c.written {
+		if present[kind] {
+			continue
+		}
+		if err := c.withdraw(ctx, kind); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// announceOne registers one document and returns its kind. An error is our own
+// trouble; a refusal is told to the peer.
+func (c *control) announceOne(ctx context.Context, raw []byte) (string, error) {
+	doc, err := c.inv.d.Store.Decode(ctx, raw)
+	if err != nil {
+		return "", c.refuse(ctx, documentHead(raw), err)
+	}
+	h := doc.Head()
+	if err := admit(c.id, doc); err != nil {
+		return "", c.refuse(ctx, *h, err)
+	}
+	if !c.owner() {
+		return h.Kind, nil // a newer generation speaks for this host
+	}
+	if bytes.Equal(c.written[h.Kind], raw) {
+		return h.Kind, nil
+	}
+	if n, ok := doc.(*types.Node); ok {
+		err := c.inv.claimName(ctx, n.Spec.Hostname, c.id.Name)
+		if errors.Is(err, fault.AlreadyExists) {
+			first := c.refused[h.Kind] == nil
+			c.refused[h.Kind] = raw
+			if !first {
+				return h.Kind, nil
+			}
+			return h.Kind, c.refuse(ctx, *h, err)
+		}
+		if err != nil {
+			return "", err
+		}
+	}
+	h.Metadata.Revision, h.Metadata.Expires = "", nil
+	if _, err := c.inv.d.Store.Put(ctx, store.Upsert, doc); err != nil {
+		return "", err
+	}
+	c.written[h.Kind] = raw
+	delete(c.refused, h.Kind)
+	return h.Kind, nil
+}
+
+func (c *control) withdraw(ctx context.Context, kind string) error {
+	delete(c.written, kind)
+	if !c.owner() {
+		return nil
+	}
+	if err := c.inv.d.Store.Delete(ctx, kind, "", c.id.Name, ""); err != nil && !errors.Is(err, fault.NotFound) {
+		return err
+	}
+	if kind == types.KindNode {
+		c.inv.mu.Lock()
+		c.inv.names.drop(c.id.Name)
+		c.inv.mu.Unlock()
+	}
+	return nil
+}
+
+// retry looks again at documents whose name was taken.
+func (c *control) retry(ctx context.Context) error {
+	for _, raw := range c.refused {
+		if _, err := c.announceOne(ctx, raw); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// retryRefused asks every stream with refused documents to try again.
+func (i *Inventory) retryRefused() {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	for _, c := range i.streams {
+		select {
+		case c.again <- struct{}{}:
+		default:
+		}
+	}
+}
+
+func (c *control) refuse(ctx context.Context, h types.Header, cause error) error {
+	e := &event.InstanceRefused{HostID: c.id.Name, ResourceKind: h.Kind, Name: h.Metadata.Name}
+	e.RemoteAddr, e.Error, e.Message = c.addr.String(), cause.Error(), fault.Message(cause)
+	if err := c.inv.d.Events.Emit(ctx, e); err != nil {
+		return fault.Wrap(err, fault.Unavailable, "the audit log does not take events")
+	}
+	return c.send(&presencev1.ControlResponse{Message: &presencev1.ControlResponse_Refused{Refused: &presencev1.Refused{
+		Kind: h.Kind, Name: h.Metadata.Name, Reason: fault.Message(cause)}}})
+}
+
+func (c *control) send(m *presencev1.ControlResponse) error {
+	c.sendMu.Lock()
+	defer c.sendMu.Unlock()
+	return c.stream.Send(m)
+}
+
+func (c *control) kick(err error) {
+	select {
+	case c.kicked <- err:
+	default:
+	}
+}
+
+func (c *control) owner() bool {
+	c.inv.mu.Lock()
+	defer c.inv.mu.Unlock()
+	return c.owns
+}
+
+// close unfiles the stream. After a goodbye, or when the lease has run out, the
+// documents go at once; otherwise the process has the lease to come back.
+func (c *control) close(ctx context.Context, bye bool, cause error) error {
+	i := c.inv
+	i.mu.Lock()
+	if i.streams[c.key] == c {
+		delete(i.streams, c.key)
+	}
+	owns := c.owns
+	if owns {
+		i.lost[c.id.Name] = lostInstance{epoch: c.epoch, since: i.d.Now()}
+	}
+	i.mu.Unlock()
+	if !owns || !bye && !errors.Is(cause, fault.Timeout) {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	return i.remove(ctx, c.id.Name, c.epoch)
+}
+
+// documentHead reads what can be read of a document that was not accepted.
+func documentHead(raw []byte) types.Header {
+	var h types.Header
+	if err := json.Unmarshal(raw, &h); err != nil {
+		return types.Header{}
+	}
+	h.Kind, h.Metadata.Name = clip(h.Kind), clip(h.Metadata.Name)
+	return h
+}
+
+func clip(s string) string { return s[:min(len(s), maxText)] }

@@ -1,0 +1,141 @@
+package inventory
+
+import (
+	"context"
+	"path"
+	"slices"
+	"strings"
+
+	"teleport/fault"
+	"teleport/types"
+)
+
+// announcedKinds are the kinds that a process may announce; documents of them
+// bear the host's UUID as name.
+func announcedKinds() []string { return []string{types.KindNode, types.KindProxy} }
+
+// nameIndex maps host names of live nodes to UUIDs, so that a name belongs to
+// one process at a time. It is read from the store on each beat and changed by
+// this service's own writes at once; two auth services that admit one name
+// within a beat are told apart by revision when it is read next.
+type nameIndex struct {
+	loaded bool
+	owner  map[string]string // lower-case host name → UUID
+}
+
+func (n *nameIndex) claim(hostname, uuid string) (holder string, ok bool) {
+	key := strings.ToLower(hostname)
+	if n.owner == nil {
+		n.owner = map[string]string{}
+	}
+	if holder, taken := n.owner[key]; taken && holder != uuid {
+		return holder, false
+	}
+	n.drop(uuid)
+	n.owner[key] = uuid
+	return uuid, true
+}
+
+func (n *nameIndex) drop(uuid string) {
+	for k, v := range n.owner {
+		if v == uuid {
+			delete(n.owner, k)
+		}
+	}
+}
+
+// loadNames reads the host names in use.
+func (i *Inventory) loadNames(ctx context.Context) error {
+	nodes, err := i.nodes.All(ctx)
+	if err != nil {
+		return err
+	}
+	slices.SortStableFunc(nodes, func(a, b *types.Node) int {
+		return strings.Compare(a.Metadata.Name, b.Metadata.Name)
+	})
+	owner := make(map[string]string, len(nodes))
+	for _, n := range nodes {
+		key := strings.ToLower(n.Spec.Hostname)
+		if _, taken := owner[key]; key != "" && !taken {
+			owner[key] = n.Metadata.Name
+		}
+	}
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.names = nameIndex{loaded: true, owner: owner}
+	return nil
+}
+
+// claimName gives a host name to a process, or says who has it.
+func (i *Inventory) claimName(ctx context.Context, hostname, uuid string) error {
+	i.mu.Lock()
+	loaded := i.names.loaded
+	i.mu.Unlock()
+	if !loaded {
+		if err := i.loadNames(ctx); err != nil {
+			return err
+		}
+	}
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if holder, ok := i.names.claim(hostname, uuid); !ok {
+		return fault.New(fault.AlreadyExists, "the host name %q belongs to the live host %s", hostname, holder).
+			WithHint("give one of the two another nodename")
+	}
+	return nil
+}
+
+// admit checks what a host may register against its certificate: its own UUID,
+// a kind that its roles allow, the name and labels that its join token's scope
+// allows.
+func admit(id *types.Identity, doc types.Resource) error {
+	h := doc.Head()
+	need := map[string]types.SystemRole{types.KindNode: types.RoleNode, types.KindProxy: types.RoleProxy}[h.Kind]
+	switch {
+	case need == "":
+		return fault.New(fault.Denied, "a process does not register documents of the kind %s", h.Kind)
+	case !id.HasSystemRole(need):
+		return fault.New(fault.Denied, "its certificate does not have the role %s", need)
+	case h.Metadata.Name != id.Name:
+		return fault.New(fault.Denied, "it may register only its own UUID, %s", id.Name)
+	}
+	hostname, labels := "", h.Metadata.Labels
+	switch d := doc.(type) {
+	case *types.Node:
+		if d.SubKind != "" && d.SubKind != "teleport" {
+			return fault.New(fault.Denied, "an agent registers only itself, not a node of the sub kind %s", d.SubKind)
+		}
+		hostname, labels = d.Spec.Hostname, d.AllLabels()
+	case *types.Proxy:
+		hostname = d.Spec.Hostname
+	}
+	if own := id.Authority.Hostname; own != "" && hostname != own {
+		return fault.New(fault.Denied, "its certificate is for the host name %q, not %q", own, hostname)
+	}
+	return inScope(id.Authority.Scope, hostname, labels)
+}
+
+// inScope checks a host name and labels against a join scope; nil allows all.
+func inScope(scope *types.JoinScope, hostname string, labels map[string]string) error {
+	if scope == nil {
+		return nil
+	}
+	if len(scope.Names) > 0 && !anyGlob(scope.Names, hostname) {
+		return fault.New(fault.Denied, "its join token does not allow the host name %q", hostname)
+	}
+	for key, values := range scope.Labels {
+		if v, ok := labels[key]; !ok || !anyGlob(values, v) {
+			return fault.New(fault.Denied, "its join token asks for the label %s with another value", key)
+		}
+	}
+	return nil
+}
+
+// anyGlob reports whether one of the globs matches. A glob that is malformed
+// matches nothing.
+func anyGlob(globs []string, s string) bool {
+	return slices.ContainsFunc(globs, func(g string) bool {
+		ok, err := path.Match(g, s)
+		return err == nil && ok
+	})
+}
