@@ -84,6 +84,18 @@ func (e *Error) WithHint(format string, args ...any) *Error {
 	return &c
 }
 
+// Advise adds the hint to an error of any type; one that is no fault keeps its
+// kind and message as KindOf and Message see them. Advise of nil is nil.
+func Advise(err error, format string, args ...any) error {
+	if err == nil {
+		return nil
+	}
+	if e, ok := err.(*Error); ok {
+		return e.WithHint(format, args...)
+	}
+	return &Error{Kind: KindOf(err), Message: Message(err), Hint: fmt.Sprintf(format, args...), cause: err}
+}
+
 // Error renders message and cause, for logs.
 func (e *Error) Error() string {
 	if e.cause != nil {
