@@ -55,11 +55,11 @@ func (p *Prompter) Line(ctx context.Context, label string) (string, error) {
 
 // Password asks for a secret without echo. An empty answer is refused.
 func (p *Prompter) Password(ctx context.Context, label string) (types.Secret, error) {
-	p.prompt(label)
-	restore, err := p.hide()
+	restore, err := p.hide() // before the prompt: who sees it may type at once
 	if err != nil {
 		return types.Secret{}, err
 	}
+	p.prompt(label)
 	text, err := p.answer(ctx, label)
 	restore()
 	return types.NewSecret(text), err
