@@ -1,0 +1,122 @@
+// Package agentd is what every agent does before a protocol starts: it takes
+// the dials that proxies send, checks that they are meant for this agent and
+// name something it fronts, and hands the connection to the service of that
+// resource kind. Who may do what is decided inside the service, from the
+// identity that the client itself proves there.
+package agentd
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+
+	"teleport/dial"
+	"teleport/fault"
+	"teleport/netx"
+	"teleport/telemetry"
+	"teleport/tunnel"
+	"teleport/tunnel/tunframe"
+	"teleport/types"
+)
+
+// Service fronts the resources of one kind. Implementations are safe for
+// concurrent use.
+type Service interface {
+	// Kind is the resource kind that dials name.
+	Kind() string
+	// Fronts reports whether the service serves the resource of that name.
+	Fronts(name string) bool
+	// Serve serves an accepted dial until it ends or ctx does, and closes it.
+	Serve(ctx context.Context, in *dial.Inbound) error
+}
+
+// Options configure an Agent. All fields are required.
+type Options struct {
+	Cluster    string
+	UUID       string
+	Hostname   string
+	Generation uint64
+	Services   []Service
+	Locks      func() []*types.Lock
+	Log        *slog.Logger
+}
+
+// Agent hands dials to services. Safe for concurrent use.
+type Agent struct {
+	o        Options
+	services map[string]Service
+}
+
+// New makes an agent of its services, one for each kind.
+func New(o Options) (*Agent, error) {
+	a := &Agent{o: o, services: map[string]Service{}}
+	for _, s := range o.Services {
+		if a.services[s.Kind()] != nil {
+			return nil, fault.New(fault.Internal, "two services front the kind %q", s.Kind())
+		}
+		a.services[s.Kind()] = s
+	}
+	return a, nil
+}
+
+// Handle serves one dial that arrived over a tunnel; it is a
+// tunnel.PoolOptions.Handle.
+func (a *Agent) Handle(ctx context.Context, in tunnel.Incoming) {
+	defer in.Close()
+	inbound, err := dial.FromTunnel(in)
+	if err != nil {
+		a.log(ctx, in.Header, err)
+		if err := dial.Refuse(in, err); err != nil {
+			a.log(ctx, in.Header, err)
+		}
+		return
+	}
+	if err := a.serve(ctx, inbound); err != nil {
+		a.log(ctx, in.Header, err)
+	}
+}
+
+func (a *Agent) serve(ctx context.Context, in *dial.Inbound) error {
+	s, err := a.admit(in.Header)
+	if err != nil {
+		return errors.Join(err, in.Refuse(err))
+	}
+	if err := in.Accept(dial.Reply{AgentUUID: a.o.UUID, Generation: a.o.Generation, Hostname: a.o.Hostname}); err != nil {
+		return err
+	}
+	return s.Serve(ctx, in)
+}
+
+// admit checks what can be known before the client has proved who it is.
+func (a *Agent) admit(h dial.Header) (Service, error) {
+	switch {
+	case h.Cluster != "" && h.Cluster != a.o.Cluster:
+		return nil, fault.New(fault.Denied, "this agent belongs to the cluster %q, not to %q", a.o.Cluster, h.Cluster)
+	case h.AgentUUID != a.o.UUID:
+		return nil, fault.New(fault.NotFound, "this agent is %s, and the dial names %q", a.o.UUID, h.AgentUUID)
+	case h.Verb != tunframe.Open:
+		return nil, fault.New(fault.Unimplemented, "this agent cannot resume streams")
+	}
+	s := a.services[h.Kind]
+	if s == nil || !s.Fronts(h.Name) {
+		return nil, fault.New(fault.NotFound, "this agent does not front the %s %q", h.Kind, h.Name)
+	}
+	for _, l := range a.o.Locks() {
+		if l.Spec.Target == (types.LockTarget{ServerID: a.o.UUID}) {
+			return nil, fault.New(fault.Denied, "lock targeting ServerID:%q is in force: %s", a.o.UUID, l.Spec.Message)
+		}
+	}
+	return s, nil
+}
+
+func (a *Agent) log(ctx context.Context, h dial.Header, err error) {
+	level := slog.LevelWarn
+	switch {
+	case errors.Is(err, io.EOF), errors.Is(err, net.ErrClosed), errors.Is(err, netx.ErrIdle),
+		fault.KindOf(err) == fault.Canceled, fault.KindOf(err) == fault.Denied:
+		level = slog.LevelInfo
+	}
+	a.o.Log.Log(ctx, level, "dial ended with an error", "kind", h.Kind, "name", h.Name, "client", h.Client, telemetry.KeyErr, err)
+}
