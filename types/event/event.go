@@ -69,3 +69,68 @@ type Status struct {
 	Error   string `json:"error,omitempty" class:"sensitive"`
 	Message string `json:"message,omitempty" class:"sensitive"`
 }
+
+// Resource names the document that an event is about.
+type Resource struct {
+	Name      string     `json:"name,omitempty" class:"public"`
+	Expires   *time.Time `json:"expires,omitempty" class:"public"`
+	TTL       string     `json:"ttl,omitempty" class:"public"`
+	UpdatedBy string     `json:"updated_by,omitempty" class:"sensitive"`
+}
+
+// Command says what was run and how it ended.
+type Command struct {
+	Command   string `json:"command,omitempty" class:"sensitive"`
+	ExitCode  string `json:"exitCode,omitempty" class:"public"` // decimal; "" when it never ran
+	ExitError string `json:"exitError,omitempty" class:"sensitive"`
+}
+
+// Decision records an access decision with its whole input, so that "why" can
+// be answered years later, from the event alone.
+type Decision struct {
+	Allow      bool                `json:"allow" class:"public"`
+	Action     string              `json:"action,omitempty" class:"public"`
+	Policy     string              `json:"policy,omitempty" class:"public"` // revision of the policy decided from
+	Role       string              `json:"role,omitempty" class:"public"`   // the role that allowed or denied it
+	Rule       string              `json:"rule,omitempty" class:"public"`   // the selector or rule within it
+	Reasons    []string            `json:"reasons,omitempty" class:"public"`
+	Roles      []string            `json:"roles,omitempty" class:"public"`
+	Traits     map[string][]string `json:"traits,omitempty" class:"sensitive"`
+	Labels     map[string]string   `json:"labels,omitempty" class:"public"` // of the resource
+	Login      string              `json:"login,omitempty" class:"sensitive"`
+	ClientAddr string              `json:"client_addr,omitempty" class:"sensitive"`
+	LocksStale bool                `json:"locks_stale,omitempty" class:"public"`
+	Expires    time.Time           `json:"expires,omitzero" class:"public"` // of the certificate
+	Deadline   time.Time           `json:"deadline,omitzero" class:"public"`
+	Idle       string              `json:"idle_timeout,omitempty" class:"public"`
+	At         time.Time           `json:"at,omitzero" class:"public"` // the "now" that was decided with
+}
+
+// Identity is what an issued certificate says.
+type Identity struct {
+	User           string              `json:"user,omitempty" class:"sensitive"`
+	Impersonator   string              `json:"impersonator,omitempty" class:"sensitive"`
+	Roles          []string            `json:"roles,omitempty" class:"public"`
+	SystemRoles    []string            `json:"system_roles,omitempty" class:"public"`
+	Usage          []string            `json:"usage,omitempty" class:"public"`
+	Logins         []string            `json:"logins,omitempty" class:"sensitive"`
+	Traits         map[string][]string `json:"traits,omitempty" class:"sensitive"`
+	Expires        time.Time           `json:"expires,omitzero" class:"public"`
+	Route          string              `json:"route,omitempty" class:"public"` // kind/name of the one resource it is for
+	Cluster        string              `json:"teleport_cluster,omitempty" class:"public"`
+	MFADevice      string              `json:"mfa_device_uuid,omitempty" class:"public"`
+	DeviceID       string              `json:"device_id,omitempty" class:"public"`
+	ClientIP       string              `json:"client_ip,omitempty" class:"sensitive"`
+	PinnedIP       string              `json:"pinned_ip,omitempty" class:"sensitive"`
+	AccessRequests []string            `json:"access_requests,omitempty" class:"public"`
+	ResourceIDs    []string            `json:"allowed_resource_ids,omitempty" class:"public"` // cluster/kind/name
+	NoReissue      bool                `json:"disallow_reissue,omitempty" class:"public"`
+	Renewable      bool                `json:"renewable,omitempty" class:"public"`
+	Hostname       string              `json:"hostname,omitempty" class:"public"`
+	Principals     []string            `json:"principals,omitempty" class:"public"`
+	Generation     uint64              `json:"generation,omitempty" class:"public"`
+	ProxyUUID      string              `json:"proxy_uuid,omitempty" class:"public"` // bridge certificates
+}
+
+// EventServer gives an emitter the group of any event that has it.
+func (s *Server) EventServer() *Server { return s }
