@@ -1,0 +1,407 @@
+package ca
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/x509"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+
+	"teleport/cert/tlscert"
+	"teleport/fault"
+	"teleport/join"
+	"teleport/types"
+)
+
+// profile is how one profile decides what its certificate says.
+type profile struct {
+	decide func(*deciding) (*types.Identity, error)
+	// narrows demands that the result is no more than the subject's certificate.
+	narrows bool
+}
+
+var profiles = map[Profile]profile{
+	ProfileLogin:      {decide: (*deciding).login},
+	ProfileReissue:    {decide: (*deciding).reissue, narrows: true},
+	ProfileWebSession: {decide: (*deciding).webSession, narrows: true},
+	ProfileBridge:     {decide: (*deciding).bridge, narrows: true},
+	ProfileSignUser:   {decide: (*deciding).signUser},
+	ProfileSignHost:   {decide: (*deciding).signHost},
+	ProfileHostJoin:   {decide: (*deciding).hostJoin},
+	ProfileHostRenew:  {decide: (*deciding).hostRenew},
+	ProfileHostSelf:   {decide: (*deciding).hostSelf},
+	ProfileAdmin:      {decide: (*deciding).admin},
+}
+
+// deciding is one request on its way to a decision.
+type deciding struct {
+	i      *Issuer
+	ctx    context.Context
+	r      Request
+	now    time.Time
+	parent *types.Identity // of the subject's certificate, once verified
+}
+
+// defaultSessionTTL is the life of a user certificate where nothing else is said.
+const defaultSessionTTL = 12 * time.Hour
+
+func (d *deciding) login() (*types.Identity, error) {
+	c, ok := d.r.Subject.(Ceremony)
+	if !ok {
+		return nil, d.wrongSubject()
+	}
+	if age := d.now.Sub(c.At); age < 0 || age > ceremonyAge {
+		return nil, fault.New(fault.Unauthenticated, "the login is too old to be used").WithHint("log in again")
+	}
+	a, err := d.i.c.Policy.Account(d.ctx, c.User)
+	if err != nil {
+		return nil, err
+	}
+	id := d.userIdentity(c.User, a)
+	id.Proofs = types.Proofs{MFADevice: c.MFADevice, DeviceID: c.DeviceID, LoginIP: c.LoginIP.Unmap().WithZone("")}
+	if id.Authority.PinnedIP, err = pinned(a, c.LoginIP); err != nil {
+		return nil, err
+	}
+	if d.r.Route != nil || len(d.r.Usage) > 0 {
+		return nil, fault.New(fault.Invalid, "a route is asked for with the certificate of a login, not with the login")
+	}
+	return id, d.i.c.Policy.CheckLocks(d.ctx, id)
+}
+
+// userIdentity is all that an account allows, for as long as asked and allowed.
+func (d *deciding) userIdentity(user string, a Account) *types.Identity {
+	fallback := a.DefaultTTL
+	if fallback == 0 {
+		fallback = defaultSessionTTL
+	}
+	id := &types.Identity{Kind: types.IdentityUser, Cluster: d.i.c.Cluster, Name: user}
+	id.Authority = types.Authority{
+		Expires: d.expiry(fallback, maxTTL(a), a.Expires),
+		Roles:   slices.Clone(a.Roles), Traits: cloneTraits(a.Traits), Logins: slices.Clone(a.Logins),
+		PermitPTY: a.PermitPTY, PermitAgent: a.PermitAgent, PermitPortForward: a.PermitPortForward, PermitX11: a.PermitX11,
+	}
+	return id
+}
+
+func maxTTL(a Account) time.Duration {
+	if a.MaxTTL > 0 {
+		return a.MaxTTL
+	}
+	return types.DefaultMaxSessionTTL
+}
+
+// expiry is the soonest of what was asked for (or the fallback), the longest life,
+// and the given moments; zero moments are no bound.
+func (d *deciding) expiry(fallback, longest time.Duration, moments ...time.Time) time.Time {
+	ttl := d.r.TTL
+	if ttl <= 0 {
+		ttl = fallback
+	}
+	at := d.now.Add(min(max(ttl, MinTTL), longest))
+	for _, m := range moments {
+		if !m.IsZero() && m.Before(at) {
+			at = m
+		}
+	}
+	return at
+}
+
+// reissue narrows the user's own certificate to what the account still allows,
+// and to a usage or a route.
+func (d *deciding) reissue() (*types.Identity, error) {
+	id, a, err := d.narrowed()
+	if err != nil {
+		return nil, err
+	}
+	id.Authority.Expires = d.expiry(maxTTL(a), maxTTL(a), id.Authority.Expires, a.Expires)
+	return id, d.restrict(id)
+}
+
+func (d *deciding) webSession() (*types.Identity, error) {
+	if _, err := d.proxy(); err != nil {
+		return nil, err
+	}
+	id, a, err := d.narrowed()
+	if err != nil {
+		return nil, err
+	}
+	id.Authority.Expires = d.expiry(WebSessionTTL, min(WebSessionTTL, maxTTL(a)), id.Authority.Expires, a.Expires)
+	return id, d.restrict(id)
+}
+
+// bridge wraps a user's live certificate for one resource and one proxy. A
+// certificate that has a route already is bridged to that route only.
+func (d *deciding) bridge() (*types.Identity, error) {
+	proxy, err := d.proxy()
+	if err != nil {
+		return nil, err
+	}
+	id, a, err := d.narrowed()
+	if err != nil {
+		return nil, err
+	}
+	if err := d.restrict(id); err != nil {
+		return nil, err
+	}
+	if id.Authority.Route == nil {
+		return nil, fault.New(fault.Invalid, "a bridge certificate names the resource that it is for")
+	}
+	id.Kind, id.Authority.ProxyUUID = types.IdentityBridge, proxy.Name
+	id.Authority.DisallowReissue, id.Authority.Renewable = true, false
+	id.Authority.Expires = d.expiry(BridgeTTL, BridgeTTL, id.Authority.Expires, a.Expires)
+	return id, nil
+}
+
+// narrowed verifies the subject's certificate and cuts it down to what the account
+// allows now.
+func (d *deciding) narrowed() (*types.Identity, Account, error) {
+	p, err := d.certificate(types.IdentityUser)
+	if err != nil {
+		return nil, Account{}, err
+	}
+	route := p.Authority.Route != nil
+	if (p.Authority.DisallowReissue || route) && d.r.Profile != ProfileBridge {
+		return nil, Account{}, fault.New(fault.Denied, "this certificate is for one use and issues no other").
+			WithHint("ask with the certificate of the login")
+	}
+	a, err := d.i.c.Policy.Account(d.ctx, p.Name)
+	if err != nil {
+		return nil, Account{}, err
+	}
+	id := cloneIdentity(p)
+	at := &id.Authority
+	at.Roles = intersect(at.Roles, a.Roles)
+	at.Logins = intersect(at.Logins, a.Logins)
+	for name, values := range at.Traits {
+		if at.Traits[name] = intersect(values, a.Traits[name]); len(at.Traits[name]) == 0 {
+			delete(at.Traits, name)
+		}
+	}
+	at.PermitPTY = at.PermitPTY && a.PermitPTY
+	at.PermitAgent = at.PermitAgent && a.PermitAgent
+	at.PermitPortForward = at.PermitPortForward && a.PermitPortForward
+	at.PermitX11 = at.PermitX11 && a.PermitX11
+	if a.PinIP && !at.PinnedIP.IsValid() {
+		if at.PinnedIP, err = pinned(a, p.Proofs.LoginIP); err != nil {
+			return nil, Account{}, err
+		}
+	}
+	return id, a, nil
+}
+
+// restrict adds the usage and the route that were asked for.
+func (d *deciding) restrict(id *types.Identity) error {
+	a := &id.Authority
+	if len(d.r.Usage) > 0 {
+		if len(a.Usage) > 0 && len(intersect(d.r.Usage, a.Usage)) != len(d.r.Usage) {
+			return fault.New(fault.Denied, "the certificate that asks is restricted to another usage")
+		}
+		a.Usage = slices.Clone(d.r.Usage)
+	}
+	if r := d.r.Route; r != nil {
+		if r.Kind == "" || r.Name == "" {
+			return fault.New(fault.Invalid, "a route names a kind and a resource")
+		}
+		if a.Route != nil && !sameRoute(a.Route, r) {
+			return fault.New(fault.Denied, "the certificate that asks is for another resource")
+		}
+		a.Route = &types.Route{Cluster: r.Cluster, Kind: r.Kind, Name: r.Name, Params: maps.Clone(r.Params)}
+	}
+	return nil
+}
+
+// proxy verifies the caller's own certificate: a live host of role Proxy.
+func (d *deciding) proxy() (*types.Identity, error) {
+	p, err := tlscert.Verify(d.r.Caller, d.i.c.Trust(), d.now, types.IdentityHost)
+	if err != nil {
+		return nil, err
+	}
+	if p.Cluster != d.i.c.Cluster || !p.HasSystemRole(types.RoleProxy) {
+		return nil, fault.New(fault.Denied, "only a proxy of this cluster may ask for this certificate")
+	}
+	return p, d.i.c.Policy.CheckLocks(d.ctx, p)
+}
+
+// certificate verifies the subject's own certificate of a kind and notes it as the
+// parent.
+func (d *deciding) certificate(kind types.IdentityKind) (*types.Identity, error) {
+	c, ok := d.r.Subject.(Certificate)
+	if !ok {
+		return nil, d.wrongSubject()
+	}
+	id, err := tlscert.Verify(c.Chain, d.i.c.Trust(), d.now, kind)
+	if err != nil {
+		return nil, err
+	}
+	if id.Cluster != d.i.c.Cluster {
+		return nil, fault.New(fault.Denied, "identities of cluster %q get their certificates there", id.Cluster)
+	}
+	d.parent = id
+	return id, d.i.c.Policy.CheckLocks(d.ctx, id)
+}
+
+func (d *deciding) wrongSubject() error {
+	return fault.New(fault.Denied, "profile %s is not issued to this sort of credential", d.r.Profile)
+}
+
+func (d *deciding) signUser() (*types.Identity, error) {
+	admin, err := d.localAdmin()
+	if err != nil {
+		return nil, err
+	}
+	a, err := d.i.c.Policy.Account(d.ctx, d.r.User)
+	if err != nil {
+		return nil, err
+	}
+	id := d.userIdentity(d.r.User, a)
+	if a.PinIP {
+		return nil, fault.New(fault.Denied, "a role of user %q demands a pinned address, which a signed certificate cannot have", d.r.User)
+	}
+	id.Proofs.Impersonator = admin.Name + "." + admin.Cluster
+	return id, d.i.c.Policy.CheckLocks(d.ctx, id)
+}
+
+// signHost is for OpenSSH servers: names, and no system role.
+func (d *deciding) signHost() (*types.Identity, error) {
+	if _, err := d.localAdmin(); err != nil {
+		return nil, err
+	}
+	h := d.r.Host
+	if len(h.SystemRoles) > 0 || h.UUID != "" || h.Hostname == "" && len(h.Principals) == 0 {
+		return nil, fault.New(fault.Invalid, "a signed host certificate names at least one host and no system role")
+	}
+	h.UUID = uuid.NewString()
+	return d.host(h, d.expiry(SignHostTTL, 10*SignHostTTL)), nil
+}
+
+func (d *deciding) localAdmin() (*types.Identity, error) {
+	id, err := d.certificate(types.IdentityHost)
+	if err != nil {
+		return nil, err
+	}
+	if !id.HasSystemRole(types.RoleAdmin) {
+		return nil, fault.New(fault.Denied, "only the local administrator may sign for others").
+			WithHint("run tctl on the auth host, as a user who may read its data directory")
+	}
+	return id, nil
+}
+
+// hostJoin certifies a process that the join gate admitted.
+func (d *deciding) hostJoin() (*types.Identity, error) {
+	j, ok := d.r.Subject.(Joined)
+	if !ok || !j.Admission.Valid() {
+		return nil, d.wrongSubject()
+	}
+	if age := d.now.Sub(j.Admission.At()); age < 0 || age > ceremonyAge {
+		return nil, fault.New(fault.Unauthenticated, "the admission is too old to be used")
+	}
+	claims := j.Admission.Claims()
+	h := d.r.Host
+	switch {
+	case claims.HostID != "":
+		h.UUID = claims.HostID
+	case h.UUID == "":
+		h.UUID = uuid.NewString()
+	default:
+		if u, err := uuid.Parse(h.UUID); err != nil || u.String() != h.UUID {
+			return nil, fault.New(fault.Invalid, "%.60q is not a host UUID", h.UUID).WithHint("remove host_uuid from the data directory")
+		}
+	}
+	h.SystemRoles = j.Admission.Roles()
+	id := d.host(h, d.expiry(HostTTL, HostTTL))
+	id.Authority.Scope, id.Authority.Renewable = j.Admission.Scope(), claims.Renewable
+	if err := checkScope(id); err != nil {
+		return nil, err
+	}
+	if err := d.i.c.Policy.CheckLocks(d.ctx, id); err != nil {
+		return nil, err
+	}
+	var err error
+	id.Generation, err = d.i.c.Generations.Start(d.ctx, d.holder(id), d.now, claims.HostID != "")
+	return id, err
+}
+
+// checkScope holds the names of a host certificate to the scope of its token.
+func checkScope(id *types.Identity) error {
+	names := id.Authority.Principals
+	if id.Authority.Hostname != "" {
+		names = append([]string{id.Authority.Hostname}, names...)
+	}
+	for _, n := range names {
+		if !join.CoversName(id.Authority.Scope, n) {
+			return fault.New(fault.Denied, "the join token of this host does not allow the name %.80q", n)
+		}
+	}
+	return nil
+}
+
+func (d *deciding) holder(id *types.Identity) Holder {
+	return Holder{HostUUID: id.Name, KeyHash: keyHash(d.r.Keys), Expires: id.Authority.Expires}
+}
+
+// hostRenew replaces a host's certificates. UUID, roles and scope stay; names are
+// what the process says now.
+func (d *deciding) hostRenew() (*types.Identity, error) {
+	p, err := d.certificate(types.IdentityHost)
+	if err != nil {
+		return nil, err
+	}
+	if !p.Authority.Renewable {
+		return nil, fault.New(fault.Denied, "the certificate of %s is not renewable", p).WithHint("join again")
+	}
+	h := d.r.Host
+	h.UUID, h.SystemRoles = p.Name, p.Authority.SystemRoles
+	id := d.host(h, d.expiry(HostTTL, HostTTL))
+	id.Authority.Scope, id.Authority.Renewable = p.Authority.Scope, true
+	if err := checkScope(id); err != nil {
+		return nil, err
+	}
+	id.Generation, err = d.i.c.Generations.Advance(d.ctx, d.holder(id), p.Generation)
+	return id, err
+}
+
+// hostSelf certifies the auth process itself.
+func (d *deciding) hostSelf() (*types.Identity, error) {
+	if _, ok := d.r.Subject.(Process); !ok {
+		return nil, d.wrongSubject()
+	}
+	if !slices.Contains(d.r.Host.SystemRoles, types.RoleAuth) || slices.Contains(d.r.Host.SystemRoles, types.RoleAdmin) {
+		return nil, fault.New(fault.Internal, "only an auth process certifies itself, and never as administrator")
+	}
+	return d.host(d.r.Host, d.expiry(HostTTL, HostTTL)), nil
+}
+
+func (d *deciding) admin() (*types.Identity, error) {
+	if _, ok := d.r.Subject.(Process); !ok {
+		return nil, d.wrongSubject()
+	}
+	h := Host{UUID: d.r.Host.UUID, Hostname: d.r.Host.Hostname, SystemRoles: []types.SystemRole{types.RoleAdmin}}
+	return d.host(h, d.expiry(AdminTTL, AdminTTL)), nil
+}
+
+func (d *deciding) host(h Host, expires time.Time) *types.Identity {
+	return &types.Identity{
+		Kind: types.IdentityHost, Cluster: d.i.c.Cluster, Name: h.UUID,
+		Authority: types.Authority{
+			Expires: expires, SystemRoles: slices.Clone(h.SystemRoles), Hostname: h.Hostname, Principals: slices.Clone(h.Principals),
+		},
+	}
+}
+
+// keyHash names the keys that a host asks for, so that a repeated renewal is told
+// from a second holder.
+func keyHash(k Keys) []byte {
+	h := sha256.New()
+	if k.SSH != nil {
+		h.Write(k.SSH.Marshal())
+	}
+	if k.TLS != nil {
+		if der, err := x509.MarshalPKIXPublicKey(k.TLS); err == nil {
+			h.Write(der)
+		}
+	}
+	return h.Sum(nil)
+}

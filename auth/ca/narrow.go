@@ -1,0 +1,44 @@
+package ca
+
+import (
+	"maps"
+	"slices"
+
+	"teleport/cert"
+	"teleport/fault"
+	"teleport/types"
+)
+
+func cloneIdentity(id *types.Identity) *types.Identity { return cert.Canonical(id) }
+
+func cloneTraits(t map[string][]string) map[string][]string {
+	out := make(map[string][]string, len(t))
+	for k, v := range t {
+		out[k] = slices.Clone(v)
+	}
+	return out
+}
+
+// intersect keeps what of a is also in b, in the order of a.
+func intersect(a, b []string) []string {
+	var out []string
+	for _, x := range a {
+		if slices.Contains(b, x) {
+			out = append(out, x)
+		}
+	}
+	return out
+}
+
+func sameRoute(a, b *types.Route) bool {
+	return a.Cluster == b.Cluster && a.Kind == b.Kind && a.Name == b.Name && maps.Equal(a.Params, b.Params)
+}
+
+// checkNarrower is the last word on a derived certificate: whatever the profile
+// decided, it may not exceed its parent.
+func checkNarrower(child, parent *types.Identity) error {
+	if err := child.Narrows(parent); err != nil {
+		return fault.Wrap(err, fault.Denied, "the certificate would allow more than the one it derives from")
+	}
+	return nil
+}

@@ -1,0 +1,125 @@
+package ca
+
+import (
+	"crypto"
+	"crypto/x509"
+	"net/netip"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+
+	"teleport/join"
+	"teleport/types"
+)
+
+// Profile names what is issued: who may ask, which authority signs, for how long.
+type Profile string
+
+// The closed list of profiles.
+const (
+	ProfileLogin      Profile = "login"       // a person who just proved who they are
+	ProfileReissue    Profile = "reissue"     // narrower, from the user's own certificate; also a route
+	ProfileWebSession Profile = "web_session" // minutes, for the keys of the proxy that holds the browser
+	ProfileBridge     Profile = "bridge"      // minutes, a user's identity and route carried by a proxy
+	ProfileSignUser   Profile = "sign_user"   // tctl auth sign --user, asked by the local administrator
+	ProfileSignHost   Profile = "sign_host"   // tctl auth sign --host, for OpenSSH servers
+	ProfileHostJoin   Profile = "host_join"   // the first certificates of a process
+	ProfileHostRenew  Profile = "host_renew"  // the next ones, from those it holds
+	ProfileHostSelf   Profile = "host_self"   // the auth process for itself
+	ProfileAdmin      Profile = "admin"       // the 0600 certificate in an auth host's data directory
+)
+
+// Lives of certificates.
+const (
+	// HostTTL is the life of the certificates of a process that renews by itself.
+	// It renews at half-life, so it outlives the absence of auth for half a day.
+	HostTTL = 24 * time.Hour
+	// AdminTTL is the life of the admin certificate; auth renews it while it runs.
+	AdminTTL = 24 * time.Hour
+	// WebSessionTTL bounds what a proxy gets for a browser's session.
+	WebSessionTTL = 10 * time.Minute
+	// BridgeTTL is the life of bridge certificates.
+	BridgeTTL = 5 * time.Minute
+	// SignHostTTL is the life of signed host certificates when none is asked for.
+	SignHostTTL = 366 * 24 * time.Hour
+	// MinTTL is the shortest life that may be asked for.
+	MinTTL = time.Minute
+	// ceremonyAge is how old a login or an admission may be when it is used.
+	ceremonyAge = time.Minute
+)
+
+// Subject is the live credential from which a certificate is derived. It is one
+// of the four types below; there is no way to ask by name.
+type Subject interface{ subject() }
+
+// Certificate is a certificate that the subject holds, as the peer of a TLS
+// connection or the keeper of a web session presented it: exactly one leaf. The
+// issuer verifies it itself.
+type Certificate struct{ Chain []*x509.Certificate }
+
+// Ceremony is a login that succeeded a moment ago. Only the auth service's login
+// column makes one.
+type Ceremony struct {
+	User      string
+	At        time.Time
+	LoginIP   netip.Addr
+	MFADevice string // authenticator used, where one was
+	DeviceID  string
+}
+
+// Joined is an admission of the join gate.
+type Joined struct{ Admission *join.Admission }
+
+// Process is the auth process itself, which holds the CA keys anyway.
+type Process struct{}
+
+func (Certificate) subject() {}
+func (Ceremony) subject()    {}
+func (Joined) subject()      {}
+func (Process) subject()     {}
+
+// Keys are the public keys to certify. At least one is set; each certificate is
+// made only where its key is.
+type Keys struct {
+	SSH ssh.PublicKey
+	TLS crypto.PublicKey
+}
+
+// Host describes a process for the host profiles.
+type Host struct {
+	UUID        string // joins and the auth process itself; sign_host makes its own
+	Hostname    string
+	Principals  []string // public addresses and further names, without ports
+	SystemRoles []types.SystemRole
+}
+
+// Request asks for certificates.
+type Request struct {
+	Profile Profile
+	Subject Subject
+	// Caller is the proxy's own certificate for web_session and bridge: exactly
+	// one leaf, verified by the issuer. Empty otherwise.
+	Caller []*x509.Certificate
+	Keys   Keys
+	// TTL asked for; 0 is the profile's own. More than allowed is cut, not refused.
+	TTL time.Duration
+	// Usage and Route narrow reissue and bridge.
+	Usage []string
+	Route *types.Route
+	// User is whom sign_user is for.
+	User string
+	// Host is for the host profiles.
+	Host Host
+	// Addr is the client's address, for the audit event.
+	Addr      netip.AddrPort
+	UserAgent string
+}
+
+// Certs is what was issued. A certificate is empty where no key was given, and
+// the SSH one also for a user without logins.
+type Certs struct {
+	Identity *types.Identity
+	SSH      string // authorized_keys form of the certificate
+	TLS      []byte // PEM
+	Expires  time.Time
+}

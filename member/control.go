@@ -1,0 +1,319 @@
+package member
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"teleport/api/gen/presencev1"
+	"teleport/fault"
+	"teleport/types"
+)
+
+// ControlStream is one control stream. Send and Receive may run concurrently with
+// each other, but not with themselves; Close ends both.
+type ControlStream interface {
+	Send(*presencev1.ControlRequest) error
+	Receive() (*presencev1.ControlResponse, error)
+	Close() error
+}
+
+// Presence opens control streams; authclient's differs only in the name of the
+// result, so it is passed as PresenceFunc.
+type Presence interface {
+	Control(ctx context.Context) (ControlStream, error)
+}
+
+// PresenceFunc makes a function a Presence.
+type PresenceFunc func(ctx context.Context) (ControlStream, error)
+
+// Control implements Presence.
+func (f PresenceFunc) Control(ctx context.Context) (ControlStream, error) { return f(ctx) }
+
+// Bounds of what the auth service may ask for in its welcome.
+const (
+	defaultPing = 15 * time.Second
+	minPing     = time.Second
+	maxPing     = 5 * time.Minute
+	// silentPings is how many pings may stay unanswered before the stream counts
+	// as dead.
+	silentPings = 3
+)
+
+// Announcer is the control stream of this process: it greets, pings, and keeps
+// the auth service informed of what the process fronts. Safe for concurrent use.
+type Announcer struct {
+	via        Presence
+	hello      *presencev1.Hello
+	onRefusal  func(kind, name, reason string)
+	log        *slog.Logger
+	changed    chan struct{} // capacity 1
+	statusChan chan struct{} // capacity 1
+
+	mu        sync.Mutex
+	resources [][]byte
+	draining  bool
+	connected bool
+}
+
+// AnnouncerConfig describes the process to the auth service.
+type AnnouncerConfig struct {
+	Via        Presence
+	Version    string
+	Hostname   string
+	Services   []types.SystemRole
+	Generation uint64 // of the process (restarts), not of the certificate
+	// OnRefusal is called for each resource that the auth service does not take,
+	// for example because it lies outside of the host's scope. Nil: only logged.
+	OnRefusal func(kind, name, reason string)
+	Log       *slog.Logger // nil: none
+}
+
+// NewAnnouncer returns an announcer. It connects in Serve.
+func NewAnnouncer(c AnnouncerConfig) *Announcer {
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	h := &presencev1.Hello{Version: c.Version, Hostname: c.Hostname, Generation: c.Generation}
+	for _, s := range c.Services {
+		h.Services = append(h.Services, string(s))
+	}
+	return &Announcer{
+		via: c.Via, hello: h, onRefusal: c.OnRefusal, log: c.Log,
+		changed: make(chan struct{}, 1), statusChan: make(chan struct{}, 1),
+	}
+}
+
+// Announce replaces the set of resources that this process fronts. It is sent at
+// once when connected, and again after each reconnect.
+func (a *Announcer) Announce(resources ...types.Resource) error {
+	docs := make([][]byte, 0, len(resources))
+	for _, r := range resources {
+		b, err := types.Encode(r)
+		if err != nil {
+			return err
+		}
+		docs = append(docs, b)
+	}
+	a.mu.Lock()
+	same := slices.EqualFunc(a.resources, docs, func(x, y []byte) bool { return string(x) == string(y) })
+	a.resources = docs
+	a.mu.Unlock()
+	if !same {
+		signal(a.changed)
+	}
+	return nil
+}
+
+// Drain tells the auth service that this generation of the process is leaving.
+func (a *Announcer) Drain() {
+	a.mu.Lock()
+	a.draining = true
+	a.mu.Unlock()
+	signal(a.changed)
+}
+
+// Connected reports whether the auth service has welcomed this process on the
+// stream that is open now.
+func (a *Announcer) Connected() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.connected
+}
+
+// Status returns a channel that ticks when Connected may have changed. There is
+// one, for one reader.
+func (a *Announcer) Status() <-chan struct{} { return a.statusChan }
+
+func signal(ch chan struct{}) {
+	select {
+	case ch <- struct{}{}:
+	default:
+	}
+}
+
+func (a *Announcer) setConnected(on bool) {
+	a.mu.Lock()
+	a.connected = on
+	a.mu.Unlock()
+	signal(a.statusChan)
+}
+
+func (a *Announcer) helloNow() *presencev1.ControlRequest {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	h := &presencev1.Hello{
+		Version: a.hello.Version, Hostname: a.hello.Hostname, Services: a.hello.Services,
+		Generation: a.hello.Generation, Draining: a.draining,
+	}
+	return &presencev1.ControlRequest{Message: &presencev1.ControlRequest_Hello{Hello: h}}
+}
+
+func (a *Announcer) announceNow() *presencev1.ControlRequest {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return &presencev1.ControlRequest{Message: &presencev1.ControlRequest_Announce{Announce: &presencev1.Announce{Resources: a.resources}}}
+}
+
+// Serve holds the stream until ctx ends, which is no error, and opens it again
+// after each break with growing pauses.
+func (a *Announcer) Serve(ctx context.Context) error {
+	pause := time.Duration(0)
+	for ctx.Err() == nil {
+		welcomed, err := a.once(ctx)
+		a.setConnected(false)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if errors.Is(err, errReopen) {
+			continue
+		}
+		if welcomed {
+			pause = 0
+		}
+		pause = min(max(2*pause, time.Second), time.Minute)
+		a.log.Warn("the control stream to the auth service ended; opening it again", "error", err, "pause", pause)
+		timer := time.NewTimer(jittered(pause))
+		select {
+		case <-ctx.Done():
+		case <-timer.C:
+		}
+		timer.Stop()
+	}
+	return nil
+}
+
+// once runs one stream to its end. The receiving goroutine ends before it returns:
+// Close makes its Receive fail.
+func (a *Announcer) once(ctx context.Context) (welcomed bool, err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stream, err := a.via.Control(ctx)
+	if err != nil {
+		return false, err
+	}
+	in := make(chan *presencev1.ControlResponse)
+	failed := make(chan error, 1)
+	var wg sync.WaitGroup
+	wg.Go(func() { receive(ctx, stream, in, failed) })
+	defer wg.Wait()
+	defer stream.Close()
+	defer cancel()
+	hello := a.helloNow()
+	if err := stream.Send(hello); err != nil {
+		return false, err
+	}
+	s := &controlSession{a: a, stream: stream, in: in, failed: failed, draining: hello.GetHello().Draining}
+	err = s.run(ctx)
+	return s.welcomed, err
+}
+
+func receive(ctx context.Context, stream ControlStream, in chan<- *presencev1.ControlResponse, failed chan<- error) {
+	for {
+		m, err := stream.Receive()
+		if err != nil {
+			failed <- err
+			return
+		}
+		select {
+		case in <- m:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// controlSession is the sending half of one stream.
+type controlSession struct {
+	a        *Announcer
+	stream   ControlStream
+	in       <-chan *presencev1.ControlResponse
+	failed   <-chan error
+	draining bool // as said in this stream's hello
+	welcomed bool
+	unheard  int // pings since the last message of the other end
+	sequence uint64
+}
+
+var (
+	errSilent = errors.New("the auth service does not answer")
+	errReopen = errors.New("the hello is no longer true")
+)
+
+func (s *controlSession) run(ctx context.Context) error {
+	tick := time.NewTicker(defaultPing)
+	defer tick.Stop()
+	for {
+		var err error
+		select {
+		case <-ctx.Done():
+			bye := &presencev1.ControlRequest{Message: &presencev1.ControlRequest_Bye{Bye: &presencev1.Bye{}}}
+			_ = s.stream.Send(bye) // a courtesy; the lease ends by itself
+			return nil
+		case err = <-s.failed:
+			return err
+		case m := <-s.in:
+			s.unheard = 0
+			err = s.handle(m, tick)
+		case <-tick.C:
+			err = s.ping()
+		case <-s.a.changed:
+			err = s.update()
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+func (s *controlSession) ping() error {
+	if s.unheard >= silentPings {
+		return fault.Wrap(errSilent, fault.Unavailable, "the auth service does not answer")
+	}
+	s.unheard++
+	s.sequence++
+	p := &presencev1.Ping{Sequence: s.sequence, TimeUnixNano: time.Now().UnixNano()}
+	return s.stream.Send(&presencev1.ControlRequest{Message: &presencev1.ControlRequest_Ping{Ping: p}})
+}
+
+// update tells what changed: new resources on this stream, draining by a new one,
+// as a stream has one hello.
+func (s *controlSession) update() error {
+	s.a.mu.Lock()
+	draining := s.a.draining
+	s.a.mu.Unlock()
+	switch {
+	case draining != s.draining:
+		return errReopen
+	case s.welcomed:
+		return s.stream.Send(s.a.announceNow())
+	}
+	return nil
+}
+
+func (s *controlSession) handle(m *presencev1.ControlResponse, tick *time.Ticker) error {
+	switch x := m.GetMessage().(type) {
+	case *presencev1.ControlResponse_Welcome:
+		if every := time.Duration(x.Welcome.PingSeconds) * time.Second; every > 0 {
+			tick.Reset(min(max(every, minPing), maxPing))
+		}
+		first := !s.welcomed
+		s.welcomed = true
+		s.a.setConnected(true)
+		if first {
+			return s.stream.Send(s.a.announceNow())
+		}
+	case *presencev1.ControlResponse_Ping:
+		pong := &presencev1.Pong{Sequence: x.Ping.Sequence, TimeUnixNano: time.Now().UnixNano()}
+		return s.stream.Send(&presencev1.ControlRequest{Message: &presencev1.ControlRequest_Pong{Pong: pong}})
+	case *presencev1.ControlResponse_Refused:
+		s.a.log.Error("the auth service does not register a resource", "kind", x.Refused.Kind, "name", x.Refused.Name, "reason", x.Refused.Reason)
+		if s.a.onRefusal != nil {
+			s.a.onRefusal(x.Refused.Kind, x.Refused.Name, x.Refused.Reason)
+		}
+	}
+	return nil
+}
