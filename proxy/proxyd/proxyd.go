@@ -1,0 +1,301 @@
+// Package proxyd is the proxy service: it takes the connections that TLS routing
+// sorted by their ALPN name and passes each on without decrypting what is inside.
+// A dial goes to the agent that fronts the named resource, an API connection to
+// the auth service. At the gate stands the certificate that the client showed to
+// this proxy; what is inside is between client and agent. Every stream that
+// passes is in the session registry, so a lock cuts it here too.
+package proxyd
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/tls"
+	"encoding/hex"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/netip"
+	"time"
+
+	"teleport/access"
+	"teleport/dial"
+	"teleport/fault"
+	"teleport/netx"
+	"teleport/session"
+	"teleport/telemetry"
+	"teleport/types"
+)
+
+// Policy is what decisions are made from: the proxy's replica.
+type Policy interface {
+	Roles(names []string) []*types.Role
+	Locks() []*types.Lock
+	Settings() access.Settings
+	Epoch(user string) *types.UserEpochSpec
+	Fresh(now time.Time) bool
+	Revision() uint64
+}
+
+// Router finds the agent that fronts a resource. visible says whether the
+// caller may know of a resource at all; what it hides does not exist for the
+// answer. Errors are faults: NotFound, Conflict (ambiguous, with the
+// candidates), Unavailable (known, but its agent is away).
+type Router interface {
+	Resolve(kind, name string, visible func(types.Resource, map[string]string) bool) (agent string, resource types.Resource, err error)
+}
+
+// Tunnels opens streams to agents; *tunnel.Registry is one.
+type Tunnels interface {
+	Dial(ctx context.Context, uuid string, h dial.Header) (net.Conn, dial.Reply, error)
+}
+
+// Options configure a Proxy. All fields are required.
+type Options struct {
+	UUID    string
+	Cluster string
+	Policy  Policy
+	Router  Router
+	Tunnels Tunnels
+	// Sessions holds every stream that passes.
+	Sessions *session.Registry
+	// Peer verifies the user certificate of a TLS connection.
+	Peer func(tls.ConnectionState) (*types.Identity, error)
+	// Auth opens a connection to the auth service that is ready for a forward
+	// header: TLS with this proxy's host certificate, ALPN teleport-forward.
+	Auth func(ctx context.Context) (net.Conn, error)
+	Log  *slog.Logger
+	Now  func() time.Time
+}
+
+// Proxy passes connections on. Safe for concurrent use.
+type Proxy struct{ o Options }
+
+// New makes a proxy; its Serve methods run it.
+func New(o Options) *Proxy { return &Proxy{o} }
+
+// Caller is who came through the gate.
+type Caller struct {
+	Identity *types.Identity
+	// CertSHA256 is the hex hash of the certificate that was shown.
+	CertSHA256 string
+	Addr       netip.AddrPort
+}
+
+// ServeDials serves connections of ALPN teleport-dial until ctx ends: TLS with
+// a user certificate, then a dial header, then raw bytes.
+func (p *Proxy) ServeDials(ctx context.Context, ln net.Listener) error {
+	return p.serve(ctx, ln, "dial", p.serveDial)
+}
+
+// ServeAuth serves connections of ALPN teleport-auth@<cluster> until ctx ends:
+// inside the outer TLS runs the client's own TLS with the auth service.
+func (p *Proxy) ServeAuth(ctx context.Context, ln net.Listener) error {
+	return p.serve(ctx, ln, "auth", func(ctx context.Context, conn net.Conn) error { return p.forward(ctx, conn, nil) })
+}
+
+// ForwardAgent passes an agent's own traffic on to the auth service; it is a
+// tunnel.RegistryOptions.Auth.
+func (p *Proxy) ForwardAgent(ctx context.Context, agent *types.Identity, conn net.Conn) error {
+	return p.forward(ctx, conn, agent)
+}
+
+func (p *Proxy) forward(ctx context.Context, conn net.Conn, agent *types.Identity) error {
+	info := session.Info{Kind: "auth", HostIDs: []string{p.o.UUID}, Start: p.o.Now()}
+	if agent != nil {
+		info.HostIDs = append(info.HostIDs, agent.Name)
+	}
+	auth, err := p.o.Auth(ctx)
+	if err != nil {
+		return fault.Wrap(err, fault.Unavailable, "the auth service does not answer")
+	}
+	if err := dial.WriteForward(auth, p.o.UUID, conn.RemoteAddr(), ""); err != nil {
+		auth.Close()
+		return err
+	}
+	return p.splice(ctx, info, conn, auth)
+}
+
+func (p *Proxy) serveDial(ctx context.Context, conn net.Conn) error {
+	tc, ok := conn.(interface{ ConnectionState() tls.ConnectionState })
+	if !ok {
+		return fault.New(fault.Internal, "a dial arrived without TLS")
+	}
+	state := tc.ConnectionState()
+	id, err := p.o.Peer(state)
+	if err != nil {
+		return errors.Join(err, dial.Refuse(conn, err))
+	}
+	h, err := dial.ReadHeader(conn)
+	if err != nil {
+		return err
+	}
+	hash := sha256.Sum256(state.PeerCertificates[0].Raw)
+	caller := Caller{Identity: id, CertSHA256: hex.EncodeToString(hash[:]), Addr: netx.AddrPort(conn.RemoteAddr())}
+	target, reply, info, err := p.open(ctx, caller, *h)
+	if err != nil {
+		return errors.Join(err, dial.Refuse(conn, err))
+	}
+	if err := dial.WriteReply(conn, reply); err != nil {
+		target.Close()
+		return err
+	}
+	return p.splice(ctx, info, conn, target)
+}
+
+// Dial opens a stream to a resource for a caller whom another part of this
+// proxy has identified: the SSH jump host, a web terminal. The stream is in the
+// session registry until it is closed.
+func (p *Proxy) Dial(ctx context.Context, c Caller, kind, name string) (net.Conn, dial.Reply, error) {
+	h := dial.New(kind, name)
+	stream, err := dial.NewStreamID()
+	if err != nil {
+		return nil, dial.Reply{}, err
+	}
+	h.Stream = stream
+	conn, reply, info, err := p.open(ctx, c, h)
+	if err != nil {
+		return nil, dial.Reply{}, err
+	}
+	live, err := p.o.Sessions.Add(info, func(error) { conn.Close() })
+	if err != nil {
+		conn.Close()
+		return nil, dial.Reply{}, err
+	}
+	return &filed{Conn: conn, live: live}, reply, nil
+}
+
+// open finds the resource, decides whether the caller may reach it, and dials
+// its agent. What the client wrote into the header beyond the name of the
+// resource does not count.
+func (p *Proxy) open(ctx context.Context, c Caller, h dial.Header) (net.Conn, dial.Reply, session.Info, error) {
+	var info session.Info
+	if h.Cluster != "" && h.Cluster != p.o.Cluster {
+		return nil, dial.Reply{}, info, fault.New(fault.NotFound, "the cluster %q is not known here", h.Cluster)
+	}
+	agent, resource, err := p.resolve(c, h.Kind, h.Name)
+	if err != nil {
+		return nil, dial.Reply{}, info, err
+	}
+	decide := func(now time.Time) access.Decision {
+		r := p.request(c, resource, now)
+		r.Live = true
+		return access.Decide(r)
+	}
+	d := access.Decide(p.request(c, resource, p.o.Now()))
+	if !d.Allow {
+		return nil, dial.Reply{}, info, refusal(d)
+	}
+	out := dial.New(h.Kind, resource.Head().Name())
+	out.Cluster, out.Trace, out.Stream, out.Verb, out.Carrier = p.o.Cluster, h.Trace, h.Stream, h.Verb, h.Carrier
+	out.Client = c.Addr
+	out.Gateway = &dial.Gateway{Cluster: c.Identity.Cluster, User: c.Identity.Name, CertSHA256: c.CertSHA256}
+	ctx, cancel := context.WithTimeout(ctx, p.dialTimeout())
+	defer cancel()
+	conn, reply, err := p.o.Tunnels.Dial(ctx, agent, out)
+	if err != nil {
+		return nil, reply, info, err
+	}
+	id := c.Identity
+	info = session.Info{ID: h.Stream, Kind: "tunnel", User: id.Name, Cluster: id.Cluster, Roles: id.Authority.Roles,
+		Resource: h.Kind + "/" + resource.Head().Name(), HostIDs: []string{agent, p.o.UUID}, MFADevice: id.Proofs.MFADevice,
+		DeviceID: id.Proofs.DeviceID, AccessRequests: id.Proofs.AccessRequests, ClientAddr: c.Addr.String(), Identity: id,
+		// The idle limit and the login are the agent's to judge: here everything is cipher text.
+		Limits: access.Limits{Deadline: d.Limits.Deadline}, Start: p.o.Now(), Decide: decide}
+	return conn, reply, info, nil
+}
+
+// resolve hides what the caller may not see. When that leaves nothing and the
+// reason lies with the caller, not with the resource, the reason is the answer:
+// whoever is locked out learns that, and not that the host does not exist.
+func (p *Proxy) resolve(c Caller, kind, name string) (string, types.Resource, error) {
+	now := p.o.Now()
+	var own *access.Decision
+	agent, resource, err := p.o.Router.Resolve(kind, name, func(r types.Resource, _ map[string]string) bool {
+		d := access.Decide(p.request(c, r, now))
+		if !d.Allow && aboutCaller(d) {
+			own = &d
+		}
+		return d.Allow
+	})
+	if errors.Is(err, fault.NotFound) && own != nil {
+		return "", nil, refusal(*own)
+	}
+	return agent, resource, err
+}
+
+func aboutCaller(d access.Decision) bool {
+	for _, r := range d.Reasons {
+		switch r.Code {
+		case access.CodeExpired, access.CodeLocked, access.CodeLocksStale, access.CodeUserDeleted, access.CodeReissueRequired,
+			access.CodeIPNotPinned, access.CodeIPMismatch, access.CodeUsageMismatch, access.CodeRouteMismatch:
+			return true
+		}
+	}
+	return false
+}
+
+func (p *Proxy) request(c Caller, r types.Resource, now time.Time) access.Request {
+	pol := p.o.Policy
+	host := r.Head().Name()
+	labels := r.Head().Metadata.Labels
+	if n, ok := r.(*types.Node); ok {
+		labels = n.AllLabels()
+	}
+	return access.Request{Identity: c.Identity, ClientAddr: c.Addr.Addr(), Roles: pol.Roles(c.Identity.Authority.Roles),
+		Locks: pol.Locks(), LocksStale: !pol.Fresh(now), Settings: pol.Settings(), Policy: policyName(pol.Revision()),
+		Epoch: pol.Epoch(c.Identity.Name), Action: access.ActionDial, Resource: r, Labels: labels, HostID: host, Now: now}
+}
+
+func (p *Proxy) dialTimeout() time.Duration {
+	if d := p.o.Policy.Settings().Networking.SSHDialTimeout.Std(); d > 0 {
+		return d
+	}
+	return dial.Timeout
+}
+
+// splice copies until either side ends or the registry cuts the stream.
+func (p *Proxy) splice(ctx context.Context, info session.Info, a, b net.Conn) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	if info.ID == "" {
+		id, err := dial.NewStreamID()
+		if err != nil {
+			return errors.Join(err, a.Close(), b.Close())
+		}
+		info.ID = id
+	}
+	live, err := p.o.Sessions.Add(info, func(reason error) { cancel(reason) })
+	if err != nil {
+		return errors.Join(err, a.Close(), b.Close())
+	}
+	defer live.Close()
+	return netx.Splice(ctx, a, b, netx.SpliceOptions{})
+}
+
+// filed is a stream that leaves the registry when it is closed.
+type filed struct {
+	net.Conn
+	live *session.Live
+}
+
+func (f *filed) Close() error {
+	f.live.Close()
+	return f.Conn.Close()
+}
+
+// CloseWrite passes a half-close on, where the carrier knows one.
+func (f *filed) CloseWrite() error {
+	if w, ok := f.Conn.(netx.CloseWriter); ok {
+		return w.CloseWrite()
+	}
+	return f.Conn.Close()
+}
+
+func (p *Proxy) log(ctx context.Context, what string, conn net.Conn, err error) {
+	switch {
+	case err == nil, errors.Is(err, io.EOF), errors.Is(err, net.ErrClosed), errors.Is(err, context.Canceled):
+		return
+	}
+	p.o.Log.InfoContext(ctx, "connection ended", "route", what, telemetry.KeyAddr, conn.RemoteAddr().String(), telemetry.KeyErr, err)
+}

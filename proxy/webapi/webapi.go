@@ -1,0 +1,227 @@
+// Package webapi is what a proxy answers over HTTP: the public description of
+// the cluster, logins of tsh, browser sessions, the lists that the web UI shows,
+// the connection upgrade for clients behind a layer-7 balancer, and the UI's own
+// files. It decides nothing by itself: proofs go to the auth service, and what a
+// signed-in person sees is what access.Decide says of the identity behind the
+// session cookie.
+package webapi
+
+import (
+	"context"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+	"time"
+
+	"teleport/access"
+	"teleport/api/gen/loginv1"
+	"teleport/api/rpc"
+	"teleport/cert"
+	"teleport/fault"
+	"teleport/netx"
+	"teleport/types"
+)
+
+// Auth is the part of the auth service that a proxy calls on behalf of people
+// who have no certificate yet. *authclient.Client is one.
+type Auth interface {
+	Login(ctx context.Context, req *loginv1.LoginRequest) (*loginv1.CertsResponse, error)
+	StartWebSession(ctx context.Context, req *loginv1.StartWebSessionRequest) (*loginv1.StartWebSessionResponse, error)
+	UseWebSession(ctx context.Context, req *loginv1.UseWebSessionRequest) (*loginv1.CertsResponse, error)
+	EndWebSession(ctx context.Context, req *loginv1.EndWebSessionRequest) error
+	GetInvite(ctx context.Context, req *loginv1.GetInviteRequest) (*loginv1.GetInviteResponse, error)
+	AcceptInvite(ctx context.Context, req *loginv1.AcceptInviteRequest) (*loginv1.AcceptInviteResponse, error)
+}
+
+// Policy is the proxy's replica, as far as the web needs it.
+type Policy interface {
+	Roles(names []string) []*types.Role
+	Locks() []*types.Lock
+	Settings() access.Settings
+	Epoch(user string) *types.UserEpochSpec
+	Fresh(now time.Time) bool
+	Revision() uint64
+	Trust() *cert.Trust
+	Nodes() []*types.Node
+}
+
+// Options configure the handler. All fields but TrustForwardedFor are required.
+type Options struct {
+	Cluster string
+	Version string
+	// PublicAddr is where clients reach the cluster's proxies, host:port.
+	PublicAddr string
+	// Hosts are the other names and addresses that this proxy answers to; any IP
+	// address and localhost always are.
+	Hosts  []string
+	Auth   Auth
+	Policy Policy
+	// Upgrade takes a connection that arrived as a WebSocket and begins with the
+	// client's own TLS.
+	Upgrade func(net.Conn)
+	// TrustForwardedFor takes the client's address from X-Forwarded-For.
+	TrustForwardedFor bool
+	Assets            fs.FS
+	Log               *slog.Logger
+	Now               func() time.Time
+}
+
+// Handler serves the proxy's HTTP. Safe for concurrent use.
+type Handler struct {
+	o        Options
+	mux      *rpc.Mux
+	sessions *sessions
+	files    *assets
+}
+
+// New mounts the routes.
+func New(o Options) (*Handler, error) {
+	h := &Handler{o: o, sessions: newSessions(o)}
+	files, err := newAssets(o.Assets)
+	if err != nil {
+		return nil, err
+	}
+	h.files = files
+	h.mux = rpc.NewMux(rpc.MuxConfig{Identify: h.identify, Authorizer: h, Hosts: h.ours, Log: o.Log})
+	for _, rt := range h.routes() {
+		if err := h.mux.Handle(rt); err != nil {
+			return nil, fault.Wrap(err, fault.Internal, "the web API cannot be served: %v", err)
+		}
+	}
+	return h, nil
+}
+
+func (h *Handler) routes() []rpc.Route {
+	open, user := rpc.Anonymous(), rpc.AnyUser()
+	return []rpc.Route{
+		{Pattern: "GET /webapi/ping", Permission: open, Origin: rpc.Public, Handler: h.ping},
+		{Pattern: "GET /webapi/find", Permission: open, Origin: rpc.Public, Handler: h.find},
+		{Pattern: "GET /webapi/auth/export", Permission: open, Origin: rpc.Public, Handler: h.export},
+		{Pattern: "POST /webapi/ssh/certs", Permission: open, Origin: rpc.Native, Handler: h.sshCerts},
+		{Pattern: "GET /webapi/connectionupgrade", Permission: open, Origin: rpc.Native, WebSocket: true, Handler: h.upgrade},
+
+		{Pattern: "GET /webapi/invites/{token}", Permission: open, Handler: h.invite},
+		{Pattern: "POST /webapi/invites/{token}", Permission: open, Handler: h.acceptInvite},
+		{Pattern: "POST /webapi/sessions/web", Permission: open, Handler: h.signIn},
+		{Pattern: "DELETE /webapi/sessions/web", Permission: open, Handler: h.signOut},
+		{Pattern: "GET /webapi/sessions/web", Permission: user, Handler: h.whoAmI},
+		{Pattern: "GET /webapi/resources", Permission: user, Handler: h.resources},
+
+		{Pattern: "GET /{$}", Permission: open, Origin: rpc.Public, Handler: h.home},
+		{Pattern: "GET /web", Permission: open, Origin: rpc.Public, Handler: h.home},
+		{Pattern: "GET /web/", Permission: open, Origin: rpc.Public, Handler: h.files.serve},
+		{Pattern: "GET /favicon.svg", Permission: open, Origin: rpc.Public, Handler: h.files.serve},
+	}
+}
+
+// ServeHTTP implements http.Handler.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Strict-Transport-Security", "max-age=31536000")
+	w.Header().Set("Referrer-Policy", "no-referrer")
+	h.mux.ServeHTTP(w, r)
+}
+
+func (h *Handler) home(w http.ResponseWriter, r *http.Request, _ rpc.Caller) error {
+	http.Redirect(w, r, "/web/", http.StatusSeeOther)
+	return nil
+}
+
+// ours is the defence against DNS rebinding: a name that is none of ours does
+// not get an answer. A bare address cannot be rebound.
+func (h *Handler) ours(host string) bool {
+	name, _, err := net.SplitHostPort(host)
+	if err != nil {
+		name = host
+	}
+	name = strings.Trim(name, "[]")
+	if _, err := netip.ParseAddr(name); err == nil || strings.EqualFold(name, "localhost") {
+		return true
+	}
+	public, _, err := net.SplitHostPort(h.o.PublicAddr)
+	if err == nil && strings.EqualFold(name, public) {
+		return true
+	}
+	for _, x := range append(h.o.Hosts, h.o.Cluster) {
+		if strings.EqualFold(name, x) {
+			return true
+		}
+	}
+	return false
+}
+
+// clientAddr is the address that the person comes from: the socket's, or the
+// balancer's word where the configuration trusts it.
+func (h *Handler) clientAddr(r *http.Request) (netip.AddrPort, error) {
+	addr := netip.AddrPort{}
+	if a, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
+		addr = netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
+	}
+	if !h.o.TrustForwardedFor {
+		return addr, nil
+	}
+	values := r.Header.Values("X-Forwarded-For")
+	switch {
+	case len(values) == 0:
+		return addr, nil
+	case len(values) > 1 || strings.Contains(values[0], ","):
+		return addr, fault.New(fault.Invalid, "X-Forwarded-For must hold exactly one address")
+	}
+	v := strings.TrimSpace(values[0])
+	if a, err := netip.ParseAddrPort(v); err == nil {
+		return netip.AddrPortFrom(a.Addr().Unmap(), a.Port()), nil
+	}
+	a, err := netip.ParseAddr(v)
+	if err != nil {
+		return addr, fault.New(fault.Invalid, "X-Forwarded-For does not hold an address")
+	}
+	return netip.AddrPortFrom(a.Unmap(), addr.Port()), nil
+}
+
+// Authorize implements rpc.Authorizer: every route that is not open is for
+// signed-in people, about what is theirs. Locks and changed roles count at once.
+func (h *Handler) Authorize(_ context.Context, c rpc.Caller, p rpc.Permission) error {
+	if p.Level != rpc.LevelUser {
+		return fault.New(fault.Denied, "this is not open to anybody")
+	}
+	d := access.Decide(h.request(c, nil, access.ActionRule))
+	for _, reason := range d.Reasons {
+		switch reason.Code {
+		case access.CodeExpired, access.CodeReissueRequired, access.CodeUserDeleted:
+			return fault.New(fault.Unauthenticated, "%s", reason.Text)
+		case access.CodeLocked, access.CodeLocksStale, access.CodeIPMismatch, access.CodeIPNotPinned:
+			return fault.New(fault.Denied, "%s", reason.Text)
+		}
+	}
+	return nil
+}
+
+func (h *Handler) request(c rpc.Caller, r types.Resource, a access.Action) access.Request {
+	pol, now := h.o.Policy, h.o.Now()
+	req := access.Request{Identity: c.Identity, ClientAddr: c.Addr.Addr(), Roles: pol.Roles(c.Identity.Authority.Roles),
+		Locks: pol.Locks(), LocksStale: !pol.Fresh(now), Settings: pol.Settings(), Epoch: pol.Epoch(c.Identity.Name),
+		Action: a, Resource: r, Kind: types.KindNode, Verb: "list", Now: now}
+	if n, ok := r.(*types.Node); ok {
+		req.Labels, req.HostID = n.AllLabels(), n.Name()
+	}
+	return req
+}
+
+// upgrade turns a WebSocket into the connection that a client behind a layer-7
+// balancer could not open: the client's own TLS routing handshake follows in it.
+func (h *Handler) upgrade(w http.ResponseWriter, r *http.Request, _ rpc.Caller) error {
+	addr, err := h.clientAddr(r)
+	if err != nil {
+		return err
+	}
+	conn, err := acceptUpgrade(w, r)
+	if err != nil {
+		return err
+	}
+	done := &closing{Conn: netx.WithRemoteAddr(conn, net.TCPAddrFromAddrPort(addr)), closed: make(chan struct{})}
+	h.o.Upgrade(done)
+	<-done.closed // the handler owns the WebSocket until its last byte
+	return nil
+}
