@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"time"
 
+	"teleport/predicate"
 	"teleport/types"
 )
 
@@ -49,7 +50,18 @@ type Request struct {
 	Verb string
 	// Subject is the document that a where clause looks at, where there is one.
 	Subject types.Resource
-	Now     time.Time
+	// Vars are further roots for where clauses, such as "session" for a recording.
+	Vars map[string]any
+	// Live marks a session that goes on and is decided again: instead of asking
+	// for a new certificate, the roles and traits of Epoch count where the
+	// certificate is older. What the certificate lacks is still not granted.
+	Live bool
+	// Unreadable names roles that hold fields this version does not know: who
+	// has one is refused, as the field may be a restriction.
+	Unreadable []string
+	// Cache keeps compiled patterns; nil is right, only slower.
+	Cache *predicate.Cache
+	Now   time.Time
 }
 
 // Settings are the cluster's own limits; zero values are the defaults.

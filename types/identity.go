@@ -39,8 +39,9 @@ const (
 //
 // Each field declares in its narrow tag how a child relates to its parent when
 // a certificate is re-issued: equal, set (subset), min (not later, not wider),
-// proof (only a ceremony adds it; a re-issue keeps or drops it), free (fixed by
-// the issuer, no authority in it). A reflection test fails on a field without.
+// restrict (a limit that may be added, never lifted), proof (only a ceremony
+// adds it; a re-issue keeps or drops it), free (fixed by the issuer, no
+// authority in it). Narrows and a reflection test fail on a field without.
 type Identity struct {
 	Kind       IdentityKind `json:"kind" narrow:"equal"`
 	Cluster    string       `json:"cluster" narrow:"equal"`
@@ -88,10 +89,12 @@ type Authority struct {
 
 // Proofs record ceremonies that the bearer went through.
 type Proofs struct {
-	MFADevice      string   `json:"mfa_device_uuid,omitempty" narrow:"proof"`
-	AccessRequests []string `json:"access_requests,omitempty" narrow:"proof"`
+	MFADevice string `json:"mfa_device_uuid,omitempty" narrow:"proof"`
+	// AccessRequests and Impersonator are never dropped: a lock on a request, and
+	// the audit log, must still find the certificates that came of them.
+	AccessRequests []string `json:"access_requests,omitempty" narrow:"equal"`
 	DeviceID       string   `json:"device_id,omitempty" narrow:"proof"`
-	Impersonator   string   `json:"impersonator,omitempty" narrow:"proof"`
+	Impersonator   string   `json:"impersonator,omitempty" narrow:"equal"`
 	// LoginIP is where the login happened, as auth saw it.
 	LoginIP netip.Addr `json:"login_ip,omitzero" narrow:"proof"`
 }

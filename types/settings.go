@@ -8,17 +8,44 @@ type AuthPreference struct {
 
 // AuthPreferenceSpec says how people prove who they are. Defaults are filled by Validate.
 type AuthPreferenceSpec struct {
-	Type                    string   `json:"type,omitempty"`           // local
-	SecondFactors           []string `json:"second_factors,omitempty"` // otp
-	SecondFactor            string   `json:"second_factor,omitempty"`  // older spelling
-	ConnectorName           string   `json:"connector_name,omitempty"`
-	AllowLocalAuth          Bool     `json:"allow_local_auth,omitempty"`
-	DisconnectExpiredCert   bool     `json:"disconnect_expired_cert,omitempty"`
-	LockingMode             string   `json:"locking_mode,omitempty"` // best_effort | strict
-	DefaultSessionTTL       Duration `json:"default_session_ttl,omitempty"`
-	MessageOfTheDay         string   `json:"message_of_the_day,omitempty"`
-	RequireSessionMFA       string   `json:"require_session_mfa,omitempty"`
-	SignatureAlgorithmSuite string   `json:"signature_algorithm_suite,omitempty"` // balanced-v1
+	Type                    string           `json:"type,omitempty" enum:"local,oidc,saml,github"`
+	SecondFactors           []string         `json:"second_factors,omitempty" enum:"otp,webauthn,sso"`
+	SecondFactor            string           `json:"second_factor,omitempty"` // older spelling
+	ConnectorName           string           `json:"connector_name,omitempty"`
+	AllowLocalAuth          Bool             `json:"allow_local_auth,omitempty"`
+	DisconnectExpiredCert   bool             `json:"disconnect_expired_cert,omitempty"`
+	LockingMode             string           `json:"locking_mode,omitempty" enum:"best_effort,strict"`
+	DefaultSessionTTL       Duration         `json:"default_session_ttl,omitempty"`
+	MessageOfTheDay         string           `json:"message_of_the_day,omitempty"`
+	RequireSessionMFA       MFARequirement   `json:"require_session_mfa,omitempty"`
+	SignatureAlgorithmSuite string           `json:"signature_algorithm_suite,omitempty" enum:"legacy,balanced-v1,fips-v1,hsm-v1"`
+	Webauthn                *Webauthn        `json:"webauthn,omitempty"`
+	AllowPasswordless       Bool             `json:"allow_passwordless,omitempty"`
+	AllowHeadless           Bool             `json:"allow_headless,omitempty"`
+	AllowBrowserAuth        Bool             `json:"allow_browser_authentication,omitempty"`
+	DeviceTrust             *DeviceTrust     `json:"device_trust,omitempty"`
+	StableUnixUsers         *StableUnixUsers `json:"stable_unix_user_config,omitempty"`
+}
+
+// Webauthn configures security keys and passkeys. RPID must never change.
+type Webauthn struct {
+	RPID                  string   `json:"rp_id"`
+	AttestationAllowedCAs []string `json:"attestation_allowed_cas,omitempty"` // PEM
+	AttestationDeniedCAs  []string `json:"attestation_denied_cas,omitempty"`
+}
+
+// DeviceTrust says whether access needs a known device.
+type DeviceTrust struct {
+	Mode             string   `json:"mode,omitempty" enum:"off,optional,required"`
+	AutoEnroll       bool     `json:"auto_enroll,omitempty"`
+	EKCertAllowedCAs []string `json:"ekcert_allowed_cas,omitempty"`
+}
+
+// StableUnixUsers gives users made on hosts the same UID everywhere.
+type StableUnixUsers struct {
+	Enabled  bool `json:"enabled,omitempty"`
+	FirstUID int  `json:"first_uid,omitempty"`
+	LastUID  int  `json:"last_uid,omitempty"`
 }
 
 // NetworkingConfig is the singleton cluster_networking_config (v2).
@@ -35,7 +62,7 @@ type NetworkingConfigSpec struct {
 	KeepAliveInterval      Duration `json:"keep_alive_interval,omitempty"`
 	KeepAliveCountMax      int      `json:"keep_alive_count_max,omitempty"`
 	SessionControlTimeout  Duration `json:"session_control_timeout,omitempty"`
-	RoutingStrategy        string   `json:"routing_strategy,omitempty"` // unambiguous_match | most_recent
+	RoutingStrategy        string   `json:"routing_strategy,omitempty" enum:"unambiguous_match,most_recent"`
 	CaseInsensitiveRouting bool     `json:"case_insensitive_routing,omitempty"`
 	SSHDialTimeout         Duration `json:"ssh_dial_timeout,omitempty"`
 	ProxyListenerMode      int      `json:"proxy_listener_mode,omitempty"`
@@ -50,6 +77,6 @@ type RecordingConfig struct {
 
 // RecordingConfigSpec says where sessions are recorded.
 type RecordingConfigSpec struct {
-	Mode                string `json:"mode,omitempty"` // node | node-sync | proxy | proxy-sync | off
+	Mode                string `json:"mode,omitempty" enum:"node,node-sync,proxy,proxy-sync,off"`
 	ProxyChecksHostKeys Bool   `json:"proxy_checks_host_keys,omitempty"`
 }

@@ -42,12 +42,16 @@ func (e Encoded) JSON() ([]byte, error) {
 	if len(e.Sensitive) <= 2 {
 		return bytes.Clone(e.Public), nil
 	}
-	return merge(e.Public, e.Sensitive)
+	return merge(e.Public, e.Sensitive, mergeDepth)
 }
+
+// mergeDepth is how deep both halves may share structs: more than the catalogue
+// does, and little enough that hostile nesting costs nothing.
+const mergeDepth = 8
 
 // merge joins two objects; where both have a key with objects as values,
 // these are merged in turn, else the public side wins.
-func merge(public, sensitive []byte) ([]byte, error) {
+func merge(public, sensitive []byte, depth int) ([]byte, error) {
 	var a, b map[string]json.RawMessage
 	if err := json.Unmarshal(public, &a); err != nil {
 		return nil, fault.Wrap(err, fault.Invalid, "event is not a JSON object")
@@ -60,8 +64,8 @@ func merge(public, sensitive []byte) ([]byte, error) {
 		switch {
 		case !both:
 			a[k] = v
-		case isObject(mine) && isObject(v):
-			m, err := merge(mine, v)
+		case depth > 0 && isObject(mine) && isObject(v):
+			m, err := merge(mine, v, depth-1)
 			if err != nil {
 				return nil, err
 			}

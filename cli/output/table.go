@@ -1,0 +1,181 @@
+// Package output prints what commands found, as aligned text, JSON or YAML, and
+// reads documents that people write in YAML. Whatever comes from the cluster is
+// cleaned of control characters before it reaches a terminal.
+package output
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"teleport/fault"
+)
+
+// Table is aligned text: a header, a rule, rows. The zero value has no columns.
+type Table struct {
+	head []string
+	rows [][]string
+}
+
+// NewTable makes a table with the given column titles.
+func NewTable(columns ...string) *Table { return &Table{head: columns} }
+
+// Row adds a row; missing cells are empty, further ones are dropped.
+func (t *Table) Row(cells ...string) *Table {
+	row := make([]string, len(t.head))
+	for i := range row {
+		if i < len(cells) {
+			row[i] = Clean(cells[i])
+		}
+	}
+	t.rows = append(t.rows, row)
+	return t
+}
+
+// Len returns the number of rows.
+func (t *Table) Len() int { return len(t.rows) }
+
+// Write prints the table. A width above 0, the terminal's, shortens the widest
+// columns with "…" until the lines fit; pass 0 when the output is no terminal,
+// so that scripts get everything. No line ends in spaces.
+func (t *Table) Write(w io.Writer, width int) error {
+	widths := t.widths()
+	if width > 0 {
+		fit(widths, width)
+	}
+	var b strings.Builder
+	rule := make([]string, len(widths))
+	for i, n := range widths {
+		rule[i] = strings.Repeat("-", n)
+	}
+	for _, row := range append([][]string{t.head, rule}, t.rows...) {
+		var line strings.Builder
+		for i, cell := range row {
+			if i > 0 {
+				line.WriteByte(' ')
+			}
+			cell = shorten(cell, widths[i])
+			line.WriteString(cell + strings.Repeat(" ", widths[i]-Width(cell)))
+		}
+		b.WriteString(strings.TrimRight(line.String(), " ") + "\n")
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+func (t *Table) widths() []int {
+	widths := make([]int, len(t.head))
+	for i, h := range t.head {
+		widths[i] = Width(h)
+		for _, row := range t.rows {
+			widths[i] = max(widths[i], Width(row[i]))
+		}
+	}
+	return widths
+}
+
+// fit takes columns off the widest until the sum fits; no column goes below 8.
+func fit(widths []int, width int) {
+	total := len(widths) - 1
+	for _, n := range widths {
+		total += n
+	}
+	for total > width {
+		i := slices.Index(widths, slices.Max(widths))
+		if widths[i] <= 8 {
+			return
+		}
+		widths[i]--
+		total--
+	}
+}
+
+// shorten cuts s to n columns, the last of them "…".
+func shorten(s string, n int) string {
+	if Width(s) <= n {
+		return s
+	}
+	used := 0
+	for i, c := range s {
+		if used+runeWidth(c) > n-1 {
+			return s[:i] + "…"
+		}
+		used += runeWidth(c)
+	}
+	return s
+}
+
+// Width returns how many terminal columns s takes: two for the characters of
+// East Asia and for emoji, none for marks that combine.
+func Width(s string) int {
+	n := 0
+	for _, c := range s {
+		n += runeWidth(c)
+	}
+	return n
+}
+
+func runeWidth(c rune) int {
+	switch {
+	case c < 0x300:
+		return 1
+	case unicode.In(c, unicode.Mn, unicode.Me, unicode.Cf):
+		return 0
+	case c >= 0x1100 && c <= 0x115f, c >= 0x2e80 && c <= 0x303e, c >= 0x3041 && c <= 0xa4cf, c >= 0xa960 && c <= 0xa97f,
+		c >= 0xac00 && c <= 0xd7a3, c >= 0xf900 && c <= 0xfaff, c >= 0xfe30 && c <= 0xfe6f, c >= 0xff00 && c <= 0xff60,
+		c >= 0xffe0 && c <= 0xffe6, c >= 0x1f300 && c <= 0x1f64f, c >= 0x1f900 && c <= 0x1f9ff, c >= 0x20000 && c <= 0x3fffd:
+		return 2
+	}
+	return 1
+}
+
+// Clean makes text from the cluster safe for a terminal and a single line:
+// control, direction and invalid characters become visible escapes.
+func Clean(s string) string {
+	if strings.IndexFunc(s, unsafeRune) < 0 && utf8.ValidString(s) {
+		return s
+	}
+	var b strings.Builder
+	for i, c := range s {
+		switch {
+		case c == utf8.RuneError && !strings.HasPrefix(s[i:], "\uFFFD"):
+			fmt.Fprintf(&b, `\x%02x`, s[i])
+		case c == '\n':
+			b.WriteString(`\n`)
+		case c == '\t':
+			b.WriteByte(' ')
+		case unsafeRune(c) && c < 0x100:
+			fmt.Fprintf(&b, `\x%02x`, c)
+		case unsafeRune(c):
+			fmt.Fprintf(&b, `\u%04x`, c)
+		default:
+			b.WriteRune(c)
+		}
+	}
+	return b.String()
+}
+
+func unsafeRune(c rune) bool {
+	return unicode.IsControl(c) || unicode.Is(unicode.Cf, c) || c == '\u2028' || c == '\u2029'
+}
+
+// Labels prints labels as sorted k=v pairs.
+func Labels(m map[string]string) string {
+	pairs := make([]string, 0, len(m))
+	for k, v := range m {
+		pairs = append(pairs, k+"="+v)
+	}
+	slices.Sort(pairs)
+	return strings.Join(pairs, ",")
+}
+
+// Error prints a failure for people: one line, and a hint on a second.
+func Error(w io.Writer, program string, err error) {
+	fmt.Fprintf(w, "%s: %s\n", program, Clean(fault.Message(err)))
+	if hint := fault.Hint(err); hint != "" {
+		fmt.Fprintf(w, "  %s\n", Clean(hint))
+	}
+}

@@ -1,0 +1,276 @@
+package predicate
+
+import (
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"slices"
+	"strconv"
+	"strings"
+
+	"teleport/fault"
+)
+
+// Bounds of expressions.
+const (
+	MaxSource = 4096   // bytes of one expression, template or pattern
+	maxNodes  = 512    // operators, calls, paths and literals of one expression
+	maxDepth  = 32     // nesting
+	maxCost   = 200000 // list elements looked at in one evaluation
+)
+
+// Dialect is a set of roots and functions for one use of the grammar.
+type Dialect struct {
+	name  string
+	roots []string
+	funcs []function
+}
+
+// Program is a compiled expression: immutable, safe for concurrent use.
+type Program struct {
+	src  string
+	root node
+}
+
+// node is a compiled sub-expression. yields is its type when that is known
+// before evaluation, else missing.
+type node interface {
+	eval(*run) (Value, error)
+	yields() kind
+}
+
+// run is the state of one evaluation.
+type run struct {
+	env  Env
+	cost int
+}
+
+func (r *run) spend(n int) error {
+	if r.cost += n + 1; r.cost > maxCost {
+		return fmt.Errorf("the expression costs too much")
+	}
+	return nil
+}
+
+// String returns the source.
+func (p *Program) String() string { return p.src }
+
+// Eval evaluates the program. On error the result is false; a caller that
+// refuses on true must treat the error as true.
+func (p *Program) Eval(env Env) (bool, error) {
+	v, err := p.root.eval(&run{env: env})
+	if err != nil {
+		return false, fault.Wrap(err, fault.Invalid, "%q cannot be evaluated", p.src)
+	}
+	b, err := v.asTruth()
+	return b, fault.Wrap(err, fault.Invalid, "%q cannot be evaluated", p.src)
+}
+
+// Compile parses and checks an expression: roots, functions, numbers and types
+// of arguments, regular expressions. It returns fault.Invalid with what is wrong.
+func Compile(d *Dialect, src string) (*Program, error) {
+	if len(src) > MaxSource {
+		return nil, invalid("the expression is longer than %d bytes", MaxSource)
+	}
+	tree, err := parser.ParseExpr(src)
+	if err != nil {
+		return nil, invalid("%q is not an expression: %s", src, plain(err))
+	}
+	c := &compiler{d: d, src: src}
+	n, err := c.node(tree, 0)
+	if err != nil {
+		return nil, err
+	}
+	if k := n.yields(); k == text || k == list {
+		return nil, invalid("%q yields %s, not true or false", src, k)
+	}
+	return &Program{src: src, root: n}, nil
+}
+
+// plain strips the position prefix of the Go parser's messages.
+func plain(err error) string {
+	msg, _, _ := strings.Cut(err.Error(), "\n")
+	parts := strings.SplitN(msg, ": ", 2)
+	return parts[len(parts)-1]
+}
+
+type compiler struct {
+	d     *Dialect
+	src   string
+	nodes int
+}
+
+// at returns the source text of a sub-expression, for messages.
+func (c *compiler) at(e ast.Expr) string {
+	from, to := int(e.Pos())-1, int(e.End())-1
+	if from < 0 || to > len(c.src) || from > to {
+		return c.src
+	}
+	return c.src[from:to]
+}
+
+func (c *compiler) node(e ast.Expr, depth int) (node, error) {
+	if c.nodes++; c.nodes > maxNodes || depth > maxDepth {
+		return nil, invalid("the expression is too large or too deep")
+	}
+	switch t := e.(type) {
+	case *ast.ParenExpr:
+		return c.node(t.X, depth+1)
+	case *ast.UnaryExpr:
+		return c.not(t, depth)
+	case *ast.BinaryExpr:
+		return c.binary(t, depth)
+	case *ast.CallExpr:
+		return c.call(t, depth)
+	case *ast.BasicLit:
+		return c.literal(t)
+	case *ast.Ident:
+		if t.Name == "true" || t.Name == "false" {
+			return constant{Truth(t.Name == "true")}, nil
+		}
+	}
+	return c.path(e)
+}
+
+func (c *compiler) literal(t *ast.BasicLit) (node, error) {
+	switch t.Kind {
+	case token.STRING:
+		s, err := strconv.Unquote(t.Value)
+		if err != nil {
+			return nil, invalid("%s is not text", t.Value)
+		}
+		return constant{Text(s)}, nil
+	case token.INT:
+		return constant{Text(t.Value)}, nil
+	}
+	return nil, invalid("%s is not possible here; write text in double quotes", t.Value)
+}
+
+func (c *compiler) not(t *ast.UnaryExpr, depth int) (node, error) {
+	if t.Op != token.NOT {
+		return nil, invalid("the operator %s is not possible; there are == != && || !", t.Op)
+	}
+	x, err := c.truthNode(t.X, depth+1)
+	if err != nil {
+		return nil, err
+	}
+	return notNode{x}, nil
+}
+
+// truthNode compiles an operand that must be a truth value.
+func (c *compiler) truthNode(e ast.Expr, depth int) (node, error) {
+	n, err := c.node(e, depth)
+	if err != nil {
+		return nil, err
+	}
+	if k := n.yields(); k == text || k == list {
+		return nil, invalid("%s is %s, not true or false", c.at(e), k)
+	}
+	return n, nil
+}
+
+func (c *compiler) binary(t *ast.BinaryExpr, depth int) (node, error) {
+	operand := c.node
+	switch t.Op {
+	case token.LAND, token.LOR:
+		operand = c.truthNode
+	case token.EQL, token.NEQ:
+	default:
+		return nil, invalid("the operator %s is not possible; there are == != && || !", t.Op)
+	}
+	x, err := operand(t.X, depth+1)
+	if err != nil {
+		return nil, err
+	}
+	y, err := operand(t.Y, depth+1)
+	if err != nil {
+		return nil, err
+	}
+	switch t.Op {
+	case token.LAND:
+		return andNode{x, y}, nil
+	case token.LOR:
+		return orNode{x, y}, nil
+	}
+	return equalNode{x, y, t.Op == token.NEQ}, nil
+}
+
+func (c *compiler) path(e ast.Expr) (node, error) {
+	path, ok := pathOf(e)
+	if !ok {
+		return nil, invalid("%s is not possible in an expression", c.at(e))
+	}
+	if !slices.Contains(c.d.roots, path[0]) {
+		return nil, invalid("%q is not known in %s", path[0], c.d.name).WithHint("it may use: %s", strings.Join(c.d.roots, ", "))
+	}
+	return pathNode{path}, nil
+}
+
+// pathOf reads a.b["c d"].e; ok is false for any other form.
+func pathOf(e ast.Expr) (path []string, ok bool) {
+	var rev []string
+	for {
+		switch t := e.(type) {
+		case *ast.Ident:
+			rev = append(rev, t.Name)
+			slices.Reverse(rev)
+			return rev, true
+		case *ast.SelectorExpr:
+			rev, e = append(rev, t.Sel.Name), t.X
+		case *ast.IndexExpr:
+			lit, isLit := t.Index.(*ast.BasicLit)
+			if !isLit || lit.Kind != token.STRING {
+				return nil, false
+			}
+			key, err := strconv.Unquote(lit.Value)
+			if err != nil {
+				return nil, false
+			}
+			rev, e = append(rev, key), t.X
+		default:
+			return nil, false
+		}
+	}
+}
+
+func (c *compiler) call(t *ast.CallExpr, depth int) (node, error) {
+	path, ok := pathOf(t.Fun)
+	if !ok || t.Ellipsis.IsValid() {
+		return nil, invalid("%s is not a function", c.at(t.Fun))
+	}
+	name := strings.Join(path, ".")
+	i := slices.IndexFunc(c.d.funcs, func(f function) bool { return f.name == name })
+	if i < 0 {
+		return nil, invalid("there is no function %q in %s", name, c.d.name).WithHint("functions are: %s", c.d.functions())
+	}
+	f := &c.d.funcs[i]
+	if len(t.Args) < f.min || len(t.Args) > f.max {
+		return nil, invalid("%s takes %s", name, f.usage)
+	}
+	n := callNode{f: f}
+	for j, a := range t.Args {
+		arg, err := c.node(a, depth+1)
+		if err != nil {
+			return nil, err
+		}
+		if arg.yields() == truth && name != "equals" {
+			return nil, invalid("%s is a truth value; %s takes %s", c.at(a), name, f.usage)
+		}
+		n.args = append(n.args, arg)
+		if j == f.regexArg {
+			if n.re, err = literalRegexp(arg); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return n, nil
+}
+
+func (d *Dialect) functions() string {
+	var names []string
+	for _, f := range d.funcs {
+		names = append(names, f.name)
+	}
+	return strings.Join(names, ", ")
+}

@@ -1,0 +1,76 @@
+package types
+
+import "time"
+
+// SessionTracker is a live session as the cluster knows it (kind
+// session_tracker, v1, name = session id). Presence: it expires by itself when
+// its agent stops renewing it.
+type SessionTracker struct {
+	Header
+	Spec SessionTrackerSpec `json:"spec"`
+}
+
+// SessionTrackerSpec says what the session is and who is present.
+type SessionTrackerSpec struct {
+	State        string        `json:"state" enum:"pending,running,terminated"`
+	Kind         string        `json:"session_kind"` // ssh | k8s | db | app | desktop
+	User         string        `json:"user"`
+	Roles        []string      `json:"roles,omitempty"`
+	Login        string        `json:"login,omitempty"`
+	HostID       string        `json:"host_id,omitempty"`
+	Hostname     string        `json:"hostname,omitempty"`
+	Cluster      string        `json:"cluster,omitempty"`
+	Participants []Participant `json:"participants,omitempty"`
+	Invited      []string      `json:"invited,omitempty"`
+	Reason       string        `json:"reason,omitempty"`
+	Created      time.Time     `json:"created"`
+	Ended        time.Time     `json:"ended,omitzero"`
+}
+
+// Participant is somebody present in a session.
+type Participant struct {
+	ID         string    `json:"id"`
+	User       string    `json:"user"`
+	Mode       string    `json:"mode" enum:"observer,peer,moderator"`
+	LastActive time.Time `json:"last_active,omitzero"`
+}
+
+// Validate implements Resource.
+func (s *SessionTracker) Validate() error {
+	if err := s.check(KindSessionTracker, &s.Spec); err != nil {
+		return err
+	}
+	if s.Spec.State == "" {
+		s.Spec.State = "running"
+	}
+	return at("spec.user", CheckName("user", s.Spec.User))
+}
+
+// AuditCheckpoint is a signed statement of every writer's position in the audit
+// log (kind audit_checkpoint, v1). Package audit defines and verifies Body; here
+// it is bytes, so that what was signed is never re-encoded.
+type AuditCheckpoint struct {
+	Header
+	Spec AuditCheckpointSpec `json:"spec"`
+}
+
+// AuditCheckpointSpec is the body of AuditCheckpoint.
+type AuditCheckpointSpec struct {
+	Number    uint64    `json:"number"`
+	Time      time.Time `json:"time"`
+	Previous  string    `json:"previous,omitempty"` // hash of the checkpoint before, hex
+	Body      []byte    `json:"body"`               // the very bytes that are signed
+	Signature []byte    `json:"signature"`
+	KeyID     string    `json:"key_id"`
+}
+
+// Validate implements Resource.
+func (c *AuditCheckpoint) Validate() error {
+	if err := c.check(KindCheckpoint, &c.Spec); err != nil {
+		return err
+	}
+	if len(c.Spec.Body) == 0 || len(c.Spec.Signature) == 0 {
+		return fieldFault("spec", "needs body and signature")
+	}
+	return nil
+}
