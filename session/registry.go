@@ -1,0 +1,264 @@
+package session
+
+import (
+	"context"
+	"sort"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"teleport/access"
+	"teleport/fault"
+	"teleport/types"
+)
+
+// Ticks is the source of policy changes: a tick after each, and a function that
+// ends the subscription.
+type Ticks interface {
+	Subscribe() (<-chan struct{}, func())
+}
+
+// Registry holds the live streams of a process. Its methods are safe for
+// concurrent use.
+type Registry struct {
+	mu       sync.Mutex
+	live     map[string]*Live
+	byKey    map[string]map[*Live]struct{}
+	draining bool
+	empty    chan struct{} // closed when draining and nothing is left
+}
+
+// NewRegistry returns an empty registry. It starts nothing.
+func NewRegistry() *Registry {
+	return &Registry{live: map[string]*Live{}, byKey: map[string]map[*Live]struct{}{}, empty: make(chan struct{})}
+}
+
+// Live is a stream in the registry. Its owner calls Touch when bytes move and
+// Close when the stream has ended.
+type Live struct {
+	info   Info
+	reg    *Registry
+	cancel func(reason error)
+	last   atomic.Int64 // unix nanoseconds of the last Touch
+	once   sync.Once
+	mu     sync.Mutex // guards the timers and limits
+	limits access.Limits
+	idle   *time.Timer
+	expiry *time.Timer
+	closed bool
+}
+
+// Add files a live stream, and starts its deadline and idle timers. cancel is
+// called at most once, on a goroutine of the registry, when the stream must end;
+// it must not block for long. Add refuses while the process drains, and refuses
+// a stream whose decision has already become a no.
+func (r *Registry) Add(info Info, cancel func(reason error)) (*Live, error) {
+	now := time.Now()
+	l := &Live{info: info, reg: r, cancel: cancel, limits: info.Limits}
+	l.last.Store(now.UnixNano())
+	r.mu.Lock()
+	if r.draining {
+		r.mu.Unlock()
+		return nil, fault.New(fault.Unavailable, "this process is shutting down and takes no new sessions")
+	}
+	if _, taken := r.live[info.ID]; taken || info.ID == "" {
+		r.mu.Unlock()
+		return nil, fault.New(fault.Internal, "a live session needs an id of its own")
+	}
+	r.live[info.ID] = l
+	for _, k := range indexKeys(info) {
+		if r.byKey[k] == nil {
+			r.byKey[k] = map[*Live]struct{}{}
+		}
+		r.byKey[k][l] = struct{}{}
+	}
+	r.mu.Unlock()
+	l.arm(now)
+	// Policy may have changed between the caller's decision and the index.
+	if err := l.decide(now); err != nil {
+		l.Close()
+		return nil, err
+	}
+	return l, nil
+}
+
+// Serve decides every stream again after each tick, until ctx ends.
+func (r *Registry) Serve(ctx context.Context, policy Ticks) error {
+	ticks, stop := policy.Subscribe()
+	defer stop()
+	r.Recheck()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case _, ok := <-ticks:
+			if !ok {
+				return nil
+			}
+			r.Recheck()
+		}
+	}
+}
+
+// Recheck decides every live stream again and cuts those that are no longer
+// allowed. It returns how many it cut.
+func (r *Registry) Recheck() int {
+	now, n := time.Now(), 0
+	for _, l := range r.all() {
+		if err := l.decide(now); err != nil {
+			l.Cut(err)
+			n++
+		}
+	}
+	return n
+}
+
+// CutMatching cuts every stream that the lock's target names, and returns how
+// many. It needs no Decide: it is what ends streams of others' protocols.
+func (r *Registry) CutMatching(t types.LockTarget, message string) int {
+	n := 0
+	for _, l := range r.Matching(t) {
+		l.Cut(cut(CutLocked, "%s", lockMessage(message)))
+		n++
+	}
+	return n
+}
+
+// Matching returns the streams for which every field of t that is set matches.
+func (r *Registry) Matching(t types.LockTarget) []*Live {
+	keys := targetKeys(t)
+	if len(keys) == 0 {
+		return nil
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var out []*Live
+next:
+	for l := range r.byKey[keys[0]] {
+		for _, k := range keys[1:] {
+			if _, ok := r.byKey[k][l]; !ok {
+				continue next
+			}
+		}
+		out = append(out, l)
+	}
+	return out
+}
+
+// Drain refuses new streams and waits for the live ones until ctx ends; what is
+// left then is cut. It returns how many had to be cut.
+func (r *Registry) Drain(ctx context.Context) int {
+	r.mu.Lock()
+	if !r.draining {
+		r.draining = true
+		if len(r.live) == 0 {
+			close(r.empty)
+		}
+	}
+	r.mu.Unlock()
+	select {
+	case <-r.empty:
+		return 0
+	case <-ctx.Done():
+	}
+	left := r.all()
+	for _, l := range left {
+		l.Cut(cut(CutDrain, "the server is shutting down"))
+	}
+	return len(left)
+}
+
+// Snapshot lists the live streams, oldest first.
+func (r *Registry) Snapshot() []Snapshot {
+	var out []Snapshot
+	for _, l := range r.all() {
+		l.mu.Lock()
+		deadline := l.limits.Deadline
+		l.mu.Unlock()
+		out = append(out, Snapshot{
+			ID: l.info.ID, Kind: l.info.Kind, User: l.info.User, Login: l.info.Login, Resource: l.info.Resource,
+			ClientAddr: l.info.ClientAddr, Start: l.info.Start, LastActive: time.Unix(0, l.last.Load()), Deadline: deadline,
+		})
+	}
+	sort.Slice(out, func(i, j int) bool {
+		if !out[i].Start.Equal(out[j].Start) {
+			return out[i].Start.Before(out[j].Start)
+		}
+		return out[i].ID < out[j].ID
+	})
+	return out
+}
+
+// Len returns the number of live streams.
+func (r *Registry) Len() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.live)
+}
+
+func (r *Registry) all() []*Live {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	out := make([]*Live, 0, len(r.live))
+	for _, l := range r.live {
+		out = append(out, l)
+	}
+	return out
+}
+
+func (r *Registry) remove(l *Live) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.live[l.info.ID] != l {
+		return
+	}
+	delete(r.live, l.info.ID)
+	for _, k := range indexKeys(l.info) {
+		delete(r.byKey[k], l)
+		if len(r.byKey[k]) == 0 {
+			delete(r.byKey, k)
+		}
+	}
+	if r.draining && len(r.live) == 0 {
+		close(r.empty)
+	}
+}
+
+func indexKeys(i Info) []string {
+	keys := []string{"user\x00" + i.User}
+	add := func(kind string, values ...string) {
+		for _, v := range values {
+			if v != "" {
+				keys = append(keys, kind+"\x00"+v)
+			}
+		}
+	}
+	add("role", i.Roles...)
+	add("login", i.Login)
+	add("server", i.HostIDs...)
+	add("mfa", i.MFADevice)
+	add("device", i.DeviceID)
+	add("request", i.AccessRequests...)
+	add("desktop", desktopOf(i))
+	return keys
+}
+
+func desktopOf(i Info) string {
+	if i.Kind == "desktop" {
+		return i.Resource
+	}
+	return ""
+}
+
+func targetKeys(t types.LockTarget) []string {
+	var keys []string
+	for _, f := range [...][2]string{
+		{"user", t.User}, {"role", t.Role}, {"login", t.Login}, {"server", t.ServerID}, {"mfa", t.MFADevice},
+		{"device", t.Device}, {"request", t.AccessRequest}, {"desktop", t.WindowsDesktop},
+	} {
+		if f[1] != "" {
+			keys = append(keys, f[0]+"\x00"+f[1])
+		}
+	}
+	return keys
+}

@@ -1,0 +1,168 @@
+package sshaccess
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+
+	"teleport/access"
+	"teleport/fault"
+	"teleport/session"
+	"teleport/sshaccess/spawn"
+	"teleport/sshserver"
+)
+
+// conn is one authenticated connection. What it may do is asked anew for every
+// channel and request; what is kept here is who it is.
+type conn struct {
+	svc    *Service
+	in     Inbound
+	local  netip.AddrPort
+	id     string
+	peer   *sshserver.Conn
+	srv    *sshserver.Server
+	acct   spawn.Account
+	live   *session.Live
+	first  decided         // the login's decision
+	ctx    context.Context // of the connection, for what outlives one request
+	cancel context.CancelCauseFunc
+	behind sync.WaitGroup // listeners of forwards
+
+	mu       sync.Mutex
+	reason   string // why the connection was cut, "" while it was not
+	open     int    // session channels
+	sessions map[*channel]struct{}
+	helper   *socketHelper
+	agent    string // path of the agent's socket, once there is one
+	remotes  map[string]*remoteForward
+}
+
+func (s *Service) newConn(in Inbound, local net.Addr) *conn {
+	return &conn{
+		svc: s, in: in, local: addrPort(local), id: uuid.NewString(),
+		sessions: map[*channel]struct{}{}, remotes: map[string]*remoteForward{},
+		cancel: func(error) {},
+	}
+}
+
+// server builds the SSH server of this connection: the whole list of what a
+// client may ask of a node, each with what it needs.
+func (cn *conn) server() (*sshserver.Server, error) {
+	surface := sshserver.NewSurface().
+		Channel("session", sshserver.Requires(access.ActionLogin), cn.serveSession).
+		Channel("direct-tcpip", sshserver.Requires(access.ActionForwardLocal), cn.serveDirect).
+		Global("tcpip-forward", sshserver.Requires(access.ActionForwardRemote), cn.startRemote).
+		Global("cancel-tcpip-forward", sshserver.Open("ends only what this connection started"), cn.cancelRemote).
+		Global("keepalive@openssh.com", sshserver.Open("an answer is all it asks for"), keepalive).
+		Request("pty-req", sshserver.Open("checked against the decision's limits")).
+		Request("window-change", sshserver.Open("of the session's own terminal")).
+		Request("env", sshserver.Open("filtered by name")).
+		Request("signal", sshserver.Open("to the session's own process")).
+		Request("shell", sshserver.Requires(access.ActionLogin)).
+		Request("exec", sshserver.Requires(access.ActionLogin)).
+		Request("auth-agent-req@openssh.com", sshserver.Requires(access.ActionForwardAgent)).
+		Subsystem("sftp", sshserver.Requires(access.ActionFileCopy))
+	srv, err := sshserver.New(sshserver.Config{
+		HostSigners: cn.svc.cfg.HostSigners,
+		Verify:      cn.verify,
+		Admit:       cn.admit,
+		Authorize:   cn.authorize,
+		AuthFailed:  cn.authFailed,
+		Surface:     surface,
+		Log:         cn.svc.cfg.Log,
+		Budget:      cn.svc.cfg.Budget,
+	})
+	cn.srv = srv
+	return srv, err
+}
+
+// file puts the authenticated connection where locks and drains find it.
+func (cn *conn) file(c *sshserver.Conn) error {
+	id := c.Identity
+	settings := cn.svc.cfg.Policy.Settings()
+	hosts := []string{cn.svc.cfg.HostID}
+	for _, h := range []string{id.Authority.ProxyUUID, cn.in.ProxyID} {
+		if h != "" {
+			hosts = append(hosts, h)
+		}
+	}
+	live, err := cn.svc.cfg.Sessions.Add(session.Info{
+		ID: cn.id, Kind: "ssh", User: id.Name, Cluster: id.Cluster, Roles: id.Authority.Roles, Login: c.Login,
+		Resource: "node/" + cn.svc.cfg.HostID, HostIDs: hosts, MFADevice: id.Proofs.MFADevice, DeviceID: id.Proofs.DeviceID,
+		AccessRequests: id.Proofs.AccessRequests, ClientAddr: c.ClientAddr.String(), Identity: id,
+		Limits: cn.first.decision.Limits, Start: time.Now(), Decide: cn.again,
+		IdleMessage: settings.Networking.IdleTimeoutMessage,
+	}, cn.cut)
+	if err != nil {
+		cn.rejected(fault.Message(err), 0, nil)
+		return err
+	}
+	cn.live = live
+	return nil
+}
+
+// end runs when every handler has returned.
+func (cn *conn) end() {
+	cn.live.Close()
+	cn.cancel(nil)
+	cn.behind.Wait()
+	cn.mu.Lock()
+	h := cn.helper
+	cn.helper = nil
+	cn.mu.Unlock()
+	if h != nil {
+		h.close()
+	}
+}
+
+// Reasons of a disconnect, as they stand in events.
+var disconnects = map[string]string{
+	session.CutLocked: "lock", session.CutPolicy: "policy", session.CutExpired: "expired certificate",
+	session.CutIdle: "idle", session.CutDrain: "shutdown",
+}
+
+const lastWords = 200 * time.Millisecond
+
+// cut ends the connection for a reason: told to the log, told to the person if
+// the connection still takes bytes, and then closed.
+func (cn *conn) cut(why error) {
+	reason := disconnects[session.CutReason(why)]
+	cn.mu.Lock()
+	cn.reason = reason
+	open := make([]*channel, 0, len(cn.sessions))
+	for s := range cn.sessions {
+		open = append(open, s)
+	}
+	cn.mu.Unlock()
+	cn.disconnected(reason)
+	told := make(chan struct{})
+	go func() {
+		defer close(told)
+		for _, s := range open {
+			s.say("\r\nERROR: " + fault.Message(why) + "\r\n")
+		}
+	}()
+	t := time.NewTimer(lastWords)
+	defer t.Stop()
+	select {
+	case <-told:
+	case <-t.C:
+	}
+	cn.cancel(why)
+	cn.peer.SSH.Close() // frees whoever still speaks
+	<-told
+}
+
+// endReason is what session.end says.
+func (cn *conn) endReason(otherwise string) string {
+	cn.mu.Lock()
+	defer cn.mu.Unlock()
+	if cn.reason != "" {
+		return cn.reason
+	}
+	return otherwise
+}

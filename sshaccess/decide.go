@@ -1,0 +1,148 @@
+package sshaccess
+
+import (
+	"context"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+
+	"teleport/access"
+	"teleport/fault"
+	"teleport/sshaccess/spawn"
+	"teleport/sshserver"
+	"teleport/types"
+)
+
+// decided keeps a decision with its input, for the log.
+type decided struct {
+	request  access.Request
+	decision access.Decision
+}
+
+func (cn *conn) verify(c *ssh.Certificate) (*types.Identity, error) {
+	return cn.svc.cfg.Verify(c, time.Now())
+}
+
+// admit is the login: identity, login, this host and the action as one tuple,
+// then what the host itself says of the account.
+func (cn *conn) admit(ctx context.Context, c *sshserver.Conn) error {
+	cn.peer = c
+	if g := cn.in.Gateway; g != nil && (g.User != c.Identity.Name || g.Cluster != c.Identity.Cluster) {
+		return fault.New(fault.Denied, "the identity inside the connection is not the one that came through the proxy")
+	}
+	if !spawn.ValidLogin(c.Login) {
+		return fault.New(fault.Invalid, "not a login name")
+	}
+	now := time.Now()
+	cn.first = cn.decide(access.ActionLogin, now)
+	if err := denied(cn.first.decision); err != nil {
+		return err
+	}
+	acct, err := cn.svc.cfg.Accounts.Lookup(ctx, c.Login)
+	if err != nil {
+		return err
+	}
+	if err := cn.svc.cfg.Accounts.MayLogin(acct, now); err != nil {
+		return err
+	}
+	cn.acct = acct
+	return nil
+}
+
+// authorize decides one use of the surface. The node's own switches come after
+// the roles: a switch can only take away.
+func (cn *conn) authorize(_ context.Context, _ *sshserver.Conn, u sshserver.Use) error {
+	a, _ := u.Need.Action()
+	d := cn.decide(a, time.Now())
+	err := denied(d.decision)
+	if err == nil {
+		err = cn.switches(a)
+	}
+	if err != nil {
+		cn.refused(a, u, d, err)
+	}
+	return err
+}
+
+func (cn *conn) switches(a access.Action) error {
+	switch a {
+	case access.ActionForwardLocal, access.ActionForwardRemote:
+		if !cn.svc.cfg.PortForwarding {
+			return fault.New(fault.Denied, "port forwarding is switched off on this node")
+		}
+	case access.ActionFileCopy:
+		if !cn.svc.cfg.FileCopy {
+			return fault.New(fault.Denied, "file transfer is switched off on this node")
+		}
+	}
+	return nil
+}
+
+// decide asks for (identity, login, node, action), from the policy of now.
+func (cn *conn) decide(a access.Action, now time.Time) decided {
+	return cn.decideAs(cn.peer.Identity, cn.svc.cfg.Policy.Epoch(cn.peer.Identity.Name), a, now)
+}
+
+func (cn *conn) decideAs(id *types.Identity, epoch *types.UserEpochSpec, a access.Action, now time.Time) decided {
+	p, node := cn.svc.cfg.Policy, cn.svc.cfg.Node()
+	req := access.Request{
+		Identity: id, ClientAddr: cn.peer.ClientAddr.Addr(),
+		Roles: p.Roles(id.Authority.Roles), Locks: p.Locks(), LocksStale: !p.Fresh(now), Settings: p.Settings(),
+		Policy: strconv.FormatUint(p.Revision(), 10), Epoch: epoch, Action: a,
+		Resource: node, Labels: node.AllLabels(), HostID: cn.svc.cfg.HostID, Login: cn.peer.Login, Now: now,
+	}
+	return decided{req, access.Decide(req)}
+}
+
+// again decides the live connection from the policy of now. A certificate that
+// predates a change of its user's roles opens nothing new, but what is open
+// goes on as far as the user's present roles and traits allow it.
+func (cn *conn) again(now time.Time) access.Decision {
+	id := cn.peer.Identity
+	epoch := cn.svc.cfg.Policy.Epoch(id.Name)
+	if epoch != nil && !epoch.Deleted && id.IssuedAt.Before(epoch.NotBefore) {
+		id, epoch = narrowed(id, epoch), nil
+	}
+	return cn.decideAs(id, epoch, access.ActionLogin, now).decision
+}
+
+// narrowed is the identity with what its user has lost taken out.
+func narrowed(id *types.Identity, e *types.UserEpochSpec) *types.Identity {
+	n := *id
+	n.Authority.Roles = intersect(id.Authority.Roles, e.Roles)
+	n.Authority.Traits = make(map[string][]string, len(id.Authority.Traits))
+	for k, v := range id.Authority.Traits {
+		n.Authority.Traits[k] = intersect(v, e.Traits[k])
+	}
+	return &n
+}
+
+func intersect(a, b []string) []string {
+	var out []string
+	for _, x := range a {
+		if slices.Contains(b, x) {
+			out = append(out, x)
+		}
+	}
+	return out
+}
+
+// denied turns a no into the line that the person sees.
+func denied(d access.Decision) error {
+	if d.Allow {
+		return nil
+	}
+	var texts []string
+	for _, r := range d.Reasons {
+		if r.Text != "" && !slices.Contains(texts, r.Text) {
+			texts = append(texts, r.Text)
+		}
+	}
+	if len(texts) == 0 {
+		return fault.New(fault.Denied, "access denied")
+	}
+	return fault.New(fault.Denied, "access denied: %s", strings.Join(texts, "; "))
+}
