@@ -94,3 +94,41 @@ type halfCloseAddrConn struct {
 }
 
 func (c *halfCloseAddrConn) CloseWrite() error { return c.cw.CloseWrite() }
+
+// WithPrefix returns c as if prefix came before what it still has to read.
+// Half-close is kept where c has it.
+func WithPrefix(c net.Conn, prefix []byte) net.Conn {
+	if len(prefix) == 0 {
+		return c
+	}
+	if cw, ok := c.(CloseWriter); ok {
+		return &halfClosePrefixConn{prefixConn{c, prefix}, cw}
+	}
+	return &prefixConn{c, prefix}
+}
+
+type prefixConn struct {
+	net.Conn
+	prefix []byte
+}
+
+func (c *prefixConn) Read(p []byte) (int, error) {
+	if len(c.prefix) == 0 || len(p) == 0 {
+		return c.Conn.Read(p)
+	}
+	n := copy(p, c.prefix)
+	if c.prefix = c.prefix[n:]; len(c.prefix) == 0 {
+		c.prefix = nil
+	}
+	return n, nil
+}
+
+// NetConn returns the connection inside, as (*tls.Conn).NetConn does.
+func (c *prefixConn) NetConn() net.Conn { return c.Conn }
+
+type halfClosePrefixConn struct {
+	prefixConn
+	cw CloseWriter
+}
+
+func (c *halfClosePrefixConn) CloseWrite() error { return c.cw.CloseWrite() }

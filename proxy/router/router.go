@@ -1,0 +1,232 @@
+// Package router finds the live tunnel (or, for agents in direct mode, the
+// address) behind the name that a dial carries. Names are looked up in the list
+// of registered nodes, of which only what the caller may see exists for them; a
+// name never becomes a destination by itself.
+package router
+
+import (
+	"cmp"
+	"context"
+	"net"
+	"slices"
+	"strings"
+	"time"
+
+	"teleport/fault"
+	"teleport/tunnel"
+	"teleport/tunnel/tunframe"
+	"teleport/types"
+)
+
+// Nodes is the registered nodes; *store.Replica is one.
+type Nodes interface {
+	Nodes() []*types.Node
+}
+
+// Tunnels reaches agents; *tunnel.Registry is one.
+type Tunnels interface {
+	Agent(uuid string) (tunnel.AgentInfo, error)
+	LastSeen(uuid string) time.Time
+	Dial(ctx context.Context, uuid string, h tunframe.Header) (net.Conn, tunframe.Reply, error)
+}
+
+var _ Tunnels = (*tunnel.Registry)(nil)
+
+// Direct dials an agent that listens by itself (direct mode), at the address
+// that it registered.
+type Direct func(ctx context.Context, n *types.Node, h tunframe.Header) (net.Conn, tunframe.Reply, error)
+
+// Strategy says what happens when several nodes match.
+type Strategy string
+
+// The strategies, as in cluster_networking_config.
+const (
+	Unambiguous Strategy = "unambiguous_match" // an error that lists the candidates
+	MostRecent  Strategy = "most_recent"       // the latest heartbeat wins
+)
+
+// Query is what somebody looks for.
+type Query struct {
+	// Name is a UUID, a host name, a registered address (host or host:port), or a
+	// label selector k=v,k=v.
+	Name string
+	// Visible reports whether the caller may know of a node. It is required:
+	// what it hides does not exist for them.
+	Visible         func(*types.Node) bool
+	Strategy        Strategy // empty: Unambiguous
+	CaseInsensitive bool     // host names
+}
+
+// Router resolves and dials. Safe for concurrent use.
+type Router struct {
+	nodes   Nodes
+	tunnels Tunnels
+	direct  Direct
+}
+
+// New makes a router. direct may be nil: then only tunnels are used.
+func New(nodes Nodes, tunnels Tunnels, direct Direct) *Router {
+	return &Router{nodes: nodes, tunnels: tunnels, direct: direct}
+}
+
+// Resolve returns the one node that a query means. It is fault.NotFound when
+// the caller sees none, fault.Conflict when several match and the strategy does
+// not choose; the message then lists them with their UUIDs, sorted.
+func (r *Router) Resolve(q Query) (*types.Node, error) {
+	if q.Visible == nil {
+		return nil, fault.New(fault.Internal, "router: a query without a rule of visibility")
+	}
+	if q.Name == "" {
+		return nil, fault.New(fault.Invalid, "the dial names no node")
+	}
+	all := r.nodes.Nodes()
+	for _, match := range matchers(q) {
+		var found []*types.Node
+		for _, n := range all {
+			if match(n) && q.Visible(n) {
+				found = append(found, n)
+			}
+		}
+		switch {
+		case len(found) == 1:
+			return found[0], nil
+		case len(found) > 1 && q.Strategy == MostRecent:
+			return slices.MaxFunc(found, byHeartbeat), nil
+		case len(found) > 1:
+			return nil, ambiguous(q.Name, found)
+		}
+	}
+	return nil, fault.New(fault.NotFound, "there is no node %q, or you may not see it", q.Name).WithHint("tsh ls lists what you can reach")
+}
+
+// Dial resolves q and opens a stream to the node. The header's resource name
+// becomes the node's UUID; a node that is registered but not connected is
+// fault.Unavailable with the time since when.
+func (r *Router) Dial(ctx context.Context, q Query, h tunframe.Header) (net.Conn, tunframe.Reply, error) {
+	n, err := r.Resolve(q)
+	if err != nil {
+		return nil, tunframe.Reply{}, err
+	}
+	return r.DialNode(ctx, n, h)
+}
+
+// DialNode opens a stream to a node that Resolve returned.
+func (r *Router) DialNode(ctx context.Context, n *types.Node, h tunframe.Header) (net.Conn, tunframe.Reply, error) {
+	uuid := n.Metadata.Name
+	h.Kind, h.Name = types.KindNode, uuid
+	_, err := r.tunnels.Agent(uuid)
+	switch {
+	case err == nil:
+		conn, reply, err := r.tunnels.Dial(ctx, uuid, h)
+		reply.Hostname = cmp.Or(reply.Hostname, n.Spec.Hostname)
+		return conn, reply, err
+	case !n.Spec.UseTunnel && n.Spec.Addr != "" && r.direct != nil:
+		conn, reply, err := r.direct(ctx, n, h)
+		reply.Hostname = cmp.Or(reply.Hostname, n.Spec.Hostname)
+		return conn, reply, err
+	}
+	return nil, tunframe.Reply{}, r.offline(n)
+}
+
+// offline explains why a known node cannot be reached.
+func (r *Router) offline(n *types.Node) error {
+	name := cmp.Or(n.Spec.Hostname, n.Metadata.Name)
+	if len(n.Spec.ProxyIDs) > 0 && r.tunnels.LastSeen(n.Metadata.Name).IsZero() {
+		return fault.New(fault.Unavailable, "node %s is connected to other proxies, not to this one", name).
+			WithHint("try again in a moment: agents connect to every proxy")
+	}
+	since := r.tunnels.LastSeen(n.Metadata.Name)
+	if since.IsZero() {
+		return fault.New(fault.Unavailable, "node %s is offline", name).WithHint("its agent has no tunnel to this proxy")
+	}
+	return fault.New(fault.Unavailable, "node %s is offline since %s", name, since.UTC().Format(time.RFC3339))
+}
+
+// matchers are the ways a name may match, in their order of precedence.
+func matchers(q Query) []func(*types.Node) bool {
+	if want, ok := selector(q.Name); ok {
+		return []func(*types.Node) bool{func(n *types.Node) bool { return hasLabels(n, want) }}
+	}
+	same := func(a, b string) bool { return a == b }
+	if q.CaseInsensitive {
+		same = strings.EqualFold
+	}
+	return []func(*types.Node) bool{
+		func(n *types.Node) bool { return n.Metadata.Name == q.Name },
+		func(n *types.Node) bool { return n.Spec.Hostname != "" && same(n.Spec.Hostname, q.Name) },
+		func(n *types.Node) bool { return hasAddress(n, q.Name) },
+	}
+}
+
+// selector reads k=v,k=v. Host names and addresses hold no "=".
+func selector(s string) (map[string]string, bool) {
+	if !strings.Contains(s, "=") {
+		return nil, false
+	}
+	want := map[string]string{}
+	for part := range strings.SplitSeq(s, ",") {
+		k, v, ok := strings.Cut(part, "=")
+		k, v = strings.TrimSpace(k), strings.TrimSpace(v)
+		if !ok || k == "" {
+			return nil, false
+		}
+		want[k] = v
+	}
+	return want, true
+}
+
+func hasLabels(n *types.Node, want map[string]string) bool {
+	labels := n.AllLabels()
+	for k, v := range want {
+		if got, ok := labels[k]; !ok || got != v {
+			return false
+		}
+	}
+	return true
+}
+
+// hasAddress compares with the addresses that the node registered: with the
+// port, or the host alone.
+func hasAddress(n *types.Node, name string) bool {
+	for _, a := range append([]string{n.Spec.Addr}, n.Spec.PublicAddrs...) {
+		if a == "" {
+			continue
+		}
+		if a == name {
+			return true
+		}
+		if host, _, err := net.SplitHostPort(a); err == nil && host == name {
+			return true
+		}
+	}
+	return false
+}
+
+// byHeartbeat orders by the end of the lease, which each heartbeat moves on.
+func byHeartbeat(a, b *types.Node) int {
+	return cmp.Or(expires(a).Compare(expires(b)), cmp.Compare(a.Metadata.Name, b.Metadata.Name))
+}
+
+func expires(n *types.Node) time.Time {
+	if n.Metadata.Expires == nil {
+		return time.Time{}
+	}
+	return *n.Metadata.Expires
+}
+
+// maxListed bounds the candidates in a message.
+const maxListed = 20
+
+func ambiguous(name string, found []*types.Node) error {
+	lines := make([]string, 0, len(found))
+	for _, n := range found {
+		lines = append(lines, n.Metadata.Name+"  "+cmp.Or(n.Spec.Hostname, "-"))
+	}
+	slices.Sort(lines)
+	more := ""
+	if len(lines) > maxListed {
+		lines, more = lines[:maxListed], "\n  …"
+	}
+	return fault.New(fault.Conflict, "%q means %d nodes:\n  %s%s", name, len(found), strings.Join(lines, "\n  "), more).
+		WithHint("name one of them by its UUID")
+}
