@@ -196,6 +196,15 @@ func (s *Server) Recheck(ctx context.Context) {
 	}
 }
 
+// Drain ends every live stream, for a server that shuts down; unary calls go on.
+func (s *Server) Drain() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for l := range s.live {
+		l.cut(fault.New(fault.Unavailable, "the auth service is shutting down"))
+	}
+}
+
 type refusedKey struct{}
 
 // allowedKey holds the procedure that the gate admitted this call to.

@@ -2,11 +2,11 @@ package inventory
 
 import (
 	"context"
-	"path"
 	"slices"
 	"strings"
 
 	"teleport/fault"
+	"teleport/join"
 	"teleport/types"
 )
 
@@ -112,30 +112,9 @@ func admit(id *types.Identity, doc types.Resource) error {
 	if own := id.Authority.Hostname; own != "" && hostname != own {
 		return fault.New(fault.Denied, "its certificate is for the host name %q, not %q", own, hostname)
 	}
-	return inScope(id.Authority.Scope, hostname, labels)
-}
-
-// inScope checks a host name and labels against a join scope; nil allows all.
-func inScope(scope *types.JoinScope, hostname string, labels map[string]string) error {
-	if scope == nil {
-		return nil
-	}
-	if len(scope.Names) > 0 && !anyGlob(scope.Names, hostname) {
-		return fault.New(fault.Denied, "its join token does not allow the host name %q", hostname)
-	}
-	for key, values := range scope.Labels {
-		if v, ok := labels[key]; !ok || !anyGlob(values, v) {
-			return fault.New(fault.Denied, "its join token asks for the label %s with another value", key)
-		}
+	if !join.Covers(id.Authority.Scope, hostname, labels) {
+		return fault.New(fault.Denied, "its join token does not allow the host name %q with these labels", hostname).
+			WithHint("join with a token whose scope covers them")
 	}
 	return nil
-}
-
-// anyGlob reports whether one of the globs matches. A glob that is malformed
-// matches nothing.
-func anyGlob(globs []string, s string) bool {
-	return slices.ContainsFunc(globs, func(g string) bool {
-		ok, err := path.Match(g, s)
-		return err == nil && ok
-	})
 }

@@ -9,6 +9,7 @@ package login
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"log/slog"
 	"net/netip"
@@ -57,9 +58,19 @@ type Grant struct {
 type Issuer interface {
 	// IssueLogin makes the first certificates of a login.
 	IssueLogin(ctx context.Context, g Grant) (Certs, error)
-	// IssueFromSession narrows the certificate of a web session (DER) to a short
-	// one for the keys of the proxy that holds the browser.
-	IssueFromSession(ctx context.Context, sessionCert []byte, keys Keys, ttl time.Duration, loginIP netip.Addr) (Certs, error)
+	// IssueFromSession narrows the certificate of a web session to a short one
+	// for the keys of the proxy that holds the browser.
+	IssueFromSession(ctx context.Context, g SessionGrant) (Certs, error)
+}
+
+// SessionGrant says from which web session, and for which proxy, a short
+// certificate is wanted.
+type SessionGrant struct {
+	Session []byte            // the session's own certificate, DER
+	Proxy   *x509.Certificate // of the proxy that showed the bearer
+	Keys    Keys
+	TTL     time.Duration
+	Addr    netip.AddrPort // of the browser
 }
 
 // Deps are what a Service works with. All fields but Now are required.

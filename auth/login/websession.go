@@ -82,7 +82,7 @@ func errEnded() error {
 // UseWebSession trades a bearer for a certificate of minutes for the keys of
 // the proxy that holds the browser. background marks a renewal that nobody at
 // the browser caused: it does not put off the idle limit.
-func (s *Service) UseWebSession(ctx context.Context, bearer types.Secret, keys Keys, addr netip.AddrPort, background bool) (Certs, error) {
+func (s *Service) UseWebSession(ctx context.Context, bearer types.Secret, proxy *x509.Certificate, keys Keys, addr netip.AddrPort, background bool) (Certs, error) {
 	doc, secret, err := s.session(ctx, bearer)
 	if err != nil {
 		return Certs{}, err
@@ -109,7 +109,8 @@ func (s *Service) UseWebSession(ctx context.Context, bearer types.Secret, keys K
 	if err != nil {
 		return Certs{}, errEnded()
 	}
-	certs, err := s.d.Issuer.IssueFromSession(ctx, cert, keys, min(webCertTTL, doc.Spec.Expires.Sub(now)), addr.Addr())
+	certs, err := s.d.Issuer.IssueFromSession(ctx, SessionGrant{Session: cert, Proxy: proxy, Keys: keys,
+		TTL: min(webCertTTL, doc.Spec.Expires.Sub(now)), Addr: addr})
 	if err != nil {
 		return Certs{}, err
 	}

@@ -1,0 +1,224 @@
+package authapi
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"slices"
+
+	"connectrpc.com/connect"
+
+	"teleport/api/gen/resourcev1"
+	"teleport/api/rpc"
+	"teleport/fault"
+	"teleport/store"
+	"teleport/types"
+)
+
+// Put writes one document.
+func (s resourceService) Put(ctx context.Context, req *connect.Request[resourcev1.PutRequest]) (*connect.Response[resourcev1.PutResponse], error) {
+	c := rpc.CallerFrom(ctx)
+	doc, err := s.a.d.Store.Decode(ctx, req.Msg.Document)
+	if err != nil {
+		return nil, err
+	}
+	kind, err := kindOf(doc.Head().Kind)
+	if err != nil {
+		return nil, err
+	}
+	h := doc.Head()
+	old, err := s.a.existing(ctx, kind.Name, h.SubKind, h.Metadata.Name)
+	if err != nil {
+		return nil, err
+	}
+	mode, verb, err := putMode(req.Msg.Mode, old)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.a.mayWrite(ctx, c, kind, verb, old, doc); err != nil {
+		return nil, err
+	}
+	stored, err := s.a.write(ctx, c, mode, old, doc)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.a.emit(ctx, changeEvent(c, old, stored)); err != nil {
+		return nil, err
+	}
+	b, err := json.Marshal(stored)
+	if err != nil {
+		return nil, fault.Wrap(err, fault.Internal, "the document cannot be encoded")
+	}
+	return connect.NewResponse(&resourcev1.PutResponse{Document: b}), nil
+}
+
+// existing returns the document of that name, nil when there is none.
+func (a *API) existing(ctx context.Context, kind, subKind, name string) (types.Resource, error) {
+	doc, err := a.d.Store.GetAny(ctx, kind, subKind, name)
+	if errors.Is(err, fault.NotFound) {
+		return nil, nil
+	}
+	return doc.Resource, err
+}
+
+// putMode translates a mode, and names the verb that it takes: what an upsert
+// does depends on whether there is a document.
+func putMode(m resourcev1.PutMode, old types.Resource) (store.Mode, string, error) {
+	switch m {
+	case resourcev1.PutMode_PUT_MODE_CREATE:
+		return store.Create, "create", nil
+	case resourcev1.PutMode_PUT_MODE_UPDATE:
+		return store.Update, "update", nil
+	case resourcev1.PutMode_PUT_MODE_UPSERT:
+		if old == nil {
+			return store.Upsert, "create", nil
+		}
+		return store.Upsert, "update", nil
+	}
+	return 0, "", fault.New(fault.Invalid, "say whether to create, upsert or update")
+}
+
+// mayWrite decides a write. A where clause must hold for the document as it is
+// and as it will be.
+func (a *API) mayWrite(ctx context.Context, c rpc.Caller, kind types.KindInfo, verb string, old, doc types.Resource) error {
+	if kind.ReadOnly {
+		return fault.New(fault.Denied, "documents of the kind %s are written by the cluster itself", kind.Name)
+	}
+	if kind.Name == types.KindToken {
+		return a.mayWriteToken(ctx, c, verb, old, doc)
+	}
+	if err := a.rule(ctx, c, kind.Name, verb, doc); err != nil {
+		return err
+	}
+	if old != nil {
+		if err := a.rule(ctx, c, kind.Name, verb, old); err != nil {
+			return err
+		}
+	}
+	if u, ok := doc.(*types.User); ok {
+		had, _ := old.(*types.User)
+		return a.mayGrant(c, u, had)
+	}
+	return nil
+}
+
+// mayWriteToken lets a join token be edited, not made: its secret is made, and
+// shown once, by CreateToken.
+func (a *API) mayWriteToken(ctx context.Context, c rpc.Caller, verb string, old, doc types.Resource) error {
+	if err := a.rule(ctx, c, types.KindToken, verb, doc); err != nil {
+		return err
+	}
+	if t, ok := doc.(*types.Token); ok && old == nil && t.Spec.JoinMethod == "token" {
+		return fault.New(fault.Invalid, "a join token is made with: tctl tokens add").
+			WithHint("a document holds only the hash of the token's secret")
+	}
+	if t, ok := doc.(*types.Token); ok {
+		return a.mayAdmit(c, t)
+	}
+	return nil
+}
+
+// mayGrant keeps people from giving roles or traits that they do not have
+// themselves: that is for those who may write roles.
+func (a *API) mayGrant(c rpc.Caller, u, had *types.User) error {
+	if a.may(c, types.KindRole, "update", nil) {
+		return nil
+	}
+	id := c.Identity
+	for _, r := range u.Spec.Roles {
+		if !slices.Contains(id.Authority.Roles, r) && (had == nil || !slices.Contains(had.Spec.Roles, r)) {
+			return beyond("the role " + r)
+		}
+	}
+	for k, values := range u.Spec.Traits {
+		for _, v := range values {
+			if !slices.Contains(id.Authority.Traits[k], v) && (had == nil || !slices.Contains(had.Spec.Traits[k], v)) {
+				return beyond("the trait " + k)
+			}
+		}
+	}
+	return nil
+}
+
+// mayAdmit keeps tokens for auth and proxy processes, which see everything, to
+// those who may write roles.
+func (a *API) mayAdmit(c rpc.Caller, t *types.Token) error {
+	if a.may(c, types.KindRole, "update", nil) {
+		return nil
+	}
+	for _, r := range t.Spec.Roles {
+		if r == types.RoleAuth || r == types.RoleProxy || r == types.RoleAdmin {
+			return beyond("joining as " + string(r))
+		}
+	}
+	return nil
+}
+
+func beyond(what string) error {
+	return fault.New(fault.Denied, "you may not grant %s: you do not have it yourself", what).
+		WithHint("somebody with the right to update roles (preset role editor) can")
+}
+
+// write stores a document, and with a user the epoch that tells agents of it.
+func (a *API) write(ctx context.Context, c rpc.Caller, mode store.Mode, old, doc types.Resource) (types.Resource, error) {
+	u, ok := doc.(*types.User)
+	if !ok {
+		return a.d.Store.Put(ctx, mode, doc)
+	}
+	had, _ := old.(*types.User)
+	return a.writeUser(ctx, c, mode, had, u)
+}
+
+// Delete removes one document.
+func (s resourceService) Delete(ctx context.Context, req *connect.Request[resourcev1.DeleteRequest]) (*connect.Response[resourcev1.DeleteResponse], error) {
+	m, c := req.Msg, rpc.CallerFrom(ctx)
+	kind, err := kindOf(m.Kind)
+	if err != nil {
+		return nil, err
+	}
+	old, err := s.a.existing(ctx, kind.Name, m.SubKind, m.Name)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.a.rule(ctx, c, kind.Name, "delete", old); err != nil {
+		return nil, err
+	}
+	if old == nil {
+		return nil, fault.New(fault.NotFound, "there is no %s called %q", kind.Name, shownName(kind.Name, m.Name))
+	}
+	if err := s.a.deletable(ctx, kind, m.Name); err != nil {
+		return nil, err
+	}
+	if kind.Name == types.KindUser {
+		err = s.a.deleteUser(ctx, m.Name, m.Revision)
+	} else {
+		err = s.a.d.Store.Delete(ctx, kind.Name, m.SubKind, m.Name, m.Revision)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := s.a.emit(ctx, deleteEvent(c, old)); err != nil {
+		return nil, err
+	}
+	return connect.NewResponse(&resourcev1.DeleteResponse{}), nil
+}
+
+// deletable refuses what the cluster cannot be without.
+func (a *API) deletable(ctx context.Context, kind types.KindInfo, name string) error {
+	switch kind.Name {
+	case types.KindCertAuthority, types.KindClusterName, types.KindUserEpoch, types.KindCheckpoint, types.KindAuthServer:
+		return fault.New(fault.Denied, "documents of the kind %s are kept by the cluster itself", kind.Name)
+	case types.KindRole:
+		users, err := a.users.All(ctx)
+		if err != nil {
+			return err
+		}
+		for _, u := range users {
+			if slices.Contains(u.Spec.Roles, name) {
+				return fault.New(fault.Conflict, "the role %q is in use by the user %q", name, u.Metadata.Name).
+					WithHint("take it from its users first: tctl users update")
+			}
+		}
+	}
+	return nil
+}
