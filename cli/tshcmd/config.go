@@ -1,0 +1,109 @@
+package tshcmd
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"teleport/client/profile"
+	"teleport/fault"
+)
+
+const configLong = `Print what OpenSSH needs to reach the servers of your cluster.
+
+Append it to ~/.ssh/config, or keep it in a file of its own. Then ssh, scp, sftp,
+rsync, git and Ansible reach each server as NAME.CLUSTER, through the proxy and
+with your certificates. "tsh login" renews them; the configuration stays valid.
+
+Two ways lead to a server: "tsh proxy ssh" as ProxyCommand, which is what plain
+"ssh NAME.CLUSTER" takes, and the proxy as jump host: "ssh -J PROXY NAME.CLUSTER".`
+
+const configExample = `  tsh config >> ~/.ssh/config
+  tsh config > cluster.ssh && ssh -F cluster.ssh root@web-1.example
+  ssh -F cluster.ssh -J proxy.example.com root@web-1.example`
+
+func (a *app) configCmd() *cobra.Command {
+	var port int
+	cmd := &cobra.Command{
+		Use: "config", Short: "Print an OpenSSH configuration", Long: configLong, Example: configExample, Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error { return a.config(port) },
+	}
+	cmd.Flags().IntVarP(&port, "port", "p", 3022, "port of the servers, as OpenSSH shows it")
+	return cmd
+}
+
+func (a *app) config(port int) error {
+	if port < 1 || port > 65535 {
+		return fault.New(fault.Invalid, "--port is a number from 1 to 65535")
+	}
+	s, err := a.open()
+	if err != nil {
+		return err
+	}
+	if s.dir == nil {
+		return fault.New(fault.Invalid, "an identity file cannot be named in an OpenSSH configuration").
+			WithHint("make files for OpenSSH: tsh login --out=NAME --format=openssh")
+	}
+	exe, err := os.Executable()
+	if err != nil {
+		return fault.Wrap(err, fault.Internal, "the path of tsh itself cannot be found")
+	}
+	command := shellQuote(exe)
+	if home := a.getenv("TELEPORT_HOME"); home != "" {
+		command = "env TELEPORT_HOME=" + shellQuote(s.dir.Path()) + " " + command
+	}
+	_, err = io.WriteString(a.out, sshConfig(s.profile, s.dir.Paths(s.profile), command, port))
+	return err
+}
+
+// certAlgorithms are the host keys that are asked for: certificates only, so
+// that a server without one is refused instead of asked about.
+const certAlgorithms = "ssh-ed25519-cert-v01@openssh.com,ecdsa-sha2-nistp256-cert-v01@openssh.com," +
+	"rsa-sha2-512-cert-v01@openssh.com,rsa-sha2-256-cert-v01@openssh.com"
+
+// sshConfig renders ssh_config(5). The proxy's stanza names its host key by the
+// role, as it may be reached under addresses that its certificate does not know.
+func sshConfig(p *profile.Profile, files profile.Paths, command string, port int) string {
+	host, proxyPort, err := net.SplitHostPort(p.WebProxyAddr)
+	if err != nil {
+		host, proxyPort = p.Name(), "3080"
+	}
+	nodes := "*." + p.Cluster + " " + p.Cluster
+	var b strings.Builder
+	fmt.Fprintf(&b, "# Cluster %s, from: tsh config\n", p.Cluster)
+	fmt.Fprintf(&b, "Host %s %s\n", nodes, host)
+	fmt.Fprintf(&b, "    UserKnownHostsFile %s\n", configQuote(files.KnownHosts))
+	fmt.Fprintf(&b, "    IdentityFile %s\n", configQuote(files.SSHKey))
+	fmt.Fprintf(&b, "    CertificateFile %s\n", configQuote(files.SSHCert))
+	fmt.Fprintf(&b, "    IdentitiesOnly yes\n")
+	fmt.Fprintf(&b, "    StrictHostKeyChecking yes\n")
+	fmt.Fprintf(&b, "    HostKeyAlgorithms %s\n\n", certAlgorithms)
+	fmt.Fprintf(&b, "# Servers: ssh NAME.%s\n", p.Cluster)
+	fmt.Fprintf(&b, "Host %s !%s\n", nodes, host)
+	fmt.Fprintf(&b, "    Port %d\n", port)
+	fmt.Fprintf(&b, "    ProxyCommand %s proxy ssh --cluster=%s --proxy=%s %%r@%%h:%%p\n\n",
+		strings.ReplaceAll(command, "%", "%%"), shellQuote(p.Cluster), shellQuote(p.WebProxyAddr))
+	fmt.Fprintf(&b, "# The proxy as jump host: ssh -J %s NAME.%s\n", host, p.Cluster)
+	fmt.Fprintf(&b, "Host %s\n", host)
+	fmt.Fprintf(&b, "    Port %s\n", proxyPort)
+	fmt.Fprintf(&b, "    HostKeyAlias proxy.%s\n", p.Cluster)
+	return b.String()
+}
+
+// configQuote writes a path for ssh_config(5), where % starts a token.
+func configQuote(path string) string {
+	return `"` + strings.NewReplacer("%", "%%", `\`, `\\`, `"`, `\"`).Replace(path) + `"`
+}
+
+// shellQuote writes one word for a POSIX shell.
+func shellQuote(s string) string {
+	plain := strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._-:@,+=") == ""
+	if s != "" && plain {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}

@@ -1,0 +1,109 @@
+package tshcmd
+
+import (
+	"strconv"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"teleport/fault"
+)
+
+// globalFlags are those of every command. Each has its environment variable.
+type globalFlags struct {
+	proxy    string
+	user     string
+	login    string
+	cluster  string
+	identity string
+	ttl      int // minutes
+	insecure bool
+	debug    bool
+}
+
+const rootLong = `tsh gives you short-lived access to the servers of a cluster.
+
+Log in once, then use the servers by name:
+
+  tsh login --proxy=proxy.example.com --user=alice
+  tsh ls
+  tsh ssh root@web-1
+
+Your keys and certificates are kept in ~/.tsh (TELEPORT_HOME chooses another
+place). They end by themselves; "tsh status" says when.
+
+Exit codes: 0 done, 1 failed, 2 wrong use, 3 not logged in or expired,
+4 not allowed or not trusted, 5 no such thing, or several of that name,
+6 not reachable, 130 interrupted. "tsh ssh" and "tsh scp" end with the remote
+command's own code, with 128+n when signal n ended it, and with 255 when the
+failure is on the way there.`
+
+func (a *app) root() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:           "tsh",
+		Short:         "Access servers through a cluster",
+		Long:          rootLong,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args:          cobra.NoArgs,
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
+			return a.fromEnv(cmd.Flags())
+		},
+	}
+	cmd.CompletionOptions.DisableDefaultCmd = true
+	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return fault.New(fault.Invalid, "%v", err).WithHint("see: %s --help", cmd.CommandPath())
+	})
+	a.globals(cmd.PersistentFlags())
+	cmd.AddCommand(a.loginCmd(), a.logoutCmd(), a.statusCmd(), a.lsCmd(), a.sshCmd(), a.scpCmd(), a.configCmd(),
+		a.proxyCmd(), a.clustersCmd(), a.envCmd(), a.versionCmd(), a.completionCmd())
+	for _, c := range cmd.Commands() {
+		strictArgs(c)
+	}
+	return cmd
+}
+
+func (a *app) globals(f *pflag.FlagSet) {
+	g := &a.global
+	f.StringVar(&g.proxy, "proxy", "", "proxy, host[:port]; without a port 3080 and 443 are tried (TELEPORT_PROXY)")
+	f.StringVar(&g.user, "user", "", "name in the cluster; default is your name on this machine (TELEPORT_USER)")
+	f.StringVarP(&g.login, "login", "l", "", "login on the server (TELEPORT_LOGIN)")
+	f.StringVarP(&g.cluster, "cluster", "c", "", "cluster to act on (TELEPORT_CLUSTER)")
+	f.StringVarP(&g.identity, "identity", "i", "", "identity file to use instead of a log-in (TELEPORT_IDENTITY_FILE)")
+	f.IntVar(&g.ttl, "ttl", 0, "`minutes` that a log-in is to last; roles may allow less")
+	f.BoolVar(&g.insecure, "insecure", false, "do not verify the proxy's web certificate")
+	f.BoolVarP(&g.debug, "debug", "d", false, "say on stderr what is going on (TELEPORT_DEBUG)")
+}
+
+// fromEnv fills global flags that were not given from the environment.
+func (a *app) fromEnv(f *pflag.FlagSet) error {
+	for _, v := range []struct{ flag, env string }{
+		{"proxy", "TELEPORT_PROXY"}, {"user", "TELEPORT_USER"}, {"login", "TELEPORT_LOGIN"},
+		{"cluster", "TELEPORT_CLUSTER"}, {"identity", "TELEPORT_IDENTITY_FILE"}, {"debug", "TELEPORT_DEBUG"},
+	} {
+		flag, text := f.Lookup(v.flag), a.getenv(v.env)
+		if text == "" || flag == nil || flag.Changed {
+			continue
+		}
+		if err := flag.Value.Set(text); err != nil {
+			return fault.New(fault.Invalid, "%s=%s is not understood: %v", v.env, strconv.Quote(text), err)
+		}
+	}
+	return nil
+}
+
+// strictArgs turns cobra's complaints about arguments into faults with a hint.
+func strictArgs(cmd *cobra.Command) {
+	if check := cmd.Args; check != nil {
+		cmd.Args = func(cmd *cobra.Command, args []string) error {
+			if err := check(cmd, args); err != nil {
+				return fault.New(fault.Invalid, "%v", err).WithHint("use: %s", cmd.UseLine())
+			}
+			return nil
+		}
+	}
+	for _, c := range cmd.Commands() {
+		strictArgs(c)
+	}
+}

@@ -1,0 +1,169 @@
+// Package tshcmd is the command line of tsh, the client for people: log in, list
+// servers, open shells, copy files, and set OpenSSH up to do the same. One file
+// holds one noun. The help texts in it are the reference documentation.
+package tshcmd
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"os"
+	"strings"
+	"sync"
+
+	"github.com/spf13/cobra"
+
+	"teleport/fault"
+)
+
+// Exit codes. They are documented in the help text of the root command.
+const (
+	exitOK          = 0
+	exitFailed      = 1
+	exitUsage       = 2
+	exitNotLoggedIn = 3
+	exitDenied      = 4
+	exitNotFound    = 5
+	exitUnavailable = 6
+	exitCanceled    = 130 // as a shell reports SIGINT
+	exitSSH         = 255 // ssh, scp and proxy ssh: the failure is ours, not the remote command's
+)
+
+// app is one run of tsh: its streams, environment and global flags.
+type app struct {
+	in      io.Reader
+	out     io.Writer
+	errs    io.Writer
+	getenv  func(string) string
+	environ []string
+	args    []string
+	global  globalFlags
+}
+
+// exitCode ends a command with a code and without a message: a remote command
+// failed, or the message was already shown.
+type exitCode int
+
+func (e exitCode) Error() string { return "exit" }
+
+// Run executes one command line and returns its exit code. Args are without the
+// program's name, env is in the form of os.Environ. Canceling ctx interrupts it.
+// Nothing outside of the arguments is touched except files, the network, and,
+// where in and out are a terminal, its mode, which is restored.
+func Run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer, env []string) int {
+	a := &app{in: stdin, out: serial(stdout), errs: serial(stderr), getenv: lookup(env), environ: env, args: args}
+	root := a.root()
+	root.SetArgs(args)
+	root.SetIn(stdin)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	cmd, err := root.ExecuteContextC(ctx)
+	return a.finish(cmd, err)
+}
+
+// finish shows an error and chooses the exit code.
+func (a *app) finish(cmd *cobra.Command, err error) int {
+	var code exitCode
+	switch {
+	case err == nil:
+		return exitOK
+	case errors.As(err, &code):
+		return int(code)
+	case fault.KindOf(err) == fault.Canceled:
+		return exitCanceled // by the person, who knows
+	}
+	showError(a.errs, err)
+	if cmd != nil && cmd.Annotations[likeSSH] != "" {
+		return exitSSH
+	}
+	return codeOf(err)
+}
+
+// likeSSH marks commands whose own failures end with 255, as OpenSSH's do.
+const likeSSH = "exit-like-ssh"
+
+func codeOf(err error) int {
+	switch fault.KindOf(err) {
+	case fault.Invalid, fault.AlreadyExists:
+		return exitUsage
+	case fault.Unauthenticated:
+		return exitNotLoggedIn
+	case fault.Denied, fault.Untrusted:
+		return exitDenied
+	case fault.NotFound, fault.Conflict:
+		return exitNotFound
+	case fault.Unavailable, fault.Timeout, fault.Limit:
+		return exitUnavailable
+	case fault.Canceled:
+		return exitCanceled
+	}
+	return exitFailed
+}
+
+// showError writes one line that says what is wrong, and one that says what to
+// do about it, where there is an answer to that.
+func showError(w io.Writer, err error) {
+	msg := fault.Message(err)
+	var f *fault.Error
+	if !errors.As(err, &f) && fault.KindOf(err) == fault.Internal {
+		msg = err.Error() // an error of this machine's files or flags: no secret, and all there is to say
+	}
+	var b strings.Builder
+	b.WriteString("ERROR: " + clean(msg) + "\n")
+	if hint := fault.Hint(err); hint != "" {
+		b.WriteString("hint: " + clean(hint) + "\n")
+	}
+	_, _ = io.WriteString(w, b.String())
+}
+
+// clean keeps text that came from elsewhere from moving the cursor. Line breaks
+// stay, indented: an ambiguous name lists its candidates.
+func clean(s string) string {
+	s = strings.Map(func(r rune) rune {
+		if r != '\n' && r != '\t' && (r < 0x20 || (r >= 0x7f && r < 0xa0)) {
+			return -1
+		}
+		return r
+	}, strings.TrimSpace(s))
+	return strings.ReplaceAll(s, "\n", "\n  ")
+}
+
+// serial lets goroutines share a writer that is no file: the notes of a
+// forwarding and the errors of a remote command go to the same stream.
+func serial(w io.Writer) io.Writer {
+	if _, ok := w.(*os.File); ok {
+		return w
+	}
+	return &serialWriter{w: w}
+}
+
+type serialWriter struct {
+	mu sync.Mutex
+	w  io.Writer
+}
+
+// Write implements io.Writer.
+func (s *serialWriter) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.w.Write(p)
+}
+
+func lookup(env []string) func(string) string {
+	m := make(map[string]string, len(env))
+	for _, e := range env {
+		k, v, _ := strings.Cut(e, "=")
+		m[k] = v
+	}
+	return func(k string) string { return m[k] }
+}
+
+// logger is quiet unless asked: what a person must know goes through showError.
+func (a *app) logger() *slog.Logger {
+	level := slog.LevelError
+	if a.global.debug {
+		level = slog.LevelDebug
+	}
+	return slog.New(slog.NewTextHandler(a.errs, &slog.HandlerOptions{Level: level}))
+}

@@ -1,0 +1,160 @@
+// Package client is the part of tsh, tctl and the desktop app that talks to a
+// cluster: it finds a proxy, logs in, and with the credential of a log-in asks
+// the API and reaches resources by name through the proxy.
+//
+// After a log-in nothing depends on the proxy's web certificate: the proxy, the
+// auth service and the agents are all verified against the cluster's host
+// authority, which the log-in brought.
+package client
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"net"
+	"time"
+
+	"teleport/api/authclient"
+	"teleport/cert"
+	"teleport/cert/tlscert"
+	"teleport/client/identityfile"
+	"teleport/dial"
+	"teleport/fault"
+	"teleport/netx"
+	"teleport/netx/alpndial"
+	"teleport/tunnel/tunframe"
+	"teleport/types"
+)
+
+// Config says who connects to what.
+type Config struct {
+	ProxyAddr  string // host[:port]; without a port 3080 and 443 are tried
+	Cluster    string
+	Credential *identityfile.Credential
+	Upgrade    alpndial.Upgrade // how to pass a layer-7 balancer before the proxy
+}
+
+// Client reaches one cluster through one proxy. Methods may be called
+// concurrently; nothing is dialled before the first call.
+type Client struct {
+	cfg   Config
+	trust *cert.Trust
+	proxy *alpndial.Dialer
+	dials *dial.Client
+}
+
+// New makes a client. It refuses a credential without the cluster's authority.
+func New(cfg Config) (*Client, error) {
+	trust, err := cert.NewTrust(cfg.Credential.HostAuthorities())
+	if err != nil {
+		return nil, err
+	}
+	addrs, err := candidates(cfg.ProxyAddr)
+	if err != nil {
+		return nil, err
+	}
+	cfg.ProxyAddr = addrs[0]
+	c := &Client{cfg: cfg, trust: trust}
+	// Web certificates are not looked at: every connection made here carries
+	// mutual TLS inside that is verified against the cluster's host authority.
+	c.proxy = &alpndial.Dialer{ProxyAddr: addrs[0], Insecure: true, Upgrade: cfg.Upgrade, Net: anyOf(addrs)}
+	c.dials = &dial.Client{Proxy: c.proxy, TLS: func(context.Context) (*tls.Config, error) {
+		return c.tlsConfig(types.RoleProxy, tunframe.ALPNDial)
+	}}
+	return c, nil
+}
+
+// anyOf dials the first of several guesses at an address that answers.
+func anyOf(addrs []string) netx.Dialer {
+	var d net.Dialer
+	if len(addrs) == 1 {
+		return &d
+	}
+	return netx.DialFunc(func(ctx context.Context, network, addr string) (net.Conn, error) {
+		if addr != addrs[0] {
+			return d.DialContext(ctx, network, addr) // an HTTP proxy on the way
+		}
+		var failed error
+		for _, a := range addrs {
+			c, err := d.DialContext(ctx, network, a)
+			if err == nil {
+				return c, nil
+			}
+			failed = errors.Join(failed, err)
+		}
+		return nil, failed
+	})
+}
+
+// NeedsUpgrade finds out whether a layer-7 balancer stands before a proxy, so
+// that connections must be upgraded to reach more than its web pages.
+func NeedsUpgrade(ctx context.Context, addr string) (bool, error) {
+	way, err := (&alpndial.Dialer{ProxyAddr: addr}).Probe(ctx)
+	return way == alpndial.UpgradeYes, err
+}
+
+// tlsConfig is mutual TLS with a process of the cluster, verified by its role.
+func (c *Client) tlsConfig(role types.SystemRole, alpn string) (*tls.Config, error) {
+	return tlscert.ClientConfig(tlscert.Source{
+		Certificate: c.cfg.Credential.TLSCertificate,
+		Trust:       func() *cert.Trust { return c.trust },
+		Now:         time.Now,
+	}, tlscert.Server{Cluster: c.cfg.Cluster, Role: role}, alpn)
+}
+
+// Cluster returns the name of the cluster that the client acts on.
+func (c *Client) Cluster() string { return c.cfg.Cluster }
+
+// API returns a client of the auth service. It passes through the proxy, which
+// sees only the TLS that the auth service ends.
+func (c *Client) API() (*authclient.Client, error) {
+	conf, err := c.tlsConfig(types.RoleAuth, "h2")
+	if err != nil {
+		return nil, err
+	}
+	return authclient.New(authclient.Config{Dial: c.dialAuth, TLS: conf})
+}
+
+func (c *Client) dialAuth(ctx context.Context) (net.Conn, error) {
+	conn, err := c.proxy.Dial(ctx, tunframe.ALPNAuth+c.cfg.Cluster, nil)
+	if err != nil {
+		return nil, explainTLS(err, c.cfg.ProxyAddr)
+	}
+	return conn, nil
+}
+
+// Dial returns a connection to a resource by kind and name. The reply says who
+// answered, for the check of the other end's certificate.
+func (c *Client) Dial(ctx context.Context, kind, name string) (net.Conn, dial.Reply, error) {
+	conn, reply, err := c.dials.Dial(ctx, dial.Target{Cluster: c.cfg.Cluster, Kind: kind, Name: name})
+	if err != nil {
+		return nil, reply, explainTLS(err, c.cfg.ProxyAddr)
+	}
+	return conn, reply, nil
+}
+
+// Filter narrows a listing; the zero value is everything.
+type Filter struct {
+	Labels map[string]string
+	Search []string
+	Query  string
+}
+
+// Nodes lists the servers that the user may see.
+func (c *Client) Nodes(ctx context.Context, f Filter) ([]*types.Node, error) {
+	api, err := c.API()
+	if err != nil {
+		return nil, err
+	}
+	defer api.Close()
+	return authclient.List[types.Node](ctx, api, types.KindNode, authclient.ListOptions{Labels: f.Labels, Search: f.Search, Query: f.Query})
+}
+
+// CheckVersion refuses a cluster that says it does not support this client.
+func CheckVersion(p *Ping) error {
+	if p.MinClientVersion == "" || !older(Version, p.MinClientVersion) {
+		return nil
+	}
+	return fault.New(fault.Invalid, "this is version %s, and cluster %s supports versions from %s on",
+		Version, printable(p.ClusterName), printable(p.MinClientVersion)).WithHint("install a newer tsh")
+}

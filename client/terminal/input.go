@@ -1,0 +1,75 @@
+package terminal
+
+import (
+	"io"
+	"os"
+	"sync"
+
+	"golang.org/x/sys/unix"
+)
+
+// Input reads a stream whose reading can be ended from outside: a file is
+// polled together with a pipe, so that no byte is taken that belongs to whoever
+// reads the terminal next. It has one reader.
+type Input struct {
+	src  io.Reader
+	file *os.File // src, when it can be polled
+	r, w *os.File // the pipe that wakes the reader
+
+	mu      sync.Mutex // held by a Read under way
+	stopped bool       // after stop; guarded by mu
+}
+
+// NewInput wraps src. Without a source it is at its end. Stop must be called.
+func NewInput(src io.Reader) *Input {
+	in := &Input{src: src}
+	file, ok := src.(*os.File)
+	if !ok {
+		return in
+	}
+	if r, w, err := os.Pipe(); err == nil { // it works without; its end may then come late
+		in.file, in.r, in.w = file, r, w
+	}
+	return in
+}
+
+// Read implements io.Reader. After Stop it returns io.EOF.
+func (in *Input) Read(p []byte) (int, error) {
+	if in.src == nil {
+		return 0, io.EOF
+	}
+	if in.file == nil {
+		return in.src.Read(p)
+	}
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	for !in.stopped {
+		fds := []unix.PollFd{{Fd: int32(in.file.Fd()), Events: unix.POLLIN}, {Fd: int32(in.r.Fd()), Events: unix.POLLIN}}
+		_, err := unix.Poll(fds, -1)
+		switch {
+		case err == unix.EINTR:
+		case err != nil:
+			return 0, err
+		case fds[1].Revents != 0:
+			return 0, io.EOF
+		case fds[0].Revents != 0:
+			return in.file.Read(p)
+		}
+	}
+	return 0, io.EOF
+}
+
+// Stop ends a Read under way and all later ones. A Read of a stream that is no
+// file ends only with the stream.
+func (in *Input) Stop() {
+	if in.file == nil {
+		return
+	}
+	in.w.Close() // wakes the reader
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if !in.stopped {
+		in.stopped = true
+		in.r.Close()
+	}
+}
