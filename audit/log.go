@@ -124,7 +124,10 @@ func OpenLog(o LogOptions) (*Log, error) {
 	l.st = state{heads: make(map[chain.Writer]chain.Head), changed: make(map[chain.Writer]bool),
 		log: chain.LogGenesis(o.Cluster), published: true}
 	if err := l.openDisk(); err != nil {
-		return nil, errors.Join(err, l.closeFiles())
+		if cerr := l.closeFiles(); cerr != nil {
+			o.Log.Error("audit log: close", "err", cerr)
+		}
+		return nil, err
 	}
 	return l, nil
 }

@@ -89,6 +89,9 @@ func Verify(r io.Reader, keys []ed25519.PublicKey, saved *Signed) (Report, error
 			break
 		}
 	}
+	if _, err := in.Peek(1); v.ended && err == nil {
+		v.problem(Malformed, Writer{}, "something follows the end of the export")
+	}
 	v.finish()
 	if v.report.Count > 0 {
 		return v.report, fault.New(fault.Untrusted, "the audit log does not verify: %s", v.report.Problems[0].Text)

@@ -1,0 +1,255 @@
+package audit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"teleport/audit/chain"
+	"teleport/fault"
+)
+
+// die ends a writer as kill -9 does: nothing is flushed, the kernel drops the
+// lock.
+func die(t *testing.T, w *Writer) {
+	t.Helper()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.closed = true
+	if err := w.lock.Close(); err != nil {
+		t.Error(err)
+	}
+	if w.file != nil {
+		if err := w.file.Close(); err != nil {
+			t.Error(err)
+		}
+		w.file = nil
+	}
+	w.lock, _ = os.Open(os.DevNull) // for Close at the end of the test
+}
+
+// farAuth is an auth service that may be away, or lose its answers.
+type farAuth struct {
+	log     *Log
+	away    bool
+	mute    bool // takes batches, and the acknowledgement gets lost
+	batches int
+}
+
+func (f *farAuth) ship(ctx context.Context, b chain.Batch) (uint64, error) {
+	f.batches++
+	if f.away {
+		return 0, fault.New(fault.Unavailable, "no route to auth")
+	}
+	ack, err := f.log.Ingest(ctx, Caller{UUID: b.UUID}, b)
+	if f.mute {
+		return 0, fault.New(fault.Timeout, "no answer")
+	}
+	return ack, err
+}
+
+// serve runs a shipper until the returned function is called.
+func serve(t *testing.T, s *Shipper) (stop func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- s.Serve(ctx) }()
+	return func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// TestNothingIsLost is the promise of the whole: auth is away for ten minutes,
+// the agent is killed meanwhile and comes back, and every event is there once.
+func TestNothingIsLost(t *testing.T) {
+	dir, logDir := spoolDir(t), t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		log := openLog(t, logDir)
+		auth := &farAuth{log: log, away: true}
+		first := newWriter(t, dir, hostA)
+		kill := serve(t, NewShipper(first, auth.ship, ShipperOptions{}))
+		var want []string
+		tick := func(w *Writer, what string, n int) {
+			for i := range n {
+				name := fmt.Sprint(what, " ", i)
+				emit(t, w, exec("alice", name))
+				want = append(want, name)
+				time.Sleep(time.Second)
+			}
+		}
+		tick(first, "before the kill", 300)
+		die(t, first)
+		kill()
+		second := newWriter(t, dir, hostA)
+		shipper := NewShipper(second, auth.ship, ShipperOptions{})
+		stop := serve(t, shipper)
+		tick(second, "after the kill", 300)
+		if auth.batches > 100 {
+			t.Errorf("%d attempts in ten minutes: no backoff", auth.batches)
+		}
+		auth.away, auth.mute = false, true
+		time.Sleep(time.Minute)
+		auth.mute = false
+		time.Sleep(2 * time.Minute)
+		if err := shipper.Flush(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		stop()
+		got, err := log.Search(t.Context(), Query{Limit: 5000, Ascending: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if g := commands(t, got); strings.Join(g, "\n") != strings.Join(want, "\n") {
+			t.Errorf("%d events of %d arrived", len(g), len(want))
+		}
+		if _, err := os.Stat(first.dir); !os.IsNotExist(err) {
+			t.Errorf("the shipped spool of the killed process is still there: %v", err)
+		}
+		if r := verifyOK(t, log, nil); r.Writers != 2 {
+			t.Errorf("%d writers", r.Writers)
+		}
+	})
+}
+
+// TestRunningGenerationShipsForItself: a draining process keeps its own spool.
+func TestRunningGenerationShipsForItself(t *testing.T) {
+	dir, logDir := spoolDir(t), t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		auth := &farAuth{log: openLog(t, logDir)}
+		old, young := newWriter(t, dir, hostA), newWriter(t, dir, hostA)
+		emit(t, old, exec("alice", "still here"))
+		stop := serve(t, NewShipper(young, auth.ship, ShipperOptions{}))
+		time.Sleep(5 * time.Minute)
+		if auth.batches != 0 {
+			t.Error("the spool of a running process was shipped by another")
+		}
+		die(t, old)
+		time.Sleep(2 * time.Minute)
+		stop()
+		if r := verifyOK(t, auth.log, nil); r.Events != 1 {
+			t.Errorf("%d events", r.Events)
+		}
+	})
+}
+
+func TestRefusedSpoolIsKeptAndTold(t *testing.T) {
+	dir, logDir := spoolDir(t), t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		log := openLog(t, logDir)
+		old := newWriter(t, dir, hostB) // the host joined anew since
+		emit(t, old, exec("alice", "under the old name"))
+		die(t, old)
+		w := newWriter(t, dir, hostA)
+		stop := serve(t, NewShipper(w, func(ctx context.Context, b chain.Batch) (uint64, error) {
+			return log.Ingest(ctx, Caller{UUID: hostA}, b)
+		}, ShipperOptions{}))
+		time.Sleep(3 * time.Minute)
+		stop()
+		if _, err := os.Stat(old.dir + ".refused"); err != nil {
+			t.Errorf("the refused spool is not kept: %v", err)
+		}
+		r, err := log.Search(t.Context(), Query{Types: []string{"audit.refused"}})
+		if err != nil || len(r.Events) != 1 || !strings.Contains(string(r.Events[0].JSON), hostB) {
+			t.Errorf("the refusal is not in the log: %v, %v", r, err)
+		}
+	})
+}
+
+func TestDamagedSpoolIsKeptAndTold(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		spoil   func(b []byte) []byte
+		damaged string
+		suffix  string
+	}{
+		{"torn", func(b []byte) []byte { return b[:len(b)-5] }, `"damaged":false`, ""},
+		{"damaged", func(b []byte) []byte { b[len(b)-5] ^= 1; return b }, `"damaged":true`, ".damaged"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			dir, logDir := spoolDir(t), t.TempDir()
+			synctest.Test(t, func(t *testing.T) {
+				auth := &farAuth{log: openLog(t, logDir)}
+				old := newWriter(t, dir, hostA)
+				emit(t, old, exec("alice", "one"), exec("alice", "two"))
+				die(t, old)
+				path := old.dir + "/" + segmentName(1)
+				b, err := os.ReadFile(path)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if err := os.WriteFile(path, c.spoil(b), 0o600); err != nil {
+					t.Fatal(err)
+				}
+				stop := serve(t, NewShipper(newWriter(t, dir, hostA), auth.ship, ShipperOptions{}))
+				time.Sleep(3 * time.Minute)
+				stop()
+				r, err := auth.log.Search(t.Context(), Query{Ascending: true})
+				if err != nil || len(r.Events) != 2 || !strings.Contains(string(r.Events[1].JSON), c.damaged) {
+					t.Errorf("found %v, %v", r, err)
+				}
+				if _, err := os.Stat(old.dir + c.suffix); (err == nil) != (c.suffix != "") {
+					t.Errorf("spool: %v", err)
+				}
+			})
+		})
+	}
+}
+
+func TestShippedSegmentsAreDeleted(t *testing.T) {
+	dir, logDir := spoolDir(t), t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		auth := &farAuth{log: openLog(t, logDir)}
+		w, err := NewWriter(WriterOptions{Dir: dir, HostUUID: hostA, Cluster: "test", SegmentSize: 2000})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range 100 {
+			emit(t, w, exec("alice", fmt.Sprint(i)))
+		}
+		before := w.Stats().Bytes
+		s := NewShipper(w, auth.ship, ShipperOptions{})
+		stop := serve(t, s)
+		if err := s.Flush(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		for i := range 100 { // and goes on behind deleted segments
+			emit(t, w, exec("alice", fmt.Sprint(100+i)))
+		}
+		stop()
+		if names, _ := segments(w.dir); len(names) != 1 {
+			t.Errorf("%d segments stay", len(names))
+		}
+		if st := w.Stats(); st.Acknowledged != 200 || st.Bytes > 3000 || before < 20_000 {
+			t.Errorf("before %d, now %+v", before, st)
+		}
+		closeOK(t, w)
+		if _, err := os.Stat(w.dir); !os.IsNotExist(err) {
+			t.Errorf("the spool stays after everything was shipped: %v", err)
+		}
+	})
+}
+
+func TestFlushSaysWhyItDoesNotEnd(t *testing.T) {
+	dir := spoolDir(t)
+	synctest.Test(t, func(t *testing.T) {
+		auth := &farAuth{away: true}
+		w := newWriter(t, dir, hostA)
+		emit(t, w, exec("alice", "x"))
+		s := NewShipper(w, auth.ship, ShipperOptions{})
+		defer serve(t, s)()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		err := s.Flush(ctx)
+		if !errors.Is(err, fault.Timeout) || !strings.Contains(err.Error(), "no route to auth") {
+			t.Errorf("flush: %v", err)
+		}
+	})
+}
