@@ -60,30 +60,16 @@ type Policy interface {
 	Fresh(now time.Time) bool
 }
 
-// EventQuery selects events, newest first unless Ascending. Zero fields select
-// everything.
-type EventQuery struct {
-	From, To  time.Time
-	Types     []string
-	SessionID string
-	User      string
-	Text      string
-	Limit     int
-	Ascending bool
-	PageToken string
-}
-
-// AuditLog is the log of the cluster as its API needs it.
+// AuditLog is the log of the cluster as its API needs it; *audit.Log is one.
 type AuditLog interface {
 	// Ingest takes one writer's batch and returns the sequence up to which
 	// everything is durable.
-	Ingest(ctx context.Context, b chain.Batch) (acknowledged uint64, err error)
-	// Search returns one page of events as they were emitted.
-	Search(ctx context.Context, q EventQuery) (events [][]byte, next string, err error)
+	Ingest(ctx context.Context, caller audit.Caller, b chain.Batch) (acknowledged uint64, err error)
+	Search(ctx context.Context, q audit.Query) (audit.Result, error)
 	// Export writes blocks, checkpoints and public keys.
-	Export(ctx context.Context, from, to time.Time, w io.Writer) error
-	// Head returns the newest signed checkpoint, JSON.
-	Head(ctx context.Context) ([]byte, error)
+	Export(ctx context.Context, o audit.ExportOptions, w io.Writer) error
+	// Head returns the newest signed checkpoint.
+	Head() chain.Signed
 }
 
 // Deps are what the API works with. All fields but Limits, PublicAddr and Now

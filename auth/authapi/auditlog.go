@@ -2,19 +2,22 @@ package authapi
 
 import (
 	"context"
+	"encoding/json"
 	"time"
 
 	"connectrpc.com/connect"
 
 	"teleport/api/gen/auditv1"
 	"teleport/api/rpc"
+	"teleport/audit"
 	"teleport/audit/chain"
 	"teleport/fault"
+	"teleport/types"
 )
 
 // Bounds of one batch and one page of events.
 const (
-	maxRecords    = 4096
+	maxRecords    = 65536
 	maxEventsPage = 1000
 )
 
@@ -27,7 +30,8 @@ func (s auditService) Ship(ctx context.Context, req *connect.Request[auditv1.Shi
 	if len(m.Records) > maxRecords {
 		return nil, fault.New(fault.Limit, "at most %d events are taken at once", maxRecords)
 	}
-	b := chain.Batch{Writer: chain.Writer{UUID: rpc.CallerFrom(ctx).Identity.Name, Generation: m.Generation}}
+	id := rpc.CallerFrom(ctx).Identity
+	b := chain.Batch{Writer: chain.Writer{UUID: id.Name, Generation: m.Generation}}
 	var ok bool
 	if b.Previous, ok = hashOf(m.Previous); !ok {
 		return nil, fault.New(fault.Invalid, "a chain hash has %d bytes", len(chain.Hash{}))
@@ -39,7 +43,7 @@ func (s auditService) Ship(ctx context.Context, req *connect.Request[auditv1.Shi
 		}
 		b.Records = append(b.Records, chain.Record{Sequence: r.Sequence, Event: r.Event, Salt: r.Salt, Chain: h})
 	}
-	acknowledged, err := s.a.d.Audit.Ingest(ctx, b)
+	acknowledged, err := s.a.d.Audit.Ingest(ctx, audit.Caller{UUID: id.Name, Auth: id.HasSystemRole(types.RoleAuth)}, b)
 	if err != nil {
 		return nil, err
 	}
@@ -57,24 +61,28 @@ func (s auditService) Search(ctx context.Context, req *connect.Request[auditv1.S
 	if limit <= 0 || limit > maxEventsPage {
 		limit = maxEventsPage
 	}
-	events, next, err := s.a.d.Audit.Search(ctx, EventQuery{From: moment(m.FromUnixNano), To: moment(m.ToUnixNano), Types: m.Types,
-		SessionID: m.SessionId, User: m.User, Text: m.Text, Limit: limit, Ascending: m.Ascending, PageToken: m.PageToken})
+	found, err := s.a.d.Audit.Search(ctx, audit.Query{From: moment(m.FromUnixNano), To: moment(m.ToUnixNano), Types: m.Types,
+		SessionID: m.SessionId, User: m.User, Text: m.Text, Limit: limit, Ascending: m.Ascending, Page: m.PageToken})
 	if err != nil {
 		return nil, err
 	}
-	return connect.NewResponse(&auditv1.SearchResponse{Events: events, NextPageToken: next}), nil
+	resp := &auditv1.SearchResponse{NextPageToken: found.Next}
+	for _, e := range found.Events {
+		resp.Events = append(resp.Events, e.JSON)
+	}
+	return connect.NewResponse(resp), nil
 }
 
 // Export streams all that verification needs.
 func (s auditService) Export(ctx context.Context, req *connect.Request[auditv1.ExportRequest], out *connect.ServerStream[auditv1.ExportResponse]) error {
-	return s.a.d.Audit.Export(ctx, moment(req.Msg.FromUnixNano), moment(req.Msg.ToUnixNano), chunks{out})
+	return s.a.d.Audit.Export(ctx, audit.ExportOptions{From: moment(req.Msg.FromUnixNano), To: moment(req.Msg.ToUnixNano)}, chunks{out})
 }
 
 // Head returns the newest signed checkpoint.
-func (s auditService) Head(ctx context.Context, _ *connect.Request[auditv1.HeadRequest]) (*connect.Response[auditv1.HeadResponse], error) {
-	b, err := s.a.d.Audit.Head(ctx)
+func (s auditService) Head(_ context.Context, _ *connect.Request[auditv1.HeadRequest]) (*connect.Response[auditv1.HeadResponse], error) {
+	b, err := json.Marshal(s.a.d.Audit.Head())
 	if err != nil {
-		return nil, err
+		return nil, fault.Wrap(err, fault.Internal, "the checkpoint cannot be encoded")
 	}
 	return connect.NewResponse(&auditv1.HeadResponse{Checkpoint: b}), nil
 }
