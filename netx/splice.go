@@ -45,7 +45,7 @@ var (
 // ended returns nil.
 //
 // Pairs of TCP connections are left to the kernel. Otherwise a direction holds a
-// 4 KiB buffer while little flows and a pooled one of 64 KiB while much does.
+// 1 KiB buffer while little flows and a pooled one of 64 KiB while much does.
 func Splice(ctx context.Context, a, b net.Conn, o SpliceOptions) error {
 	s := &splice{a: a, b: b, counters: o.Counters}
 	if s.counters == nil {
@@ -186,7 +186,7 @@ func (s *splice) kernel(dst, src *net.TCPConn, n *atomic.Int64) error {
 }
 
 const (
-	smallBuffer = 4 << 10
+	smallBuffer = 1 << 10
 	largeBuffer = 64 << 10
 	smallReads  = 64 // reads in a row that would have fitted a small buffer before the large one is given back
 )

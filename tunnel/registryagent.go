@@ -48,29 +48,38 @@ type agent struct {
 	noDataTil time.Time
 }
 
-// serveTunnel runs one tunnel from its SSH handshake to its end. It holds a
-// slot of r.handshakes until the handshake is over.
+// serveTunnel brings a tunnel up. It holds a slot of r.handshakes until the
+// handshake is over, and ends then: the goroutine that serves an idle tunnel
+// begins with a small stack of its own.
 func (r *Registry) serveTunnel(life context.Context, c net.Conn) {
-	var once sync.Once
-	release := func() { once.Do(func() { <-r.handshakes }) }
-	defer release()
-	log := r.o.Log.With(telemetry.KeyAddr, c.RemoteAddr().String())
+	defer func() { <-r.handshakes }()
 	err := lifecycle.Guard(life, func(ctx context.Context) error {
-		defer c.Close()
 		a, chans, reqs, err := r.handshake(ctx, c)
 		if err != nil {
 			return err
 		}
-		release()
-		log = log.With(telemetry.KeyHostID, a.uuid, "generation", a.generation)
-		log.Info("tunnel up", "services", a.services)
-		defer a.close("")
-		defer r.remove(a)
-		return a.serve(chans, reqs)
+		r.o.Log.Info("tunnel up", telemetry.KeyHostID, a.uuid, "generation", a.generation,
+			telemetry.KeyAddr, c.RemoteAddr().String(), "services", a.services)
+		r.work.Go(func() { a.run(chans, reqs) })
+		return nil
 	})
-	if err != nil && life.Err() == nil {
-		log.Info("tunnel down", telemetry.KeyErr, err)
+	if err != nil {
+		c.Close()
+		if life.Err() == nil {
+			r.o.Log.Info("no tunnel", telemetry.KeyAddr, c.RemoteAddr().String(), telemetry.KeyErr, err)
+		}
 	}
+}
+
+// run serves a tunnel until its end.
+func (a *agent) run(chans <-chan ssh.NewChannel, reqs <-chan *ssh.Request) {
+	err := lifecycle.Guard(a.ctx, func(context.Context) error { return a.serve(chans, reqs) })
+	if a.ctx.Err() == nil {
+		a.reg.o.Log.Info("tunnel down", telemetry.KeyHostID, a.uuid, "generation", a.generation, telemetry.KeyErr, err)
+	}
+	a.close("")
+	discard(a.conn, chans, reqs)
+	a.reg.remove(a)
 }
 
 // handshake authenticates both ends, reads the hello and files the tunnel.

@@ -31,9 +31,10 @@ import (
 // authority is a host CA of a test: identities are in the certificates' key id
 // and common name, as "uuid role".
 type authority struct {
-	signer ssh.Signer
-	key    *ecdsa.PrivateKey
-	cert   *x509.Certificate
+	signer  ssh.Signer
+	private ed25519.PrivateKey
+	key     *ecdsa.PrivateKey
+	cert    *x509.Certificate
 }
 
 func newAuthority(t testing.TB) *authority {
@@ -50,7 +51,7 @@ func newAuthority(t testing.TB) *authority {
 	check(t, err)
 	cert, err := x509.ParseCertificate(der)
 	check(t, err)
-	return &authority{signer: signer, key: key, cert: cert}
+	return &authority{signer: signer, private: priv, key: key, cert: cert}
 }
 
 func check(t testing.TB, err error) {
@@ -93,7 +94,9 @@ func (h *host) credentials() Credentials {
 	return Credentials{
 		Signer: func() (ssh.Signer, error) { return h.signer, nil },
 		Verify: h.ca.verifySSH,
-		Peer:   func(s tls.ConnectionState) (*types.Identity, error) { return identity(s.PeerCertificates[0].Subject.CommonName) },
+		Peer: func(s tls.ConnectionState) (*types.Identity, error) {
+			return identity(s.PeerCertificates[0].Subject.CommonName)
+		},
 	}
 }
 

@@ -6,7 +6,6 @@ package shaper
 
 import (
 	"context"
-	"io"
 	"net"
 	"sync"
 	"time"
@@ -206,8 +205,8 @@ func (s *Shaper) carry(l *link, dst, src net.Conn, outward bool) {
 	}
 	if shape, _ := s.state(); !shape.HalfOpen {
 		src.SetReadDeadline(time.Unix(1, 0))
-	} else {
-		io.Copy(io.Discard, src)
+	}
+	for range queue { // what comes now goes nowhere
 	}
 	reader.Wait()
 }
