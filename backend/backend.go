@@ -15,7 +15,8 @@ import (
 type Revision uint64
 
 // Item is one key with its value. Keys are slash-separated printable ASCII,
-// at most 512 bytes; values at most 1 MiB. A zero Expires never expires.
+// at most 512 bytes; values at most 1 MiB. A zero Expires never expires; times
+// are kept to the millisecond, rounded up.
 type Item struct {
 	Key      string
 	Value    []byte
@@ -41,7 +42,8 @@ const (
 )
 
 // Change is one thing a watch saw. A Change with an empty Key is a heartbeat
-// that carries only the revision up to which the watcher is complete.
+// that carries only the revision up to which the watcher is complete: it comes
+// when revisions went by that hold nothing under the watched prefixes.
 type Change struct {
 	Revision Revision
 	Key      string
@@ -53,6 +55,8 @@ type Change struct {
 // Backend is the store. All methods may be called concurrently. Errors are
 // faults: NotFound, AlreadyExists, Conflict, Invalid (key or value out of
 // bounds), Unavailable (store closed, disk full, corrupt), Canceled, Timeout.
+// A caller owns the values it passed in and those of the Items it got; the values
+// of Changes are shared between watchers and must not be written to.
 type Backend interface {
 	// Get returns a live item or fault.NotFound. Expired items are not live.
 	Get(ctx context.Context, key string) (Item, error)
@@ -61,15 +65,23 @@ type Backend interface {
 	// An empty to is the end of the key space.
 	Range(ctx context.Context, from, to string, limit int) ([]Item, error)
 	// Apply does all ops or none, atomically, under one revision, which it
-	// returns. Keys within one Apply are distinct.
+	// returns. Keys within one Apply are distinct; 1 to 1,000 ops. When it
+	// returned without error the change survives the process and, as far as the
+	// driver says so, the machine. A canceled Apply may still take place.
 	Apply(ctx context.Context, ops ...Op) (Revision, error)
-	// Watch reports changes with a key under one of the prefixes, in revision
-	// order, starting after the given revision (0: from now on). It reports
-	// fault.Conflict from Next when that revision is no longer retained: the
-	// caller reads the range again.
+	// Watch reports changes with a key under one of the prefixes (none: every
+	// key), in revision order, starting after the given revision (0: from now on,
+	// which is before Watch returns). It reports fault.Conflict from Next when
+	// that revision (of Revision, Apply or an earlier watch) is no longer
+	// retained, or is one that this store never had:
+	// the caller reads the range again. A resumed watch may leave out a change
+	// whose key has changed again since.
 	Watch(ctx context.Context, after Revision, prefixes ...string) (Watcher, error)
 	// Revision returns the newest revision.
 	Revision(ctx context.Context) (Revision, error)
+	// Serve removes expired items, which watches then see as deleted, until ctx
+	// ends. Reads do not depend on it: an expired item is gone at its time.
+	Serve(ctx context.Context) error
 	// Close releases files. Calls after it fail with fault.Unavailable.
 	Close() error
 }
@@ -78,7 +90,9 @@ type Backend interface {
 type Watcher interface {
 	// Next blocks for the next batch, at least one change, all of complete
 	// revisions. It returns an error when ctx of Watch ends, the watcher was too
-	// slow (fault.Limit) or the start revision is gone (fault.Conflict).
+	// slow (fault.Limit) or the start revision is gone (fault.Conflict). When
+	// only its own ctx ends, the watcher stays as it was and Next may be called
+	// again.
 	Next(ctx context.Context) ([]Change, error)
 	Close() error
 }
