@@ -25,6 +25,7 @@ const (
 	segmentSuffix = ".seg"
 	frameHead     = 8
 	maxFrame      = event.MaxSize + 256
+	maxSegHead    = 64 << 20
 )
 
 // segmentHead is the first frame of a segment, as JSON.
@@ -33,6 +34,8 @@ type segmentHead struct {
 	chain.Writer
 	First    uint64     `json:"first"`
 	Previous chain.Hash `json:"previous"`
+	// Open are the sessions that were open when the segment was started.
+	Open openSessions `json:"open,omitempty"`
 }
 
 func segmentName(first uint64) string { return fmt.Sprintf("%020d%s", first, segmentSuffix) }
@@ -120,7 +123,7 @@ func openSegment(dir string, first uint64, offset int64) (*segmentReader, error)
 		return nil, err
 	}
 	s := &segmentReader{f: f, r: bufio.NewReaderSize(f, 64<<10)}
-	b, err := readFrame(s.r, 4096)
+	b, err := readFrame(s.r, maxSegHead)
 	if errors.Is(err, io.EOF) {
 		err = errTorn // a segment is made before its head is written
 	}

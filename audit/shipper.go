@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -212,16 +213,21 @@ func (s *Shipper) leftover(ctx context.Context, g uint64) (err error) {
 	}
 	defer func() { err = errors.Join(err, lock.Close()) }()
 	sp := spool{dir: dir}
-	for {
+	open := make(openSessions)
+	for first := true; ; first = false {
 		b, err := sp.batch(noLimit)
+		if first {
+			maps.Copy(open, sp.open)
+		}
 		switch {
 		case errors.Is(err, errTorn), errors.Is(err, errDamaged):
-			return s.endOfSpool(ctx, &sp, g, errors.Is(err, errDamaged))
+			return s.endOfSpool(ctx, &sp, open, errors.Is(err, errDamaged))
 		case err != nil:
 			return diskFault(err, "the audit spool cannot be read", dir)
 		case len(b.Records) == 0:
-			return s.removeSpool(dir)
+			return s.removeSpool(ctx, dir, open)
 		}
+		open.read(s.w.codec, b)
 		err = s.send(ctx, b)
 		if refused(err) {
 			return s.setAside(ctx, b, dir, err)
@@ -243,7 +249,8 @@ func refused(err error) bool {
 
 // endOfSpool closes a spool whose last bytes are not records. A torn tail was
 // never confirmed to its emitter; a damaged one is kept for people to look at.
-func (s *Shipper) endOfSpool(ctx context.Context, sp *spool, g uint64, damaged bool) error {
+func (s *Shipper) endOfSpool(ctx context.Context, sp *spool, open openSessions, damaged bool) error {
+	g, _ := strconv.ParseUint(filepath.Base(sp.dir), 10, 64) // that is how it was found
 	err := s.w.Emit(ctx, &event.AuditRecovered{
 		AuditWriter:  event.AuditWriter{Writer: s.w.id.UUID, Generation: g},
 		LastSequence: sp.last, DroppedBytes: sp.dropped(), Damaged: damaged,
@@ -252,7 +259,10 @@ func (s *Shipper) endOfSpool(ctx context.Context, sp *spool, g uint64, damaged b
 		return err
 	}
 	if !damaged {
-		return s.removeSpool(sp.dir)
+		return s.removeSpool(ctx, sp.dir, open)
+	}
+	if err := s.endSessions(ctx, open); err != nil {
+		return err
 	}
 	s.o.Log.Error("an audit spool is damaged and kept", "dir", sp.dir+".damaged", "last_sequence", sp.last)
 	return diskFault(os.Rename(sp.dir, sp.dir+".damaged"), "the damaged audit spool cannot be put aside", sp.dir)
@@ -270,6 +280,21 @@ func (s *Shipper) setAside(ctx context.Context, b chain.Batch, dir string, cause
 	return diskFault(os.Rename(dir, dir+".refused"), "the refused audit spool cannot be put aside", filepath.Dir(dir))
 }
 
-func (s *Shipper) removeSpool(dir string) error {
+// removeSpool deletes a spool that auth has whole, and ends the sessions that
+// its process did not live to end.
+func (s *Shipper) removeSpool(ctx context.Context, dir string, open openSessions) error {
+	if err := s.endSessions(ctx, open); err != nil {
+		return err
+	}
 	return diskFault(os.RemoveAll(dir), "the shipped audit spool cannot be removed", dir)
+}
+
+func (s *Shipper) endSessions(ctx context.Context, open openSessions) error {
+	for _, end := range open {
+		end.Meta = event.Meta{}
+		if err := s.w.Emit(ctx, &end); err != nil {
+			return err
+		}
+	}
+	return nil
 }

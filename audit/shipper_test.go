@@ -2,6 +2,7 @@ package audit
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -12,6 +13,7 @@ import (
 
 	"teleport/audit/chain"
 	"teleport/fault"
+	"teleport/types/event"
 )
 
 // die ends a writer as kill -9 does: nothing is flushed, the kernel drops the
@@ -250,6 +252,63 @@ func TestFlushSaysWhyItDoesNotEnd(t *testing.T) {
 		err := s.Flush(ctx)
 		if !errors.Is(err, fault.Timeout) || !strings.Contains(err.Error(), "no route to auth") {
 			t.Errorf("flush: %v", err)
+		}
+	})
+}
+
+// TestKilledProcessEndsItsSessions: the next process writes the ends that the
+// killed one could not, also for a session whose start is long shipped.
+func TestKilledProcessEndsItsSessions(t *testing.T) {
+	dir, logDir := spoolDir(t), t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		auth := &farAuth{log: openLog(t, logDir)}
+		old, err := NewWriter(WriterOptions{Dir: dir, HostUUID: hostA, Cluster: "test", SegmentSize: 3000})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := NewShipper(old, auth.ship, ShipperOptions{})
+		stop := serve(t, s)
+		start := func(sid string) *event.SessionStart {
+			return &event.SessionStart{Session: event.Session{SessionID: sid}, User: event.User{User: "alice"}, Size: "80:25",
+				Server: event.Server{ServerID: hostA}}
+		}
+		emit(t, old, start("early"), start("ended"), &event.SessionEnd{Session: event.Session{SessionID: "ended"}})
+		for i := range 50 {
+			emit(t, old, exec("alice", fmt.Sprint(i)))
+		}
+		if err := s.Flush(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		auth.away = true
+		emit(t, old, start("late"))
+		time.Sleep(time.Minute)
+		emit(t, old, &event.Resize{Session: event.Session{SessionID: "late"}, Size: "1:1"})
+		die(t, old)
+		stop()
+		auth.away = false
+		if names, _ := segments(old.dir); len(names) == 0 || names[0] == 1 {
+			t.Errorf("the first segment should be shipped and gone: %v", names)
+		}
+		stop = serve(t, NewShipper(newWriter(t, dir, hostA), auth.ship, ShipperOptions{}))
+		time.Sleep(3 * time.Minute)
+		stop()
+		r, err := auth.log.Search(t.Context(), Query{Types: []string{event.TypeSessionEnd}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ends := make(map[string]event.SessionEnd)
+		for _, f := range r.Events {
+			var e event.SessionEnd
+			if err := json.Unmarshal(f.JSON, &e); err != nil {
+				t.Fatal(err)
+			}
+			ends[e.SessionID] = e
+		}
+		if len(r.Events) != 3 || ends["early"].Reason != "crash" || ends["ended"].Reason != "" {
+			t.Errorf("ends: %+v", ends)
+		}
+		if e := ends["late"]; e.User.User != "alice" || !e.Interactive || e.Stop.Sub(e.Start) != time.Minute {
+			t.Errorf("the end of the late session: %+v", e)
 		}
 	})
 }

@@ -23,8 +23,9 @@ type spool struct {
 	id     chain.Writer
 	seg    uint64 // name of the current segment; 0 before the first
 	offset int64
-	last   uint64     // last sequence read
-	head   chain.Hash // after it
+	last   uint64       // last sequence read
+	head   chain.Hash   // after it
+	open   openSessions // as the first segment found them
 }
 
 // batch returns the next records up to and with the sequence limit; an empty
@@ -99,7 +100,7 @@ func (s *spool) read(upTo uint64) (chain.Batch, error) {
 		return chain.Batch{}, err
 	}
 	if s.last == 0 {
-		s.last, s.head, s.id = r.head.First-1, r.head.Previous, r.head.Writer
+		s.last, s.head, s.id, s.open = r.head.First-1, r.head.Previous, r.head.Writer, r.head.Open
 	}
 	b := chain.Batch{Writer: s.id, Previous: s.head}
 	size := 0

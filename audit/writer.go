@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -72,6 +73,7 @@ type Writer struct {
 	onDisk    uint64 // of reported, by those on disk
 	why       string // of the last refusal
 	segs      []segmentInfo
+	sessions  openSessions
 	changed   chan struct{} // closed and replaced when committed or acked moves
 
 	file segmentFile // of the last of segs; used by the leader only
@@ -104,6 +106,7 @@ type group struct {
 	last     position
 	count    uint64 // of emitters' events
 	reported uint64 // Writer.reported when it was last added to
+	sessions []sessionChange
 	done     chan struct{}
 	err      error
 }
@@ -124,7 +127,7 @@ func NewWriter(o WriterOptions) (*Writer, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	w := &Writer{o: o, codec: event.NewCodec(), open: openAppend, changed: make(chan struct{})}
+	w := &Writer{o: o, codec: event.NewCodec(), open: openAppend, changed: make(chan struct{}), sessions: make(openSessions)}
 	w.idle = sync.NewCond(&w.mu)
 	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
 		return nil, diskFault(err, "the audit spool cannot be made", o.Dir)
@@ -239,6 +242,9 @@ func (w *Writer) Emit(ctx context.Context, e event.Event) error {
 	}
 	g := w.add(r)
 	g.count++
+	if r.session != nil {
+		g.sessions = append(g.sessions, *r.session)
+	}
 	if w.writing {
 		w.mu.Unlock()
 		<-g.done // not ctx: the event may be on its way to the disk
@@ -257,6 +263,7 @@ type prepared struct {
 	encoded event.Encoded
 	salt    []byte
 	leaf    chain.Hash
+	session *sessionChange // nil for most
 }
 
 func (w *Writer) admit(r prepared) error {
@@ -320,8 +327,12 @@ func (w *Writer) lead() {
 		if n := len(w.segs); n > 0 {
 			last = w.segs[n-1]
 		}
+		var open openSessions
+		if w.file == nil || last.size >= w.o.SegmentSize {
+			open = maps.Clone(w.sessions)
+		}
 		w.mu.Unlock()
-		next, err := w.write(g, last)
+		next, err := w.write(g, last, open)
 		w.mu.Lock()
 		w.account(last, next)
 		if err != nil {
@@ -329,6 +340,7 @@ func (w *Writer) lead() {
 			continue
 		}
 		w.committed, w.onDisk = g.last, g.reported
+		w.sessions.apply(g.sessions)
 		w.notify()
 		close(g.done)
 	}
@@ -374,9 +386,9 @@ func (w *Writer) fail(g *group, err error) {
 // write puts a group on disk behind the segment last, or in a new one when
 // that is full or unusable, and returns the segment as it is now. It runs
 // without mu, in one goroutine at a time.
-func (w *Writer) write(g *group, last segmentInfo) (segmentInfo, error) {
+func (w *Writer) write(g *group, last segmentInfo, open openSessions) (segmentInfo, error) {
 	if w.file == nil || last.size >= w.o.SegmentSize {
-		started, err := w.startSegment(g)
+		started, err := w.startSegment(g, open)
 		if err != nil {
 			return last, err
 		}
@@ -394,8 +406,8 @@ func (w *Writer) write(g *group, last segmentInfo) (segmentInfo, error) {
 	return last, err
 }
 
-func (w *Writer) startSegment(g *group) (segmentInfo, error) {
-	head, err := json.Marshal(segmentHead{Version: 1, Writer: w.id, First: g.first, Previous: g.prev})
+func (w *Writer) startSegment(g *group, open openSessions) (segmentInfo, error) {
+	head, err := json.Marshal(segmentHead{Version: 1, Writer: w.id, First: g.first, Previous: g.prev, Open: open})
 	if err != nil {
 		return segmentInfo{}, err
 	}
@@ -453,7 +465,8 @@ func (w *Writer) release(ack uint64) error {
 }
 
 // Close refuses further events, waits for those under way and lets go of the
-// spool. When auth has everything, the directory goes too.
+// spool. When auth has everything and no session is open, the directory goes too;
+// otherwise the next process of this host finds it.
 func (w *Writer) Close() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -469,7 +482,7 @@ func (w *Writer) Close() error {
 		err = w.file.Close()
 		w.file = nil
 	}
-	if w.acked == w.committed.sequence {
+	if w.acked == w.committed.sequence && len(w.sessions) == 0 {
 		err = errors.Join(err, os.RemoveAll(w.dir))
 	}
 	return errors.Join(err, w.lock.Close())
@@ -500,5 +513,5 @@ func (w *Writer) prepare(e event.Event) (prepared, error) {
 		return prepared{}, err
 	}
 	salt := newSalt()
-	return prepared{encoded, salt, chain.Leaf(chain.Commit(salt, encoded.Sensitive), encoded.Public)}, nil
+	return prepared{encoded, salt, chain.Leaf(chain.Commit(salt, encoded.Sensitive), encoded.Public), changeOf(e)}, nil
 }
