@@ -3,7 +3,6 @@ package authapi
 import (
 	"context"
 	"encoding/json"
-	"errors"
 
 	"connectrpc.com/connect"
 
@@ -34,9 +33,6 @@ func (s resourceService) Get(ctx context.Context, req *connect.Request[resourcev
 		return nil, err
 	}
 	doc, err := s.a.d.Store.GetAny(ctx, kind.Name, m.SubKind, m.Name)
-	if err != nil && !errors.Is(err, fault.NotFound) {
-		return nil, err
-	}
 	if denied := s.a.mayRead(ctx, c, kind, doc.Resource, m.Name, m.WithSecrets); denied != nil {
 		return nil, denied
 	}

@@ -176,11 +176,12 @@ func (s resourceService) Delete(ctx context.Context, req *connect.Request[resour
 	if err != nil {
 		return nil, err
 	}
+	// A lookup that failed says nothing to somebody who may not delete.
 	old, err := s.a.existing(ctx, kind.Name, m.SubKind, m.Name)
-	if err != nil {
-		return nil, err
+	if denied := s.a.rule(ctx, c, kind.Name, "delete", old); denied != nil {
+		return nil, denied
 	}
-	if err := s.a.rule(ctx, c, kind.Name, "delete", old); err != nil {
+	if err != nil {
 		return nil, err
 	}
 	if old == nil {
