@@ -41,6 +41,8 @@ const (
 	// silentPings is how many pings may stay unanswered before the stream counts
 	// as dead.
 	silentPings = 3
+	// byeTimeout is how long leaving may take.
+	byeTimeout = 2 * time.Second
 )
 
 // Announcer is the control stream of this process: it greets, pings, and keeps
@@ -189,16 +191,19 @@ func (a *Announcer) Serve(ctx context.Context) error {
 // once runs one stream to its end. The receiving goroutine ends before it returns:
 // Close makes its Receive fail.
 func (a *Announcer) once(ctx context.Context) (welcomed bool, err error) {
-	ctx, cancel := context.WithCancel(ctx)
+	// The stream outlives ctx for as long as the goodbye takes.
+	streamCtx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
-	stream, err := a.via.Control(ctx)
+	opening := context.AfterFunc(ctx, cancel)
+	stream, err := a.via.Control(streamCtx)
 	if err != nil {
 		return false, err
 	}
+	opening()
 	in := make(chan *presencev1.ControlResponse)
 	failed := make(chan error, 1)
 	var wg sync.WaitGroup
-	wg.Go(func() { receive(ctx, stream, in, failed) })
+	wg.Go(func() { receive(streamCtx, stream, in, failed) })
 	defer wg.Wait()
 	defer stream.Close()
 	defer cancel()
@@ -208,6 +213,9 @@ func (a *Announcer) once(ctx context.Context) (welcomed bool, err error) {
 	}
 	s := &controlSession{a: a, stream: stream, in: in, failed: failed, draining: hello.GetHello().Draining}
 	err = s.run(ctx)
+	if ctx.Err() != nil {
+		s.goodbye(cancel)
+	}
 	return s.welcomed, err
 }
 
@@ -250,8 +258,6 @@ func (s *controlSession) run(ctx context.Context) error {
 		var err error
 		select {
 		case <-ctx.Done():
-			bye := &presencev1.ControlRequest{Message: &presencev1.ControlRequest_Bye{Bye: &presencev1.Bye{}}}
-			_ = s.stream.Send(bye) // a courtesy; the lease ends by itself
 			return nil
 		case err = <-s.failed:
 			return err
@@ -267,6 +273,14 @@ func (s *controlSession) run(ctx context.Context) error {
 			return err
 		}
 	}
+}
+
+// goodbye ends the lease at once. It is a courtesy, so it does not wait for long:
+// without it the lease ends by itself.
+func (s *controlSession) goodbye(cancel func()) {
+	timer := time.AfterFunc(byeTimeout, cancel)
+	defer timer.Stop()
+	_ = s.stream.Send(&presencev1.ControlRequest{Message: &presencev1.ControlRequest_Bye{Bye: &presencev1.Bye{}}})
 }
 
 func (s *controlSession) ping() error {

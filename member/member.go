@@ -19,6 +19,8 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
+	"io"
 	"log/slog"
 	"slices"
 	"sync"
@@ -261,6 +263,9 @@ func (m *Member) set(h *held) {
 		}
 	}
 }
+
+// Format prints who the member is, and never its keys, whatever the verb.
+func (m *Member) Format(w fmt.State, _ rune) { io.WriteString(w, "member "+m.Identity().String()) }
 
 func (m *Member) held() *held {
 	m.mu.Lock()

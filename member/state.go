@@ -5,6 +5,8 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
+	"fmt"
+	"io"
 	"time"
 
 	"golang.org/x/crypto/ssh"
@@ -61,6 +63,9 @@ type pair struct {
 
 // NewKeys are fresh keys of a process that is certified without a join.
 type NewKeys struct{ pair pair }
+
+// Format prints no key whatever the verb.
+func (NewKeys) Format(w fmt.State, _ rune) { io.WriteString(w, "host keys") }
 
 // Public returns the public halves.
 func (k *NewKeys) Public() (sshKey ssh.PublicKey, tlsKey crypto.PublicKey, err error) {
