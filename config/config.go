@@ -51,7 +51,7 @@ type Config struct {
 type Auth struct {
 	ListenAddr  string
 	PublicAddrs []string
-	ClusterName string
+	ClusterName string // "": the name of the first start, and there the node name
 	Tokens      []StaticToken
 	StoragePath string
 	StorageSync string
@@ -261,8 +261,8 @@ func authPart(c *Config, f *File, fl Flags) error {
 		return err
 	}
 	a.PublicAddrs = in.PublicAddr
-	a.ClusterName = first(in.ClusterName, c.Nodename)
-	if !clusterName.MatchString(a.ClusterName) {
+	a.ClusterName = in.ClusterName
+	if a.ClusterName != "" && !clusterName.MatchString(a.ClusterName) {
 		return fault.New(fault.Invalid, "cluster_name %q must be 1 to 64 letters, digits, '.', '_' or '-'", a.ClusterName)
 	}
 	if t := f.Teleport.Storage.Type; t != "" && t != "sqlite" && t != "dir" {

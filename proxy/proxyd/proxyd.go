@@ -37,17 +37,13 @@ type Policy interface {
 	Revision() uint64
 }
 
-// Router finds the agent that fronts a resource. visible says whether the
-// caller may know of a resource at all; what it hides does not exist for the
-// answer. Errors are faults: NotFound, Conflict (ambiguous, with the
+// Router finds resources and dials the agents that front them. visible says
+// whether the caller may know of a resource at all; what it hides does not exist
+// for the answer. Errors are faults: NotFound, Conflict (ambiguous, with the
 // candidates), Unavailable (known, but its agent is away).
 type Router interface {
-	Resolve(kind, name string, visible func(types.Resource, map[string]string) bool) (agent string, resource types.Resource, err error)
-}
-
-// Tunnels opens streams to agents; *tunnel.Registry is one.
-type Tunnels interface {
-	Dial(ctx context.Context, uuid string, h dial.Header) (net.Conn, dial.Reply, error)
+	Resolve(kind, name string, visible func(types.Resource) bool) (types.Resource, error)
+	Dial(ctx context.Context, r types.Resource, h dial.Header) (net.Conn, dial.Reply, error)
 }
 
 // Options configure a Proxy. All fields are required.
@@ -56,7 +52,6 @@ type Options struct {
 	Cluster string
 	Policy  Policy
 	Router  Router
-	Tunnels Tunnels
 	// Sessions holds every stream that passes.
 	Sessions *session.Registry
 	// Peer verifies the user certificate of a TLS connection.
@@ -85,13 +80,13 @@ type Caller struct {
 // ServeDials serves connections of ALPN teleport-dial until ctx ends: TLS with
 // a user certificate, then a dial header, then raw bytes.
 func (p *Proxy) ServeDials(ctx context.Context, ln net.Listener) error {
-	return p.serve(ctx, ln, "dial", p.serveDial)
+	return p.Serve(ctx, ln, "dial", p.serveDial)
 }
 
 // ServeAuth serves connections of ALPN teleport-auth@<cluster> until ctx ends:
 // inside the outer TLS runs the client's own TLS with the auth service.
 func (p *Proxy) ServeAuth(ctx context.Context, ln net.Listener) error {
-	return p.serve(ctx, ln, "auth", func(ctx context.Context, conn net.Conn) error { return p.forward(ctx, conn, nil) })
+	return p.Serve(ctx, ln, "auth", func(ctx context.Context, conn net.Conn) error { return p.forward(ctx, conn, nil) })
 }
 
 // ForwardAgent passes an agent's own traffic on to the auth service; it is a
@@ -173,7 +168,7 @@ func (p *Proxy) open(ctx context.Context, c Caller, h dial.Header) (net.Conn, di
 	if h.Cluster != "" && h.Cluster != p.o.Cluster {
 		return nil, dial.Reply{}, info, fault.New(fault.NotFound, "the cluster %q is not known here", h.Cluster)
 	}
-	agent, resource, err := p.resolve(c, h.Kind, h.Name)
+	resource, err := p.resolve(c, h.Kind, h.Name)
 	if err != nil {
 		return nil, dial.Reply{}, info, err
 	}
@@ -192,13 +187,13 @@ func (p *Proxy) open(ctx context.Context, c Caller, h dial.Header) (net.Conn, di
 	out.Gateway = &dial.Gateway{Cluster: c.Identity.Cluster, User: c.Identity.Name, CertSHA256: c.CertSHA256}
 	ctx, cancel := context.WithTimeout(ctx, p.dialTimeout())
 	defer cancel()
-	conn, reply, err := p.o.Tunnels.Dial(ctx, agent, out)
+	conn, reply, err := p.o.Router.Dial(ctx, resource, out)
 	if err != nil {
 		return nil, reply, info, err
 	}
 	id := c.Identity
 	info = session.Info{ID: h.Stream, Kind: "tunnel", User: id.Name, Cluster: id.Cluster, Roles: id.Authority.Roles,
-		Resource: h.Kind + "/" + resource.Head().Name(), HostIDs: []string{agent, p.o.UUID}, MFADevice: id.Proofs.MFADevice,
+		Resource: h.Kind + "/" + resource.Head().Name(), HostIDs: []string{reply.AgentUUID, p.o.UUID}, MFADevice: id.Proofs.MFADevice,
 		DeviceID: id.Proofs.DeviceID, AccessRequests: id.Proofs.AccessRequests, ClientAddr: c.Addr.String(), Identity: id,
 		// The idle limit and the login are the agent's to judge: here everything is cipher text.
 		Limits: access.Limits{Deadline: d.Limits.Deadline}, Start: p.o.Now(), Decide: decide}
@@ -208,10 +203,10 @@ func (p *Proxy) open(ctx context.Context, c Caller, h dial.Header) (net.Conn, di
 // resolve hides what the caller may not see. When that leaves nothing and the
 // reason lies with the caller, not with the resource, the reason is the answer:
 // whoever is locked out learns that, and not that the host does not exist.
-func (p *Proxy) resolve(c Caller, kind, name string) (string, types.Resource, error) {
+func (p *Proxy) resolve(c Caller, kind, name string) (types.Resource, error) {
 	now := p.o.Now()
 	var own *access.Decision
-	agent, resource, err := p.o.Router.Resolve(kind, name, func(r types.Resource, _ map[string]string) bool {
+	resource, err := p.o.Router.Resolve(kind, name, func(r types.Resource) bool {
 		d := access.Decide(p.request(c, r, now))
 		if !d.Allow && aboutCaller(d) {
 			own = &d
@@ -219,9 +214,9 @@ func (p *Proxy) resolve(c Caller, kind, name string) (string, types.Resource, er
 		return d.Allow
 	})
 	if errors.Is(err, fault.NotFound) && own != nil {
-		return "", nil, refusal(*own)
+		return nil, refusal(*own)
 	}
-	return agent, resource, err
+	return resource, err
 }
 
 func aboutCaller(d access.Decision) bool {

@@ -13,9 +13,10 @@ import (
 	"teleport/lifecycle"
 )
 
-// serve accepts until ctx ends. Streams that are open then go on; serve returns
+// Serve accepts until ctx ends and hands each connection to handle; what names
+// the route in logs. Streams that are open then go on; serve returns
 // when the last of them has ended, which the session registry's drain bounds.
-func (p *Proxy) serve(ctx context.Context, ln net.Listener, what string, handle func(context.Context, net.Conn) error) error {
+func (p *Proxy) Serve(ctx context.Context, ln net.Listener, what string, handle func(context.Context, net.Conn) error) error {
 	var streams sync.WaitGroup
 	defer streams.Wait()
 	stop := context.AfterFunc(ctx, func() { ln.Close() })

@@ -21,7 +21,6 @@ import (
 	"teleport/api/rpc"
 	"teleport/cert"
 	"teleport/fault"
-	"teleport/netx"
 	"teleport/types"
 )
 
@@ -59,9 +58,9 @@ type Options struct {
 	Hosts  []string
 	Auth   Auth
 	Policy Policy
-	// Upgrade takes a connection that arrived as a WebSocket and begins with the
-	// client's own TLS.
-	Upgrade func(net.Conn)
+	// Upgrade answers a WebSocket that carries the client's own TLS, and takes the
+	// stream over: tlsroute.Router.Upgrade.
+	Upgrade func(w http.ResponseWriter, r *http.Request, client net.Addr) error
 	// TrustForwardedFor takes the client's address from X-Forwarded-For.
 	TrustForwardedFor bool
 	Assets            fs.FS
@@ -216,12 +215,5 @@ func (h *Handler) upgrade(w http.ResponseWriter, r *http.Request, _ rpc.Caller) 
 	if err != nil {
 		return err
 	}
-	conn, err := acceptUpgrade(w, r)
-	if err != nil {
-		return err
-	}
-	done := &closing{Conn: netx.WithRemoteAddr(conn, net.TCPAddrFromAddrPort(addr)), closed: make(chan struct{})}
-	h.o.Upgrade(done)
-	<-done.closed // the handler owns the WebSocket until its last byte
-	return nil
+	return h.o.Upgrade(w, r, net.TCPAddrFromAddrPort(addr))
 }

@@ -1,0 +1,309 @@
+// Package assembly turns a configuration into a running process: it makes the
+// identity of the process, the replica it decides from, the audit writer, and
+// the services that the configuration asks for, and hands them to lifecycle in
+// the order in which they depend on each other. It holds no logic of its own
+// beyond that order.
+package assembly
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"teleport/api/authclient"
+	"teleport/audit"
+	"teleport/config"
+	"teleport/fault"
+	"teleport/generation"
+	"teleport/lifecycle"
+	"teleport/member"
+	"teleport/session"
+	"teleport/store"
+	"teleport/telemetry"
+	"teleport/types"
+)
+
+// maxDrain is how long sessions may live on after a graceful stop; a fast stop
+// cuts them first.
+const maxDrain = 30 * time.Hour
+
+// Options are what a process is made of.
+type Options struct {
+	Config     *config.Config
+	Generation *generation.Process
+	Log        *slog.Logger
+	Level      *slog.LevelVar
+	// OnReady is called once, when every service of the process can do its work.
+	OnReady func()
+}
+
+// Process is one teleport process. Make it with New, then call Serve once.
+type Process struct {
+	cfg     *config.Config
+	gen     *generation.Process
+	log     *slog.Logger
+	level   *slog.LevelVar
+	onReady func()
+
+	number   uint64 // this generation
+	metrics  *prometheus.Registry
+	health   *health
+	sessions *session.Registry
+	group    *lifecycle.Group
+	auth     *authUnit // nil where auth runs elsewhere
+
+	member    *member.Member
+	client    *authclient.Client
+	replica   *store.Replica
+	writer    *audit.Writer
+	announcer *member.Announcer
+	presence  presence
+	via       *route // how this process reaches auth
+	closers   []func() error
+
+	stopOnce sync.Once
+	stop     context.CancelCauseFunc
+}
+
+// New prepares a process: the data directory is checked and the generation
+// taken. Nothing runs yet.
+func New(o Options) (*Process, error) {
+	if err := prepareDataDir(o.Config.DataDir); err != nil {
+		return nil, err
+	}
+	number, err := generation.Next(o.Config.DataDir)
+	if err != nil {
+		return nil, err
+	}
+	return &Process{cfg: o.Config, gen: o.Generation, log: o.Log, level: o.Level, onReady: o.OnReady, number: number,
+		metrics: telemetry.NewRegistry(), health: newHealth(), sessions: session.NewRegistry(),
+		group: lifecycle.New(o.Log, maxDrain)}, nil
+}
+
+// prepareDataDir makes the directory, and refuses one that others may write in
+// or that cannot be written at all.
+func prepareDataDir(dir string) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fault.Wrap(err, fault.Unavailable, "cannot make the data directory %s: %v", dir, reason(err))
+	}
+	info, err := os.Stat(dir)
+	if err != nil {
+		return fault.Wrap(err, fault.Unavailable, "cannot use the data directory %s: %v", dir, reason(err))
+	}
+	if info.Mode().Perm()&0o022 != 0 {
+		return &fault.Error{Kind: fault.Invalid, Message: "others may write in the data directory " + dir, Hint: "Run: chmod 0700 " + dir}
+	}
+	probe, err := os.CreateTemp(dir, ".write-test.*")
+	if err != nil {
+		return fault.Wrap(err, fault.Unavailable, "cannot write in the data directory %s: %v", dir, reason(err))
+	}
+	return errors.Join(probe.Close(), os.Remove(probe.Name()))
+}
+
+// reason is the operating system's word for an error, without paths.
+func reason(err error) error {
+	for {
+		next := errors.Unwrap(err)
+		if next == nil {
+			return err
+		}
+		err = next
+	}
+}
+
+// Serve runs the process until ctx ends (a fast stop: sessions are cut), Drain
+// is called (a graceful one) or a service fails.
+func (p *Process) Serve(ctx context.Context) error {
+	group, stop := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer stop(nil)
+	p.stop = stop
+	defer p.close()
+	if err := p.build(ctx); err != nil {
+		return err
+	}
+	cut := context.AfterFunc(ctx, p.cut)
+	defer cut()
+	ready := make(chan struct{})
+	go p.whenReady(group, ready)
+	err := p.group.Serve(group)
+	stop(nil)
+	<-ready
+	return err
+}
+
+// whenReady tells the previous generation and the outside world.
+func (p *Process) whenReady(ctx context.Context, done chan<- struct{}) {
+	defer close(done)
+	select {
+	case <-p.group.Ready():
+	case <-ctx.Done():
+		return
+	}
+	if err := p.gen.Ready(); err != nil {
+		p.log.Warn("the previous process was not told to stop", telemetry.KeyErr, err)
+	}
+	if err := p.writePID(); err != nil {
+		p.log.Warn("no pid file", telemetry.KeyErr, err)
+	}
+	p.log.Info("ready", "services", p.cfg.String(), "generation", p.number)
+	if p.onReady != nil {
+		p.onReady()
+	}
+}
+
+// Drain stops gracefully: no new work, sessions live on until they end.
+func (p *Process) Drain() {
+	p.stopOnce.Do(func() {
+		p.health.drain()
+		if p.announcer != nil {
+			p.announcer.Drain()
+		}
+		p.log.Info("draining: no new work is taken", "sessions", p.sessions.Len())
+		p.stop(errors.New("draining"))
+	})
+}
+
+// cut ends every session and then the process.
+func (p *Process) cut() {
+	now, cancel := context.WithCancel(context.Background())
+	cancel()
+	if n := p.sessions.Drain(now); n > 0 {
+		p.log.Info("stopping: sessions were cut", "sessions", n)
+	}
+	p.Drain()
+}
+
+// Replace starts the next generation of this process and drains this one. On an
+// error this one goes on as it was.
+func (p *Process) Replace(ctx context.Context) error {
+	pid, err := p.gen.Replace(ctx, p.releaseStore)
+	if err != nil {
+		if p.auth != nil {
+			err = errors.Join(err, p.auth.resume())
+		}
+		return err
+	}
+	p.log.Info("a new process took over", "pid", pid)
+	p.Drain()
+	return nil
+}
+
+func (p *Process) releaseStore() error {
+	if p.auth == nil {
+		return nil
+	}
+	return p.auth.release()
+}
+
+// build makes everything in the order of dependence.
+func (p *Process) build(ctx context.Context) error {
+	steps := []struct {
+		wanted bool
+		build  func(context.Context) error
+	}{
+		{true, p.buildMember},
+		{p.cfg.Auth != nil, p.buildAuth},
+		{p.cfg.Auth == nil, p.buildJoined},
+		{true, p.buildShared},
+		{p.cfg.Proxy != nil, p.buildProxy},
+		{p.cfg.SSH != nil, p.buildSSH},
+		{true, p.buildDiagnostics},
+	}
+	for _, s := range steps {
+		if !s.wanted {
+			continue
+		}
+		if err := s.build(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p *Process) buildDiagnostics(ctx context.Context) error {
+	d := &diagnostics{health: p.health, metrics: p.metrics, level: p.level, log: p.log}
+	if p.cfg.DiagAddr != "" {
+		ln, err := p.gen.Listen(ctx, p.cfg.DiagAddr)
+		if err != nil {
+			return err
+		}
+		p.group.Add(lifecycle.Service{Name: "diagnostics", Serve: func(ctx context.Context) error {
+			return serveHTTP(ctx, ln, d.public(), p.log)
+		}})
+	}
+	if p.cfg.Debug {
+		ln, err := listenDebug(p.cfg.DataDir)
+		if err != nil {
+			return err
+		}
+		p.group.Add(lifecycle.Service{Name: "debug socket", Serve: func(ctx context.Context) error {
+			return serveHTTP(ctx, ln, d.private(), p.log)
+		}})
+	}
+	return nil
+}
+
+func (p *Process) writePID() error {
+	if p.cfg.PIDFile == "" {
+		return nil
+	}
+	return generation.WriteFile(p.cfg.PIDFile, []byte(pidLine()), 0o644)
+}
+
+// close releases what build made, newest first.
+func (p *Process) close() {
+	for i := len(p.closers) - 1; i >= 0; i-- {
+		if err := p.closers[i](); err != nil {
+			p.log.Warn("closing", telemetry.KeyErr, err)
+		}
+	}
+}
+
+// roles are the system roles of this process.
+func (p *Process) roles() []types.SystemRole {
+	roles := []types.SystemRole{types.RoleInstance}
+	if p.cfg.Auth != nil {
+		roles = append(roles, types.RoleAuth)
+	}
+	if p.cfg.Proxy != nil {
+		roles = append(roles, types.RoleProxy)
+	}
+	if p.cfg.SSH != nil {
+		roles = append(roles, types.RoleNode)
+	}
+	return roles
+}
+
+// principals are the names besides its own that this host is known by.
+func (p *Process) principals() []string {
+	var list []string
+	add := func(addrs []string) {
+		for _, a := range addrs {
+			if host, _, err := net.SplitHostPort(a); err == nil {
+				a = host
+			}
+			list = append(list, a)
+		}
+	}
+	if p.cfg.SSH != nil {
+		add(p.cfg.SSH.PublicAddrs)
+	}
+	if p.cfg.Proxy != nil {
+		add(p.cfg.Proxy.PublicAddrs)
+	}
+	if p.cfg.Auth != nil {
+		add(p.cfg.Auth.PublicAddrs)
+	}
+	return list
+}
+
+func (p *Process) dir(parts ...string) string {
+	return filepath.Join(append([]string{p.cfg.DataDir}, parts...)...)
+}

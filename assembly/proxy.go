@@ -1,0 +1,357 @@
+package assembly
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+
+	"teleport/access"
+	"teleport/cert/sshcert"
+	"teleport/cert/tlscert"
+	"teleport/dial"
+	"teleport/fault"
+	"teleport/lifecycle"
+	"teleport/netx"
+	"teleport/netx/proxyproto"
+	"teleport/proxy/proxyd"
+	"teleport/proxy/router"
+	"teleport/proxy/webapi"
+	"teleport/sshaccess/sshproxy"
+	"teleport/sshserver"
+	"teleport/telemetry"
+	"teleport/tlsroute"
+	"teleport/tunnel"
+	"teleport/tunnel/tunframe"
+	"teleport/types"
+	"teleport/types/event"
+	"teleport/web"
+)
+
+// publicAddr is where clients reach the cluster's proxies, as this process
+// knows: its own configuration, or what a registered proxy says.
+func (p *Process) publicAddr() string {
+	if p.cfg.Proxy != nil {
+		if len(p.cfg.Proxy.PublicAddrs) > 0 {
+			return p.cfg.Proxy.PublicAddrs[0]
+		}
+		_, port, err := net.SplitHostPort(p.cfg.Proxy.WebListenAddr)
+		if err == nil {
+			return net.JoinHostPort(p.cfg.Nodename, port)
+		}
+	}
+	if p.replica != nil {
+		for _, x := range p.replica.Proxies() {
+			if len(x.Spec.PublicAddrs) > 0 {
+				return x.Spec.PublicAddrs[0]
+			}
+		}
+	}
+	return ""
+}
+
+// proxyParts are what the proxy service consists of.
+type proxyParts struct {
+	p        *Process
+	routes   *tlsroute.Router
+	registry *tunnel.Registry
+	proxy    *proxyd.Proxy
+	web      *webapi.Handler
+	jump     *sshproxy.Server
+	certs    *webCerts
+	uuid     string
+	cluster  string
+}
+
+func (p *Process) buildProxy(ctx context.Context) error {
+	id := p.member.Identity()
+	x := &proxyParts{p: p, uuid: id.Name, cluster: id.Cluster}
+	ln, err := p.gen.Listen(ctx, p.cfg.Proxy.WebListenAddr)
+	if err != nil {
+		return err
+	}
+	for _, build := range []func() error{x.buildRoutes, x.buildTunnels, x.buildGate, x.buildJump, x.buildWeb} {
+		if err := build(); err != nil {
+			return err
+		}
+	}
+	if err := p.announceProxy(ln.Addr()); err != nil {
+		return err
+	}
+	return x.run(ln)
+}
+
+func (x *proxyParts) buildRoutes() (err error) {
+	x.routes, err = tlsroute.New(tlsroute.Options{ProxyProtocol: proxyproto.Mode(x.p.cfg.Proxy.ProxyProtocol), Log: x.p.log, Metrics: x.p.metrics})
+	return err
+}
+
+// verifyHost and verifyUser are how SSH certificates become identities here.
+func (p *Process) verifyHost(c *ssh.Certificate) (*types.Identity, error) {
+	return sshcert.Verify(c, p.member.Trust(), types.IdentityHost, time.Now())
+}
+
+func (p *Process) verifyUser(c *ssh.Certificate, now time.Time) (*types.Identity, error) {
+	return sshcert.Verify(c, p.replica.Trust(), types.IdentityUser, now)
+}
+
+// tunnelCredentials are how this process proves itself in tunnels.
+func (p *Process) tunnelCredentials() tunnel.Credentials {
+	return tunnel.Credentials{
+		Signer: func() (ssh.Signer, error) {
+			s := p.member.SSHSigner()
+			if s == nil {
+				return nil, fault.New(fault.Unavailable, "this process has no host certificate")
+			}
+			return s, nil
+		},
+		Verify: p.verifyHost,
+		Peer: func(cs tls.ConnectionState) (*types.Identity, error) {
+			return tlscert.Peer(cs, p.member.Trust(), time.Now(), types.IdentityHost)
+		},
+	}
+}
+
+func (x *proxyParts) buildTunnels() (err error) {
+	p := x.p
+	x.registry, err = tunnel.NewRegistry(tunnel.RegistryOptions{UUID: x.uuid, Cluster: x.cluster, Release: types.Release,
+		Credentials: p.tunnelCredentials(), Drain: maxDrain, Log: p.log, Metrics: p.metrics,
+		Auth: func(ctx context.Context, agent *types.Identity, conn net.Conn) error {
+			return x.proxy.ForwardAgent(ctx, agent, conn)
+		},
+		Refuse: func(agent *types.Identity) error { return lockedHost(p.replica.Locks(), agent.Name) }})
+	return err
+}
+
+// lockedHost refuses a process that a lock names.
+func lockedHost(locks []*types.Lock, uuid string) error {
+	for _, l := range locks {
+		if l.Spec.Target == (types.LockTarget{ServerID: uuid}) {
+			return fault.New(fault.Denied, "lock targeting ServerID:%q is in force: %s", uuid, l.Spec.Message)
+		}
+	}
+	return nil
+}
+
+func (x *proxyParts) buildGate() error {
+	p := x.p
+	forward, err := tlscert.ClientConfig(p.member.Source(), tlscert.Server{Cluster: x.cluster, Role: types.RoleAuth}, "teleport-forward")
+	if err != nil {
+		return err
+	}
+	x.proxy = proxyd.New(proxyd.Options{UUID: x.uuid, Cluster: x.cluster, Policy: p.replica,
+		Router: nodeRouter{router.New(p.replica, x.registry, nil), p.replica.Settings}, Sessions: p.sessions,
+		Peer: func(cs tls.ConnectionState) (*types.Identity, error) {
+			return tlscert.Peer(cs, p.replica.Trust(), time.Now(), types.IdentityUser)
+		},
+		Auth: func(ctx context.Context) (net.Conn, error) {
+			raw, err := p.via.Dial(ctx)
+			if err != nil {
+				return nil, err
+			}
+			conn := tls.Client(raw, forward.Clone())
+			if err := conn.HandshakeContext(ctx); err != nil {
+				return nil, errors.Join(fault.Wrap(err, fault.Unavailable, "the auth service does not take forwarded connections"), raw.Close())
+			}
+			return conn, nil
+		},
+		Log: p.log, Now: time.Now})
+	return nil
+}
+
+// nodeRouter is the router of nodes as the proxy asks for it.
+type nodeRouter struct {
+	*router.Router
+	settings func() access.Settings
+}
+
+func (r nodeRouter) Resolve(kind, name string, visible func(types.Resource) bool) (types.Resource, error) {
+	if kind != types.KindNode {
+		return nil, fault.New(fault.NotFound, "there is no %s %q", kind, name)
+	}
+	s := r.settings().Networking
+	return r.Router.Resolve(router.Query{Name: name, Visible: func(n *types.Node) bool { return visible(n) },
+		Strategy: router.Strategy(s.RoutingStrategy), CaseInsensitive: s.CaseInsensitiveRouting})
+}
+
+func (r nodeRouter) Dial(ctx context.Context, res types.Resource, h dial.Header) (net.Conn, dial.Reply, error) {
+	n, ok := res.(*types.Node)
+	if !ok {
+		return nil, dial.Reply{}, fault.New(fault.Internal, "%T is no node", res)
+	}
+	return r.DialNode(ctx, n, h)
+}
+
+// jumpRouter dials for the jump host.
+type jumpRouter struct{ proxy *proxyd.Proxy }
+
+func (j jumpRouter) Dial(ctx context.Context, id *types.Identity, client netip.AddrPort, target string) (net.Conn, error) {
+	host, port, err := net.SplitHostPort(target)
+	if err != nil {
+		host = target
+	}
+	conn, _, err := j.proxy.Dial(ctx, proxyd.Caller{Identity: id, Addr: client}, types.KindNode, host)
+	if errors.Is(err, fault.NotFound) && port != "" {
+		conn, _, err = j.proxy.Dial(ctx, proxyd.Caller{Identity: id, Addr: client}, types.KindNode, target)
+	}
+	return conn, err
+}
+
+func (x *proxyParts) buildJump() (err error) {
+	p := x.p
+	x.jump, err = sshproxy.New(sshproxy.Config{
+		HostSigners: func() []ssh.Signer { return []ssh.Signer{p.member.SSHSigner()} },
+		Verify:      p.verifyUser, Router: jumpRouter{x.proxy}, Sessions: p.sessions, HostID: x.uuid, Log: p.log,
+		AuthFailed: func(ctx context.Context, f sshserver.Failure) { p.authFailed(ctx, x.uuid, f) },
+	})
+	return err
+}
+
+// authFailed records who was refused at the gate.
+func (p *Process) authFailed(ctx context.Context, uuid string, f sshserver.Failure) {
+	e := &event.AuthFail{User: event.User{User: f.User}, Server: event.Server{ServerID: uuid, ServerHostname: p.cfg.Nodename},
+		Connection: event.Connection{RemoteAddr: f.ClientAddr.String(), Protocol: "ssh"}, Status: event.Status{Error: f.Err.Error()}}
+	if err := p.writer.Emit(ctx, e); err != nil {
+		p.log.Warn("a refused login was not recorded", telemetry.KeyErr, err)
+	}
+}
+
+func (x *proxyParts) buildWeb() (err error) {
+	p := x.p
+	names := append([]string{p.cfg.Nodename, x.cluster}, p.principals()...)
+	if x.certs, err = newWebCerts(p.cfg.DataDir, p.cfg.Proxy, names, p.log); err != nil {
+		return err
+	}
+	x.web, err = webapi.New(webapi.Options{Cluster: x.cluster, Version: types.Release, PublicAddr: p.publicAddr(), Hosts: names,
+		Auth: p.client, Policy: p.replica, TrustForwardedFor: p.cfg.Proxy.TrustForwardedFor, Assets: web.Assets(), Log: p.log, Now: time.Now,
+		Upgrade: func(w http.ResponseWriter, r *http.Request, client net.Addr) error {
+			return x.routes.Upgrade(w, r, client, p.replica.Settings().Networking.ProxyPingInterval.Std())
+		}})
+	return err
+}
+
+// hostTLS shows this proxy's host certificate and asks for one of the kinds.
+func (x *proxyParts) hostTLS(kinds ...types.IdentityKind) tlsroute.ConfigFunc {
+	c := tlscert.ServerConfig(x.p.member.Source(), tlscert.ServerOptions{Kinds: kinds})
+	return c.GetConfigForClient
+}
+
+// webTLS shows the web certificate. Browsers are never asked for one of theirs.
+func (x *proxyParts) webTLS(*tls.ClientHelloInfo) (*tls.Config, error) {
+	return &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: x.certs.get}, nil
+}
+
+// run adds the services of the proxy in the order in which they must stop last.
+func (x *proxyParts) run(ln net.Listener) error {
+	p, r := x.p, x.routes
+	dials := r.ALPN(x.hostTLS(types.IdentityUser), tunframe.ALPNDial)
+	tunnels := r.ALPN(x.hostTLS(types.IdentityHost), tunframe.ALPNTunnel)
+	data := r.ALPN(x.hostTLS(types.IdentityHost), tunframe.ALPNData)
+	auth := r.ALPN(x.webTLS, "teleport-auth@")
+	sshTLS := r.ALPN(x.webTLS, "teleport-proxy-ssh")
+	sshPlain := r.Preamble(tlsroute.SSH)
+	pages := r.Web(x.webTLS)
+
+	add := func(name string, serve func(context.Context) error) {
+		p.group.Add(lifecycle.Service{Name: name, Serve: serve})
+	}
+	add("tunnels", func(ctx context.Context) error { return x.registry.Serve(ctx, tunnels, data) })
+	add("discovery", x.followProxies)
+	add("auth pass-through", func(ctx context.Context) error { return x.proxy.ServeAuth(ctx, auth) })
+	add("dials", func(ctx context.Context) error { return x.proxy.ServeDials(ctx, dials) })
+	for name, ln := range map[string]net.Listener{"jump host over TLS": sshTLS, "jump host": sshPlain} {
+		add(name, func(ctx context.Context) error {
+			return x.proxy.Serve(ctx, ln, name, func(ctx context.Context, conn net.Conn) error {
+				return x.jump.ServeConn(ctx, conn, netx.AddrPort(conn.RemoteAddr()))
+			})
+		})
+	}
+	add("web", func(ctx context.Context) error { return x.serveWeb(ctx, pages) })
+	if p.cfg.Proxy.ReloadInterval > 0 {
+		add("web certificates", x.reloadCerts)
+	}
+	p.health.expect("proxy")
+	add("proxy port", func(ctx context.Context) error {
+		p.health.report("proxy", true)
+		return r.Serve(ctx, ln)
+	})
+	return nil
+}
+
+func (x *proxyParts) serveWeb(ctx context.Context, ln net.Listener) error {
+	s := &http.Server{Handler: x.web, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, IdleTimeout: 2 * time.Minute,
+		MaxHeaderBytes: 32 << 10, ErrorLog: slog.NewLogLogger(x.p.log.Handler(), slog.LevelDebug)}
+	stop := context.AfterFunc(ctx, func() {
+		wait, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		if s.Shutdown(wait) != nil {
+			s.Close()
+		}
+	})
+	defer stop()
+	if err := s.Serve(ln); !errors.Is(err, http.ErrServerClosed) && ctx.Err() == nil {
+		return fault.Wrap(err, fault.Unavailable, "the web listener failed")
+	}
+	return nil
+}
+
+// followProxies tells agents of every live proxy.
+func (x *proxyParts) followProxies(ctx context.Context) error {
+	changes, stop := x.p.replica.Subscribe()
+	defer stop()
+	for {
+		var list []tunframe.Proxy
+		for _, q := range x.p.replica.Proxies() {
+			list = append(list, tunframe.Proxy{UUID: q.Name(), Addr: q.Spec.Addr})
+		}
+		if err := x.registry.SetProxies(list); err != nil {
+			x.p.log.Warn("agents were not told of all proxies", telemetry.KeyErr, err)
+		}
+		select {
+		case <-changes:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+func (x *proxyParts) reloadCerts(ctx context.Context) error {
+	t := time.NewTicker(x.p.cfg.Proxy.ReloadInterval)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-t.C:
+			if err := x.certs.reload(); err != nil {
+				x.p.log.Warn("the web certificates were not read again; the present ones stay", telemetry.KeyErr, err)
+			}
+		}
+	}
+}
+
+// announceProxy registers this proxy. An address that only this host
+// understands (all interfaces) is not announced, unless the operator said how
+// agents reach it.
+func (p *Process) announceProxy(a net.Addr) error {
+	host, port, err := net.SplitHostPort(a.String())
+	if err != nil {
+		return err
+	}
+	addr := ""
+	switch ip := net.ParseIP(host); {
+	case p.cfg.AdvertiseIP != "":
+		addr = net.JoinHostPort(p.cfg.AdvertiseIP, port)
+	case ip != nil && !ip.IsUnspecified():
+		addr = a.String()
+	}
+	doc := &types.Proxy{Header: types.Header{Kind: types.KindProxy, Version: "v2", Metadata: types.Metadata{Name: p.member.Identity().Name}},
+		Spec: types.ServerSpec{Hostname: p.cfg.Nodename, Addr: addr, PublicAddrs: []string{p.publicAddr()}, ServerVersion: types.Release, Generation: p.number}}
+	return p.presence.set("proxy", doc)
+}

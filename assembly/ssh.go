@@ -1,0 +1,148 @@
+package assembly
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"net"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+
+	"teleport/agent/agentd"
+	"teleport/cert/tlscert"
+	"teleport/dial"
+	"teleport/fault"
+	"teleport/lifecycle"
+	"teleport/netx"
+	"teleport/netx/alpndial"
+	"teleport/recorder"
+	"teleport/sshaccess"
+	"teleport/sshaccess/childbin"
+	"teleport/sshaccess/spawn"
+	"teleport/telemetry"
+	"teleport/tunnel"
+	"teleport/tunnel/tunframe"
+	"teleport/types"
+)
+
+// sshService is the SSH service as agentd sees it: it fronts this one host.
+type sshService struct {
+	*sshaccess.Service
+	uuid string
+}
+
+func (s sshService) Kind() string            { return types.KindNode }
+func (s sshService) Fronts(name string) bool { return name == s.uuid }
+
+func (s sshService) Serve(ctx context.Context, in *dial.Inbound) error {
+	g := in.Header.Gateway
+	if g == nil {
+		return fault.New(fault.Denied, "the dial does not say who came through the gate")
+	}
+	return s.ServeConn(ctx, in, sshaccess.Inbound{ClientAddr: netx.AddrPort(in.RemoteAddr()), ProxyID: in.Proxy.Name,
+		Gateway: &sshaccess.Gateway{User: g.User, Cluster: g.Cluster}, Stream: in.Header.Stream})
+}
+
+func (p *Process) buildSSH(ctx context.Context) error {
+	id := p.member.Identity()
+	child, err := childbin.Open()
+	if err != nil {
+		p.log.Warn("files and forwarding are off", telemetry.KeyErr, err)
+	} else {
+		p.closers = append(p.closers, child.Close)
+	}
+	node := newNodeDoc(p, id)
+	service, err := sshaccess.New(sshaccess.Config{HostID: id.Name, Hostname: p.cfg.Nodename, Cluster: id.Cluster, Node: node.document,
+		HostSigners: func() []ssh.Signer { return []ssh.Signer{p.member.SSHSigner()} }, Verify: p.verifyUser, Policy: p.replica,
+		Audit: p.writer, Sessions: p.sessions, Recorder: recorder.Off{}, Accounts: &spawn.Accounts{}, Log: p.log, Child: child,
+		PortForwarding: p.cfg.SSH.PortForwarding, FileCopy: p.cfg.SSH.FileCopy, PermitUserEnv: p.cfg.SSH.PermitUserEnv,
+		ProxyAddr: func() string { return firstOf(p.cfg.ProxyServer, p.publicAddr()) }})
+	if err != nil {
+		return err
+	}
+	agent, err := agentd.New(agentd.Options{Cluster: id.Cluster, UUID: id.Name, Hostname: p.cfg.Nodename, Generation: p.number,
+		Services: []agentd.Service{sshService{service, id.Name}}, Locks: p.replica.Locks, Log: p.log})
+	if err != nil {
+		return err
+	}
+	if err := node.announce(); err != nil {
+		return err
+	}
+	return p.holdTunnels(agent)
+}
+
+// holdTunnels keeps this agent's tunnels to the proxies, and sends the process's
+// own API traffic through them once they stand.
+func (p *Process) holdTunnels(agent *agentd.Agent) error {
+	id := p.member.Identity()
+	config, err := tlscert.ClientConfig(p.member.Source(), tlscert.Server{Cluster: id.Cluster, Role: types.RoleProxy})
+	if err != nil {
+		return err
+	}
+	pool, err := tunnel.NewPool(tunnel.PoolOptions{UUID: id.Name, Cluster: id.Cluster, Credentials: p.tunnelCredentials(),
+		Dial:   func(ctx context.Context, t tunnel.Target) (net.Conn, error) { return p.dialProxy(ctx, config, t) },
+		Handle: agent.Handle, Hello: tunframe.Hello{Generation: p.number, Services: []string{"ssh"}, Release: types.Release},
+		Drain: maxDrain, Backoff: lifecycle.Backoff{Min: 250 * time.Millisecond, Max: 15 * time.Second}, Log: p.log})
+	if err != nil {
+		return err
+	}
+	p.health.expect("tunnels")
+	p.group.Add(lifecycle.Service{Name: "tunnels of this agent", Serve: pool.Serve})
+	p.group.Add(lifecycle.Service{Name: "tunnel health", Serve: func(ctx context.Context) error { return p.followTunnels(ctx, pool) }})
+	return nil
+}
+
+// dialProxy opens TLS to one proxy, or to whichever answers at the public address.
+func (p *Process) dialProxy(ctx context.Context, config *tls.Config, t tunnel.Target) (net.Conn, error) {
+	addr := firstOf(t.Addr, p.cfg.ProxyServer)
+	if addr == "" {
+		// This process runs a proxy, or joined at auth: the cluster's own proxies are known.
+		addr = p.ownProxy()
+	}
+	if addr == "" {
+		return nil, fault.New(fault.Unavailable, "no proxy of the cluster is known yet")
+	}
+	return (&alpndial.Dialer{ProxyAddr: addr}).Dial(ctx, t.ALPN, config)
+}
+
+func (p *Process) ownProxy() string {
+	if p.cfg.Proxy != nil {
+		if a, err := net.ResolveTCPAddr("tcp", p.cfg.Proxy.WebListenAddr); err == nil {
+			return localAddr(a)
+		}
+	}
+	return p.publicAddr()
+}
+
+// followTunnels keeps the readiness of the process true to its tunnels, and
+// moves its API traffic onto them.
+func (p *Process) followTunnels(ctx context.Context, pool *tunnel.Pool) error {
+	changes, stop := p.member.Subscribe()
+	defer stop()
+	t := time.NewTicker(time.Second)
+	defer t.Stop()
+	ready := pool.Ready()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ready:
+			ready = nil
+			if p.cfg.ProxyServer != "" {
+				first := *p.via.dial.Load()
+				p.via.use(func(ctx context.Context) (net.Conn, error) {
+					conn, err := pool.DialAuth(ctx)
+					if err != nil && errors.Is(err, fault.Unavailable) {
+						return first(ctx)
+					}
+					return conn, err
+				})
+			}
+		case <-changes: // a renewed certificate or a changed authority
+			pool.Redial()
+		case <-t.C:
+		}
+		p.health.report("tunnels", len(pool.Proxies()) > 0)
+	}
+}

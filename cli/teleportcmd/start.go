@@ -1,0 +1,218 @@
+package teleportcmd
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+
+	"teleport/assembly"
+	"teleport/config"
+	"teleport/fault"
+	"teleport/generation"
+	"teleport/telemetry"
+)
+
+// fastStop is how long a process may take to end after TERM or INT.
+const fastStop = 10 * time.Second
+
+type startFlags struct {
+	config.Flags
+	path    string
+	text    string
+	dataDir string
+}
+
+func startCommand(s Streams) *cobra.Command {
+	var f startFlags
+	c := &cobra.Command{
+		Use: "start", Short: "Run the services in the foreground", Args: cobra.NoArgs,
+		Long: "Runs the services in the foreground.\n\n" +
+			"Signals: TERM and INT stop at once (sessions are cut), QUIT stops when the last session\n" +
+			"has ended, HUP starts a new process on the same ports and lets this one drain.",
+		Example: "  teleport start                                  # a cluster on one machine\n" +
+			"  teleport start -c /etc/teleport.yaml\n" +
+			"  teleport start --roles=node --proxy=proxy.example.com:443 --token=TOKEN --ca-pin=sha256:…",
+		RunE: func(c *cobra.Command, _ []string) error { return start(c.Context(), s, f) },
+	}
+	fl := c.Flags()
+	fl.StringVarP(&f.path, "config", "c", "", "configuration file (default "+config.DefaultPath+", where it exists)")
+	fl.StringVar(&f.text, "config-string", os.Getenv("TELEPORT_CONFIG"), "configuration as base64 of YAML")
+	fl.StringVarP(&f.Roles, "roles", "r", "", "services to run, comma separated: auth,proxy,node")
+	fl.StringVar(&f.AuthServer, "auth-server", "", "join at the auth service of this address")
+	fl.StringVar(&f.ProxyServer, "proxy", "", "join and tunnel through the proxy of this address")
+	fl.StringVar(&f.Token, "token", "", "join token, or the path of a file that holds it")
+	fl.StringSliceVar(&f.CAPins, "ca-pin", nil, "pin of the cluster's host authority (tctl status prints it)")
+	fl.StringVar(&f.Nodename, "nodename", "", "name of this host (default: the host name)")
+	fl.StringVar(&f.AdvertiseIP, "advertise-ip", "", "address by which others reach this host")
+	fl.StringVarP(&f.ListenIP, "listen-ip", "l", "", "address that all services listen on")
+	fl.StringVar(&f.Labels, "labels", "", "labels of this host: k=v,k2=v2")
+	fl.StringVar(&f.PIDFile, "pid-file", "", "write the process id here")
+	fl.StringVar(&f.DiagAddr, "diag-addr", "", "serve /healthz, /readyz and /metrics on this address")
+	fl.StringVar(&f.DataDir, "data-dir", "", "where state is kept (default "+config.DefaultDataDir+")")
+	fl.BoolVarP(&f.Debug, "debug", "d", false, "log everything")
+	fl.BoolVar(&f.Insecure, "insecure", false, "believe any web certificate of the proxy when joining")
+	fl.BoolVar(&f.NoTLSPair, "insecure-no-tls", false, "make no self-signed web certificate: TLS ends in front of the proxy")
+	fl.BoolVar(&f.PermitEnv, "permit-user-env", false, "let ~/.tsh/environment add to the environment of sessions")
+	return c
+}
+
+func start(ctx context.Context, s Streams, f startFlags) error {
+	file, err := readConfig(f.path, f.text)
+	if err != nil {
+		return err
+	}
+	cfg, err := config.Build(file, f.Flags)
+	if err != nil {
+		return err
+	}
+	log, level, closeLog, err := openLog(cfg, s.Err)
+	if err != nil {
+		return err
+	}
+	defer closeLog()
+	unix.Umask(0o077)
+	gen, err := generation.Open()
+	if err != nil {
+		return err
+	}
+	p, err := assembly.New(assembly.Options{Config: cfg, Generation: gen, Log: log, Level: level, OnReady: func() { notify("READY=1") }})
+	if err != nil {
+		return err
+	}
+	return runWithSignals(ctx, p, cfg.ShutdownDelay, log)
+}
+
+// readConfig reads the file that was named, the text that was given, or the
+// default file where it exists; nil means none.
+func readConfig(path, text string) (*config.File, error) {
+	if text != "" {
+		b, err := base64.StdEncoding.DecodeString(strings.TrimSpace(text))
+		if err != nil {
+			return nil, fault.New(fault.Invalid, "the configuration string is not base64")
+		}
+		return config.Parse("config-string", b)
+	}
+	if path != "" {
+		return config.ReadFile(path)
+	}
+	if _, err := os.Stat(config.DefaultPath); err != nil {
+		return nil, nil //nolint:nilnil // no file is a valid answer: everything has its default
+	}
+	return config.ReadFile(config.DefaultPath)
+}
+
+func openLog(cfg *config.Config, stderr io.Writer) (*slog.Logger, *slog.LevelVar, func(), error) {
+	out, done := stderr, func() {}
+	switch cfg.Log.Output {
+	case "", "stderr":
+	case "stdout":
+		out = os.Stdout
+	default:
+		f, err := os.OpenFile(cfg.Log.Output, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+		if err != nil {
+			return nil, nil, nil, fault.Wrap(err, fault.Unavailable, "cannot write the log file %s", cfg.Log.Output)
+		}
+		out, done = f, func() { f.Close() }
+	}
+	l, err := telemetry.ParseLevel(cfg.Log.Severity)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	level := new(slog.LevelVar)
+	level.Set(l)
+	log, err := telemetry.NewLogger(out, cfg.Log.Format.Output, level)
+	return log, level, done, err
+}
+
+// runWithSignals serves until a signal or a failure ends the process.
+func runWithSignals(ctx context.Context, p *assembly.Process, delay time.Duration, log *slog.Logger) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	signals := make(chan os.Signal, 4)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGHUP)
+	defer signal.Stop(signals)
+	done := make(chan error, 1)
+	go func() { done <- p.Serve(ctx) }()
+	replaced := make(chan error, 1)
+	replacing := false
+	for {
+		select {
+		case err := <-done:
+			return err
+		case err := <-replaced:
+			replacing = false
+			if err != nil {
+				log.Error("the process was not replaced and goes on", telemetry.KeyErr, err)
+			}
+		case sig := <-signals:
+			log.Info("signal", "signal", sig.String())
+			switch sig {
+			case syscall.SIGHUP:
+				if !replacing {
+					replacing = true
+					notify("RELOADING=1")
+					go func() { replaced <- p.Replace(ctx) }()
+				}
+			case syscall.SIGQUIT:
+				wait(ctx, delay)
+				p.Drain()
+			default:
+				wait(ctx, delay)
+				stop()
+				return afterStop(done)
+			}
+		}
+	}
+}
+
+// afterStop waits for the end of a fast stop, but not for ever.
+func afterStop(done <-chan error) error {
+	select {
+	case err := <-done:
+		if errors.Is(err, context.Canceled) {
+			return nil
+		}
+		return err
+	case <-time.After(fastStop):
+		return fault.New(fault.Timeout, "some services did not stop within %s", fastStop)
+	}
+}
+
+// wait gives load balancers the time to notice.
+func wait(ctx context.Context, d time.Duration) {
+	if d <= 0 {
+		return
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	}
+}
+
+// notify tells the service manager, where one listens (sd_notify). The main
+// process id goes along, as a new generation is another process.
+func notify(state string) {
+	path := os.Getenv("NOTIFY_SOCKET")
+	if path == "" {
+		return
+	}
+	conn, err := net.Dial("unixgram", path)
+	if err != nil {
+		return // the manager went away; nothing depends on it
+	}
+	defer conn.Close()
+	_, _ = io.WriteString(conn, state+"\nMAINPID="+itoa(os.Getpid()))
+}

@@ -1,0 +1,86 @@
+// Package teleportcmd is the teleport command: it starts services, writes and
+// checks configurations, and prints what an operator asks of a host.
+package teleportcmd
+
+import (
+	"context"
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"teleport/fault"
+	"teleport/types"
+)
+
+// Streams are the standard streams of the command.
+type Streams struct {
+	In  io.Reader
+	Out io.Writer
+	Err io.Writer
+}
+
+// Exit codes.
+const (
+	exitOK    = 0
+	exitError = 1
+	exitUsage = 2 // a wrong flag, argument or configuration
+)
+
+// Run runs the command and returns its exit code.
+func Run(ctx context.Context, args []string, s Streams) int {
+	root := &cobra.Command{
+		Use:   "teleport",
+		Short: "Run the services of a cluster",
+		Long: "teleport runs any mix of the services of a cluster in one process: the auth service\n" +
+			"(certificate authority and state), the proxy service (the public door) and the SSH\n" +
+			"service (access to this host).\n\n" +
+			"Without a configuration, teleport start runs all of them on this machine.\n\n" +
+			"Exit codes: 0 success, 1 failure, 2 wrong usage or configuration.",
+		SilenceUsage: true, SilenceErrors: true,
+		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
+	}
+	root.SetArgs(args)
+	root.SetIn(s.In)
+	root.SetOut(s.Out)
+	root.SetErr(s.Err)
+	root.AddCommand(startCommand(s), configureCommand(s), nodeCommand(s), statusCommand(s), installCommand(s), debugCommand(s), versionCommand(s))
+	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		return fault.New(fault.Invalid, "%v", err).WithHint("See %s --help.", c.CommandPath())
+	})
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return exitOK
+	}
+	return report(s.Err, err)
+}
+
+// report prints one line, and one more with what to do, and chooses the exit code.
+func report(w io.Writer, err error) int {
+	message := fault.Message(err)
+	if fault.KindOf(err) == fault.Internal {
+		message = err.Error() // at this terminal sits the operator: the cause is for them
+	}
+	fmt.Fprintf(w, "ERROR: %s\n", message)
+	if hint := fault.Hint(err); hint != "" {
+		fmt.Fprintf(w, "%s\n", hint)
+	}
+	if fault.KindOf(err) == fault.Invalid {
+		return exitUsage
+	}
+	return exitError
+}
+
+func versionCommand(s Streams) *cobra.Command {
+	var raw bool
+	c := &cobra.Command{Use: "version", Short: "Print the version", Args: cobra.NoArgs, RunE: func(*cobra.Command, []string) error {
+		if raw {
+			fmt.Fprintln(s.Out, types.Release)
+			return nil
+		}
+		fmt.Fprintf(s.Out, "Teleport v%s\n", types.Release)
+		return nil
+	}}
+	c.Flags().BoolVar(&raw, "raw", false, "print the number only")
+	return c
+}
