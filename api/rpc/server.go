@@ -27,7 +27,10 @@ type Authorizer interface {
 
 // Limits bound what a peer may cost. Zero fields take the defaults.
 type Limits struct {
-	// MessageBytes bounds one message of an identified peer (default 4 MiB).
+	// SystemBytes bounds one message of a process of the cluster, such as a batch
+	// of audit events (default 12 MiB).
+	SystemBytes int
+	// MessageBytes bounds one message of a user (default 2 MiB).
 	MessageBytes int
 	// AnonymousBytes bounds one message of an anonymous procedure (default 64 KiB).
 	AnonymousBytes int
@@ -39,8 +42,11 @@ type Limits struct {
 }
 
 func (l Limits) withDefaults() Limits {
+	if l.SystemBytes == 0 {
+		l.SystemBytes = 12 << 20
+	}
 	if l.MessageBytes == 0 {
-		l.MessageBytes = 4 << 20
+		l.MessageBytes = 2 << 20
 	}
 	if l.AnonymousBytes == 0 {
 		l.AnonymousBytes = 64 << 10
@@ -110,8 +116,11 @@ func (s *Server) Register(service protoreflect.ServiceDescriptor, build func(...
 		connect.WithInterceptors(&interceptor{s}),
 		connect.WithConditionalHandlerOptions(func(spec connect.Spec) []connect.HandlerOption {
 			limit := s.limits.MessageBytes
-			if s.cfg.Table[spec.Procedure].Level == LevelAnonymous {
+			switch s.cfg.Table[spec.Procedure].Level {
+			case LevelAnonymous:
 				limit = s.limits.AnonymousBytes
+			case LevelSystem:
+				limit = s.limits.SystemBytes
 			}
 			return []connect.HandlerOption{connect.WithReadMaxBytes(limit)}
 		}),
