@@ -73,6 +73,9 @@ func (a *app) finish(cmd *cobra.Command, err error) int {
 	case fault.KindOf(err) == fault.Canceled:
 		return exitCanceled // by the person, who knows
 	}
+	if line, _, _ := strings.Cut(err.Error(), "\n"); strings.HasPrefix(line, "unknown command") {
+		err = fault.New(fault.Invalid, "%s", line).WithHint("see: tsh --help")
+	}
 	showError(a.errs, err)
 	if cmd != nil && cmd.Annotations[likeSSH] != "" {
 		return exitSSH
