@@ -44,7 +44,9 @@ type Joiner interface {
 	Join(ctx context.Context, req *joinv1.JoinRequest) (*joinv1.JoinResponse, error)
 }
 
-// Renewer replaces the certificates that the connection was made with.
+// Renewer replaces the certificates of this process. Each call must run on a
+// connection made with the current certificate, as authclient's does: on an older
+// connection it would show an old generation, and the host be taken for a clone.
 type Renewer interface {
 	Renew(ctx context.Context, req *joinv1.RenewRequest) (*joinv1.JoinResponse, error)
 }

@@ -66,9 +66,14 @@ func (c *Client) Join(ctx context.Context, req *joinv1.JoinRequest) (*joinv1.Joi
 	return unary(ctx, c.join.Join, req)
 }
 
-// Renew replaces the host certificate that this client shows.
+// Renew replaces the host certificate that this client shows. It runs on a
+// connection of its own: the one in use may have been made with the certificate
+// before the current one, and a renewal with an old certificate is what a cloned
+// host looks like.
 func (c *Client) Renew(ctx context.Context, req *joinv1.RenewRequest) (*joinv1.JoinResponse, error) {
-	return unary(ctx, c.join.Renew, req)
+	client, done := c.fresh()
+	defer done()
+	return unary(ctx, client.Renew, req)
 }
 
 // Login checks a person's proofs and issues certificates (proxies only).

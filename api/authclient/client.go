@@ -58,10 +58,12 @@ type Client struct {
 	audit     auditv1connect.AuditServiceClient
 	issue     issuev1connect.IssueServiceClient
 	join      joinv1connect.JoinServiceClient
-	login     loginv1connect.LoginServiceClient
-	presence  presencev1connect.PresenceServiceClient
-	resource  resourcev1connect.ResourceServiceClient
-	status    statusv1connect.StatusServiceClient
+	// fresh makes a client with a connection of its own, and what closes it.
+	fresh    func() (joinv1connect.JoinServiceClient, func())
+	login    loginv1connect.LoginServiceClient
+	presence presencev1connect.PresenceServiceClient
+	resource resourcev1connect.ResourceServiceClient
+	status   statusv1connect.StatusServiceClient
 }
 
 // New returns a client; nothing is dialled before the first call.
@@ -96,6 +98,11 @@ func New(cfg Config) (*Client, error) {
 		connect.WithGRPC(),
 	}
 	return &Client{
+		fresh: func() (joinv1connect.JoinServiceClient, func()) {
+			own := t.Clone()
+			c := &http.Client{Transport: own, CheckRedirect: hc.CheckRedirect}
+			return joinv1connect.NewJoinServiceClient(c, base, opts...), own.CloseIdleConnections
+		},
 		transport: t,
 		account:   accountv1connect.NewAccountServiceClient(hc, base, opts...),
 		audit:     auditv1connect.NewAuditServiceClient(hc, base, opts...),

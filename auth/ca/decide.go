@@ -371,7 +371,11 @@ func (d *deciding) hostSelf() (*types.Identity, error) {
 	if !slices.Contains(d.r.Host.SystemRoles, types.RoleAuth) || slices.Contains(d.r.Host.SystemRoles, types.RoleAdmin) {
 		return nil, fault.New(fault.Internal, "only an auth process certifies itself, and never as administrator")
 	}
-	return d.host(d.r.Host, d.expiry(HostTTL, HostTTL)), nil
+	id := d.host(d.r.Host, d.expiry(HostTTL, HostTTL))
+	id.Authority.Renewable = true // by the ordinary way, as long as it runs
+	var err error
+	id.Generation, err = d.i.c.Generations.Start(d.ctx, d.holder(id), d.now, true)
+	return id, err
 }
 
 func (d *deciding) admin() (*types.Identity, error) {

@@ -219,7 +219,7 @@ func TestSubjects(t *testing.T) {
 	}
 	allowed := map[Profile][]string{
 		ProfileLogin: {"ceremony"}, ProfileReissue: {"user"}, ProfileWebSession: {"user"}, ProfileBridge: {"user", "route"},
-		ProfileSignUser: {"admin"}, ProfileSignHost: {"admin"}, ProfileHostJoin: {"admission"}, ProfileHostRenew: {"proxy", "node"},
+		ProfileSignUser: {"admin"}, ProfileSignHost: {"admin"}, ProfileHostJoin: {"admission"}, ProfileHostRenew: {"proxy", "node", "auth"},
 		ProfileHostSelf: {"process"}, ProfileAdmin: {"process"},
 	}
 	if len(allowed) != len(profiles) {
