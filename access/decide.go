@@ -225,7 +225,7 @@ func (d *decider) decideUse() Decision {
 
 // grant finds the one role that both matches the labels and grants the login.
 func (d *decider) grant() (*types.Role, *Reason, []Reason) {
-	login, host := d.r.Login, d.r.Resource.Head().Metadata.Name
+	login, host := d.r.Login, displayName(d.r.Resource)
 	if login == "" {
 		logins := d.possibleLogins()
 		if len(logins) == 0 {

@@ -51,7 +51,14 @@ func node() *types.Node {
 }
 
 func request() access.Request {
-	return access.Request{Identity: identity(), ClientAddr: netip.MustParseAddr("10.0.0.1"), Roles: []*types.Role{role("dev", nil)},
+	r := bare()
+	r.Roles = []*types.Role{role("dev", nil)}
+	return r
+}
+
+// bare is a request without roles.
+func bare() access.Request {
+	return access.Request{Identity: identity(), ClientAddr: netip.MustParseAddr("10.0.0.1"),
 		Action: access.ActionLogin, Resource: node(), Login: "root", HostID: node().Metadata.Name, Now: now(), Policy: "42"}
 }
 

@@ -157,9 +157,8 @@ func randomRole(r *rand.Rand, name string) *types.Role {
 }
 
 func randomRequest(r *rand.Rand, c *predicate.Cache) access.Request {
-	req := request()
+	req := bare()
 	req.Cache = c
-	req.Roles = nil
 	for range r.IntN(4) {
 		req.Roles = append(req.Roles, randomRole(r, "dev"))
 	}

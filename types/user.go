@@ -42,7 +42,9 @@ type UserEpoch struct {
 }
 
 // UserEpochSpec is the body of UserEpoch. Roles and Traits are the user's
-// current ones, from which live sessions are decided again.
+// current ones, from which live sessions are decided again. NotBefore is the
+// exact time of the change: rounded down, it would miss a certificate issued in
+// the same second with the old roles.
 type UserEpochSpec struct {
 	NotBefore time.Time           `json:"not_before"`
 	Deleted   bool                `json:"deleted,omitempty"`

@@ -85,7 +85,7 @@ func Child(r *rand.Rand, parent *types.Identity) *types.Identity {
 	c := *parent
 	a, p := &c.Authority, &parent.Authority
 	c.IssuedAt = parent.IssuedAt.Add(time.Second)
-	a.Expires = p.Expires.Add(-time.Duration(r.Int64N(int64(p.Expires.Sub(c.IssuedAt)))).Truncate(time.Second))
+	a.Expires = p.Expires.Add(-time.Duration(r.Int64N(max(1, int64(p.Expires.Sub(c.IssuedAt))))).Truncate(time.Second))
 	a.Roles, a.Logins, a.Principals = some(r, p.Roles), some(r, p.Logins), some(r, p.Principals)
 	a.SystemRoles = some(r, p.SystemRoles)
 	if coin(r) {
