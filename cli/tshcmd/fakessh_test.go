@@ -19,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/creack/pty"
 	"github.com/pkg/sftp"
 	"golang.org/x/crypto/ssh"
 
@@ -102,6 +103,7 @@ func serveDirect(nch ssh.NewChannel) {
 func serveSession(ctx context.Context, ch ssh.Channel, in <-chan *ssh.Request) {
 	defer ch.Close()
 	var env []string
+	var size *pty.Winsize
 	for r := range in {
 		var text struct{ Value string }
 		_ = ssh.Unmarshal(r.Payload, &text)
@@ -112,7 +114,19 @@ func serveSession(ctx context.Context, ch ssh.Channel, in <-chan *ssh.Request) {
 			env = append(env, v.Name+"="+v.Value)
 			reply(r, true)
 		case "pty-req":
+			var v struct {
+				Term       string
+				Cols, Rows uint32
+			}
+			_ = ssh.Unmarshal(append(r.Payload[:len(text.Value)+4:len(text.Value)+4], r.Payload[len(text.Value)+4:len(text.Value)+12]...), &v)
+			size = &pty.Winsize{Cols: uint16(v.Cols), Rows: uint16(v.Rows)}
 			reply(r, true)
+		case "shell":
+			reply(r, size != nil)
+			if size != nil {
+				shell(ctx, ch, in, size)
+			}
+			return
 		case "exec":
 			reply(r, true)
 			go ssh.DiscardRequests(in)
@@ -131,6 +145,29 @@ func serveSession(ctx context.Context, ch ssh.Channel, in <-chan *ssh.Request) {
 	}
 }
 
+// shell runs an interactive /bin/sh and follows the window's size.
+func shell(ctx context.Context, ch ssh.Channel, in <-chan *ssh.Request, size *pty.Winsize) {
+	cmd := exec.CommandContext(ctx, "/bin/sh")
+	cmd.Env = []string{"PATH=/usr/bin:/bin", "PS1=$ "}
+	f, err := pty.StartWithSize(cmd, size)
+	if err != nil {
+		return
+	}
+	go func() {
+		for r := range in {
+			var v struct{ Cols, Rows, W, H uint32 }
+			if r.Type == "window-change" && ssh.Unmarshal(r.Payload, &v) == nil {
+				_ = pty.Setsize(f, &pty.Winsize{Cols: uint16(v.Cols), Rows: uint16(v.Rows)})
+			}
+			reply(r, false)
+		}
+		f.Close() // the client went away
+	}()
+	go func() { _, _ = io.Copy(f, ch) }()
+	_, _ = io.Copy(ch, f)
+	exit(ch, cmd.Wait())
+}
+
 func reply(r *ssh.Request, ok bool) {
 	if r.WantReply {
 		_ = r.Reply(ok, nil)
@@ -146,7 +183,11 @@ func command(ctx context.Context, ch ssh.Channel, line string, env []string) {
 		return
 	}
 	go func() { _, _ = io.Copy(in, ch); in.Close() }()
-	err = cmd.Wait()
+	exit(ch, cmd.Wait())
+}
+
+// exit tells how a command ended.
+func exit(ch ssh.Channel, err error) {
 	var exit *exec.ExitError
 	if errors.As(err, &exit) && exit.Sys().(syscall.WaitStatus).Signaled() {
 		name := strings.TrimPrefix(map[syscall.Signal]string{syscall.SIGTERM: "TERM", syscall.SIGKILL: "KILL"}[exit.Sys().(syscall.WaitStatus).Signal()], "SIG")
