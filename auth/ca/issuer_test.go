@@ -233,8 +233,8 @@ func TestSubjects(t *testing.T) {
 				r.Caller, r.Route = w.chain(proxy), route
 			case ProfileWebSession:
 				r.Caller = w.chain(proxy)
-			case ProfileHostSelf:
-				r.Host = Host{UUID: certtest.HostUUID, SystemRoles: []types.SystemRole{types.RoleAuth}}
+			case ProfileHostSelf: // another one, as it would outdate the certificate among the subjects
+				r.Host = Host{UUID: "00000000-9f0d-4f5e-8a57-0d6a3f1b2c4d", SystemRoles: []types.SystemRole{types.RoleAuth}}
 			case ProfileAdmin:
 				r.Host = Host{UUID: certtest.HostUUID}
 			}
