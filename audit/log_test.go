@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -308,16 +309,18 @@ func TestRolledBackLogIsNoticed(t *testing.T) {
 func TestCheckpointsByTimeAndCountArePublished(t *testing.T) {
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
-		var published []uint64
-		down, alarms := true, &keeper{}
+		var published atomicList
+		var down atomic.Bool
+		down.Store(true)
+		alarms := &keeper{}
 		l := openLog(t, dir, func(o *LogOptions) {
 			o.CheckpointEvents, o.Emitter = 5, alarms
 			o.Publish = func(_ context.Context, s chain.Signed) error {
-				if down {
+				if down.Load() {
 					return fault.New(fault.Conflict, "another one was first")
 				}
 				c, err := s.Open()
-				published = append(published, c.Block)
+				published.add(c.Block)
 				return err
 			}
 		})
@@ -334,12 +337,12 @@ func TestCheckpointsByTimeAndCountArePublished(t *testing.T) {
 		if got := alarms.types(); len(got) != 1 || got[0] != event.TypeAuditConflict {
 			t.Errorf("alarms: %v", got)
 		}
-		down = false
+		down.Store(false)
 		time.Sleep(10 * time.Second)
 		ingestOK(t, l, w.batch(t, exec("a", "2"), exec("a", "3"), exec("a", "4"), exec("a", "5"), exec("a", "6")))
 		synctest.Wait()
-		if !slices.Equal(published, []uint64{1, 2}) {
-			t.Errorf("published blocks %v", published)
+		if !slices.Equal(published.list(), []uint64{1, 2}) {
+			t.Errorf("published blocks %v", published.list())
 		}
 		time.Sleep(time.Minute)
 		ingestOK(t, l, w.batch(t, exec("a", "7")))
@@ -347,10 +350,28 @@ func TestCheckpointsByTimeAndCountArePublished(t *testing.T) {
 		if err := <-done; err != nil {
 			t.Error(err)
 		}
-		if !slices.Equal(published, []uint64{1, 2, 3}) {
-			t.Errorf("published blocks %v", published)
+		if !slices.Equal(published.list(), []uint64{1, 2, 3}) {
+			t.Errorf("published blocks %v", published.list())
 		}
 	})
+}
+
+// atomicList is a list that a callback fills.
+type atomicList struct {
+	mu  sync.Mutex
+	all []uint64
+}
+
+func (a *atomicList) add(n uint64) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.all = append(a.all, n)
+}
+
+func (a *atomicList) list() []uint64 {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return slices.Clone(a.all)
 }
 
 // brittleLog is a log file on a failing disk.

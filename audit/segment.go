@@ -2,6 +2,7 @@ package audit
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -94,17 +95,17 @@ func readFrame(r *bufio.Reader, limit int) ([]byte, error) {
 	if n == 0 || n > limit {
 		return nil, errDamaged
 	}
-	payload := make([]byte, n)
-	if _, err := io.ReadFull(r, payload); err != nil {
-		if errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) {
+	payload := bytes.NewBuffer(make([]byte, 0, min(n, 64<<10))) // a damaged length costs nothing
+	if got, err := io.CopyN(payload, r, int64(n)); err != nil {
+		if got < int64(n) && errors.Is(err, io.EOF) {
 			return nil, errTorn
 		}
 		return nil, err
 	}
-	if crcOf(payload) != binary.BigEndian.Uint32(head[4:]) {
+	if crcOf(payload.Bytes()) != binary.BigEndian.Uint32(head[4:]) {
 		return nil, errDamaged
 	}
-	return payload, nil
+	return payload.Bytes(), nil
 }
 
 // segmentReader reads one segment's records in order.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -38,18 +39,18 @@ func die(t *testing.T, w *Writer) {
 // farAuth is an auth service that may be away, or lose its answers.
 type farAuth struct {
 	log     *Log
-	away    bool
-	mute    bool // takes batches, and the acknowledgement gets lost
-	batches int
+	away    atomic.Bool
+	mute    atomic.Bool // takes batches, and the acknowledgement gets lost
+	batches atomic.Int64
 }
 
 func (f *farAuth) ship(ctx context.Context, b chain.Batch) (uint64, error) {
-	f.batches++
-	if f.away {
+	f.batches.Add(1)
+	if f.away.Load() {
 		return 0, fault.New(fault.Unavailable, "no route to auth")
 	}
 	ack, err := f.log.Ingest(ctx, Caller{UUID: b.UUID}, b)
-	if f.mute {
+	if f.mute.Load() {
 		return 0, fault.New(fault.Timeout, "no answer")
 	}
 	return ack, err
@@ -75,7 +76,8 @@ func TestNothingIsLost(t *testing.T) {
 	dir, logDir := spoolDir(t), t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
 		log := openLog(t, logDir)
-		auth := &farAuth{log: log, away: true}
+		auth := &farAuth{log: log}
+		auth.away.Store(true)
 		first := newWriter(t, dir, hostA)
 		kill := serve(t, NewShipper(first, auth.ship, ShipperOptions{}))
 		var want []string
@@ -94,12 +96,13 @@ func TestNothingIsLost(t *testing.T) {
 		shipper := NewShipper(second, auth.ship, ShipperOptions{})
 		stop := serve(t, shipper)
 		tick(second, "after the kill", 300)
-		if auth.batches > 100 {
-			t.Errorf("%d attempts in ten minutes: no backoff", auth.batches)
+		if n := auth.batches.Load(); n > 100 {
+			t.Errorf("%d attempts in ten minutes: no backoff", n)
 		}
-		auth.away, auth.mute = false, true
+		auth.away.Store(false)
+		auth.mute.Store(true)
 		time.Sleep(time.Minute)
-		auth.mute = false
+		auth.mute.Store(false)
 		time.Sleep(2 * time.Minute)
 		if err := shipper.Flush(t.Context()); err != nil {
 			t.Fatal(err)
@@ -130,7 +133,7 @@ func TestRunningGenerationShipsForItself(t *testing.T) {
 		emit(t, old, exec("alice", "still here"))
 		stop := serve(t, NewShipper(young, auth.ship, ShipperOptions{}))
 		time.Sleep(5 * time.Minute)
-		if auth.batches != 0 {
+		if auth.batches.Load() != 0 {
 			t.Error("the spool of a running process was shipped by another")
 		}
 		die(t, old)
@@ -242,7 +245,8 @@ func TestShippedSegmentsAreDeleted(t *testing.T) {
 func TestFlushSaysWhyItDoesNotEnd(t *testing.T) {
 	dir := spoolDir(t)
 	synctest.Test(t, func(t *testing.T) {
-		auth := &farAuth{away: true}
+		auth := &farAuth{}
+		auth.away.Store(true)
 		w := newWriter(t, dir, hostA)
 		emit(t, w, exec("alice", "x"))
 		s := NewShipper(w, auth.ship, ShipperOptions{})
@@ -279,13 +283,13 @@ func TestKilledProcessEndsItsSessions(t *testing.T) {
 		if err := s.Flush(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		auth.away = true
+		auth.away.Store(true)
 		emit(t, old, start("late"))
 		time.Sleep(time.Minute)
 		emit(t, old, &event.Resize{Session: event.Session{SessionID: "late"}, Size: "1:1"})
 		die(t, old)
 		stop()
-		auth.away = false
+		auth.away.Store(false)
 		if names, _ := segments(old.dir); len(names) == 0 || names[0] == 1 {
 			t.Errorf("the first segment should be shipped and gone: %v", names)
 		}
