@@ -76,12 +76,21 @@ func CheckLabel(key, value string) error {
 
 // printable reports whether s is valid UTF-8 without control characters, and
 // without the format characters that reorder or hide text.
-func printable(s string) bool {
-	if !utf8.ValidString(s) {
-		return false
-	}
-	for _, c := range s {
-		if unicode.IsControl(c) || unicode.Is(unicode.Cf, c) || c == '\u2028' || c == '\u2029' {
+func printable(s string) bool { return clean(s, "") }
+
+// printableText is printable for texts that may hold line breaks and tabs.
+func printableText(s string) bool { return clean(s, "\n\t") }
+
+func clean(s, except string) bool {
+	for i, c := range s {
+		switch {
+		case c >= ' ' && c < 0x7f:
+		case c == utf8.RuneError:
+			if !strings.HasPrefix(s[i:], "\uFFFD") {
+				return false
+			}
+		case strings.ContainsRune(except, c):
+		case unicode.IsControl(c), unicode.Is(unicode.Cf, c), c == '\u2028', c == '\u2029':
 			return false
 		}
 	}
@@ -93,7 +102,7 @@ func checkText(path, s string) error {
 	if len(s) > maxText {
 		return fieldFault(path, "is longer than %d bytes", maxText)
 	}
-	if !printable(strings.NewReplacer("\n", "", "\t", "").Replace(s)) {
+	if !printableText(s) {
 		return fieldFault(path, "holds a control character")
 	}
 	return nil

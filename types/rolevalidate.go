@@ -242,11 +242,12 @@ func (r *Rule) check(path string) error {
 	if len(r.Verbs) == 0 {
 		return fieldFault(path+".verbs", "is missing")
 	}
+	known := RuleKinds()
 	for i, k := range r.Resources {
 		if k == "" {
 			return fieldFault(IndexPath(path+".resources", i), "is empty")
 		}
-		if err := oneOf(IndexPath(path+".resources", i), k, RuleKinds()...); err != nil {
+		if err := oneOf(IndexPath(path+".resources", i), k, known...); err != nil {
 			return err
 		}
 	}

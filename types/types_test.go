@@ -284,3 +284,24 @@ func FuzzDecode(f *testing.F) {
 		}
 	})
 }
+
+func BenchmarkDecode(b *testing.B) {
+	for _, kind := range []string{types.KindNode, types.KindRole} {
+		info, err := types.KindByName(kind)
+		if err != nil {
+			b.Fatal(err)
+		}
+		doc, err := types.Encode(info.Example())
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Run(kind, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := types.Decode(doc); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}

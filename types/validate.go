@@ -83,7 +83,7 @@ func checkTree(v reflect.Value, path, enum string) error {
 		if enum != "" {
 			return oneOf(path, v.String(), strings.Split(enum, ",")...)
 		}
-		if !printable(strings.NewReplacer("\n", "", "\t", "").Replace(v.String())) {
+		if !printableText(v.String()) {
 			return fieldFault(path, "holds a control character")
 		}
 	case reflect.Int, reflect.Int32, reflect.Int64:
