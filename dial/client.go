@@ -69,24 +69,25 @@ func exchange(ctx context.Context, conn net.Conn, h *Header) (Reply, error) {
 		}
 	}
 	if err := WriteHeader(conn, h); err != nil {
-		if fault.KindOf(err) != fault.Internal {
-			return Reply{}, err
-		}
 		return Reply{}, fault.Wrap(err, fault.Unavailable, "the proxy closed the connection")
 	}
 	return ReadReply(ctx, conn)
 }
 
+// header checks what was asked for before anything is dialled.
 func (t Target) header() (*Header, error) {
 	h := New(t.Kind, t.Name)
-	h.Cluster, h.Trace, h.Carrier = t.Cluster, t.Trace, t.Carrier
-	h.Stream = t.Stream
+	h.Cluster, h.Trace, h.Carrier, h.Stream = t.Cluster, t.Trace, t.Carrier, t.Stream
 	if t.Stream != "" {
 		h.Verb = tunframe.Attach
-		return &h, nil
+	} else {
+		id, err := NewStreamID()
+		if err != nil {
+			return nil, err
+		}
+		h.Stream = id
 	}
-	id, err := NewStreamID()
-	h.Stream = id
+	_, err := tunframe.Marshal(&h)
 	return &h, err
 }
 

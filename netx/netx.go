@@ -85,9 +85,6 @@ type addrConn struct {
 
 func (c *addrConn) RemoteAddr() net.Addr { return c.remote }
 
-// NetConn returns the connection inside, as (*tls.Conn).NetConn does.
-func (c *addrConn) NetConn() net.Conn { return c.Conn }
-
 type halfCloseAddrConn struct {
 	addrConn
 	cw CloseWriter
@@ -122,9 +119,6 @@ func (c *prefixConn) Read(p []byte) (int, error) {
 	}
 	return n, nil
 }
-
-// NetConn returns the connection inside, as (*tls.Conn).NetConn does.
-func (c *prefixConn) NetConn() net.Conn { return c.Conn }
 
 type halfClosePrefixConn struct {
 	prefixConn

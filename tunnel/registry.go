@@ -3,6 +3,7 @@ package tunnel
 import (
 	"cmp"
 	"context"
+	"errors"
 	"log/slog"
 	"maps"
 	"net"
@@ -123,20 +124,27 @@ func (r *Registry) measure() error {
 // Serve accepts tunnels and data connections (both already inside TLS) and
 // keeps them alive. When ctx is cancelled it closes the listeners, tells the
 // agents that it drains, waits until no stream is open or the drain time is
-// over, closes everything and returns. data may be nil.
+// over, closes everything and returns. A listener that somebody else closes
+// only takes no more: the tunnels live until ctx ends. data may be nil.
 func (r *Registry) Serve(ctx context.Context, tunnels, data net.Listener) error {
 	life, end := context.WithCancel(context.WithoutCancel(ctx))
 	defer end()
 	r.work.Go(func() { r.sweep(life) })
-	errs := make(chan error, 2)
-	r.work.Go(func() { errs <- r.accept(ctx, life, tunnels, r.serveTunnel) })
-	if data != nil {
-		r.work.Go(func() { errs <- r.accept(ctx, life, data, r.serveData) })
-	}
+	ctx, fail := context.WithCancelCause(ctx)
+	defer fail(nil)
 	var err error
-	select {
-	case <-ctx.Done():
-	case err = <-errs:
+	loop := func(ln net.Listener, serve func(context.Context, net.Conn)) {
+		if e := r.accept(life, ln, serve); e != nil && ctx.Err() == nil {
+			fail(e)
+		}
+	}
+	r.work.Go(func() { loop(tunnels, r.serveTunnel) })
+	if data != nil {
+		r.work.Go(func() { loop(data, r.serveData) })
+	}
+	<-ctx.Done()
+	if cause := context.Cause(ctx); fault.KindOf(cause) != fault.Canceled {
+		err = cause
 	}
 	tunnels.Close()
 	r.drain()
@@ -151,15 +159,15 @@ func (r *Registry) Serve(ctx context.Context, tunnels, data net.Listener) error 
 
 // accept hands each connection of ln to serve in its own goroutine. It never
 // waits for one.
-func (r *Registry) accept(ctx, life context.Context, ln net.Listener, serve func(context.Context, net.Conn)) error {
+func (r *Registry) accept(life context.Context, ln net.Listener, serve func(context.Context, net.Conn)) error {
 	stop := context.AfterFunc(life, func() { ln.Close() })
 	defer stop()
 	for {
 		c, err := ln.Accept()
+		if errors.Is(err, net.ErrClosed) {
+			return nil
+		}
 		if err != nil {
-			if ctx.Err() != nil || life.Err() != nil {
-				return nil
-			}
 			return err
 		}
 		select {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -191,13 +192,12 @@ func TestAgentFindsEveryProxyBehindABalancer(t *testing.T) {
 		for _, p := range []*proxy{p1, p2, p3} {
 			check(t, p.SetProxies(list))
 		}
-		turn := 0
+		var turn atomic.Int32
 		pool, _ := w.agent(w.options("a1", types.RoleNode, func(tg Target) *proxy {
 			if tg.Addr == "p3:1" {
 				return p3
 			}
-			turn++
-			return []*proxy{p1, p2}[turn/3%2] // the balancer favours one for a while
+			return []*proxy{p1, p2}[turn.Add(1)/3%2] // the balancer favours one for a while
 		}))
 		time.Sleep(time.Minute)
 		if got := pool.Proxies(); !slices.Equal(got, []string{"p1", "p2", "p3"}) {
@@ -221,14 +221,15 @@ func TestAgentFindsEveryProxyBehindABalancer(t *testing.T) {
 func TestDrainingProxyKeepsStreams(t *testing.T) {
 	virtual(t, func(t *testing.T, w *world) {
 		old := w.proxy("p1", RegistryOptions{Drain: time.Hour})
-		current := old
-		pool, _ := w.agent(w.options("a1", types.RoleNode, func(Target) *proxy { return current }))
+		var current atomic.Pointer[proxy]
+		current.Store(old)
+		pool, _ := w.agent(w.options("a1", types.RoleNode, func(Target) *proxy { return current.Load() }))
 		conn, _ := w.dial(old, "a1", tunframe.CarrierChannel)
 		data, _ := w.dial(old, "a1", tunframe.CarrierData)
-		current = w.proxy("p1", RegistryOptions{}) // the new process of the same proxy
+		current.Store(w.proxy("p1", RegistryOptions{})) // the new process of the same proxy
 		go old.stop()
 		time.Sleep(10 * time.Second)
-		if len(current.Agents()) != 1 || len(pool.Proxies()) != 1 {
+		if len(current.Load().Agents()) != 1 || len(pool.Proxies()) != 1 {
 			t.Error("the agent holds no tunnel to the new process")
 		}
 		talk(t, conn, "alive while draining")
@@ -378,5 +379,20 @@ func TestLockedAgentIsTurnedAway(t *testing.T) {
 		if err := pool.attempt(t.Context(), t.Context(), Target{ALPN: tunframe.ALPNTunnel}); !errors.Is(err, fault.Denied) {
 			t.Errorf("attempt: %v", err)
 		}
+	})
+}
+
+func TestTunnelsOutliveTheirListener(t *testing.T) {
+	virtual(t, func(t *testing.T, w *world) {
+		h := w.ca.host(t, "p1", types.RoleProxy)
+		r, err := NewRegistry(RegistryOptions{UUID: "p1", Cluster: "test", Credentials: h.credentials()})
+		check(t, err)
+		ln := w.listen("p1:0", h.server(tunframe.ALPNTunnel))
+		p := &proxy{Registry: r, tunnelAddr: ln.Addr().String()}
+		w.service(func(ctx context.Context) error { return r.Serve(ctx, ln, nil) })
+		w.agent(w.options("a1", types.RoleNode, to(p)))
+		ln.Close() // the port stops first when a process drains
+		conn, _ := w.dial(p, "a1", tunframe.CarrierChannel)
+		talk(t, conn, "still here")
 	})
 }

@@ -82,7 +82,8 @@ const probeALPN = "teleport-reversetunnel"
 func (d *Dialer) Dial(ctx context.Context, alpn string, inner *tls.Config) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	if inner == nil {
+	webOnly := inner == nil
+	if webOnly {
 		inner = d.web()
 	}
 	config := inner.Clone()
@@ -95,7 +96,7 @@ func (d *Dialer) Dial(ctx context.Context, alpn string, inner *tls.Config) (net.
 		upgrade = UpgradeNo // the balancer speaks HTTP itself
 	}
 	if upgrade == UpgradeYes {
-		return d.upgraded(ctx, alpn, config, inner)
+		return d.upgraded(ctx, alpn, config, webOnly)
 	}
 	conn, err := d.plain(ctx, alpn, config)
 	var netErr *net.OpError
@@ -105,7 +106,7 @@ func (d *Dialer) Dial(ctx context.Context, alpn string, inner *tls.Config) (net.
 	if way, perr := d.Probe(ctx); perr != nil || way != UpgradeYes {
 		return nil, err
 	}
-	return d.upgraded(ctx, alpn, config, inner)
+	return d.upgraded(ctx, alpn, config, webOnly)
 }
 
 // Probe finds out whether something between us and the proxy ends TLS: one

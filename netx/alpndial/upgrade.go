@@ -28,17 +28,16 @@ const (
 )
 
 // upgraded runs the TLS of config inside a WebSocket that passes a balancer.
-// Where the caller gave no inner configuration, the certificate inside is the
-// proxy's own web certificate, often self-signed behind a balancer: what was
-// verified is the balancer's, by the outer TLS, and whoever holds that could
-// read a web connection anyway.
-func (d *Dialer) upgraded(ctx context.Context, alpn string, config, inner *tls.Config) (net.Conn, error) {
+// With webOnly the certificate inside is the proxy's own web certificate, often
+// self-signed behind a balancer, and is not verified: the outer TLS has verified
+// the balancer's, and whoever holds that could read a web connection anyway.
+func (d *Dialer) upgraded(ctx context.Context, alpn string, config *tls.Config, webOnly bool) (net.Conn, error) {
 	ws, err := d.websocket(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if !config.InsecureSkipVerify && len(inner.Certificates) == 0 && inner.GetClientCertificate == nil && inner.RootCAs == d.RootCAs {
-		config.InsecureSkipVerify = inner.VerifyConnection == nil && inner.VerifyPeerCertificate == nil
+	if webOnly {
+		config.InsecureSkipVerify = true
 	}
 	return d.handshake(ctx, ws, alpn, config)
 }
