@@ -360,7 +360,7 @@ func (w *world) user(name string, logins ...string) (keyFile string, signer ssh.
 func (w *world) userOf(id *types.Identity) (string, ssh.Signer) {
 	w.t.Helper()
 	key, priv := newSigner(w.t)
-	c, err := sshcert.Sign(id, key.PublicKey(), w.userCA, time.Now())
+	c, err := sshcert.Sign(id, key.PublicKey(), w.userCA, id.IssuedAt)
 	if err != nil {
 		w.t.Fatal(err)
 	}

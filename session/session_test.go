@@ -1,0 +1,167 @@
+package session_test
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"teleport/access"
+	"teleport/session"
+	"teleport/types"
+)
+
+func allow(l access.Limits) func(time.Time) access.Decision {
+	return func(time.Time) access.Decision { return access.Decision{Allow: true, Limits: l} }
+}
+
+func add(t *testing.T, r *session.Registry, i session.Info) (*session.Live, <-chan error) {
+	t.Helper()
+	cut := make(chan error, 1)
+	l, err := r.Add(i, func(reason error) { cut <- reason })
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l, cut
+}
+
+func TestDeadline(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := session.NewRegistry()
+		start := time.Now()
+		_, cut := add(t, r, session.Info{ID: "1", Limits: access.Limits{Deadline: start.Add(time.Hour)}})
+		if why := <-cut; session.CutReason(why) != session.CutExpired || time.Since(start) != time.Hour {
+			t.Errorf("%v after %v", why, time.Since(start))
+		}
+	})
+}
+
+func TestIdle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := session.NewRegistry()
+		start := time.Now()
+		l, cut := add(t, r, session.Info{ID: "1", Limits: access.Limits{IdleTimeout: 10 * time.Minute}})
+		time.Sleep(7 * time.Minute)
+		l.Touch()
+		if why := <-cut; session.CutReason(why) != session.CutIdle || time.Since(start) != 17*time.Minute {
+			t.Errorf("%v after %v", why, time.Since(start))
+		}
+		l.Cut(context.Canceled) // a second cut is nothing
+		l.Close()
+		if r.Len() != 0 {
+			t.Error("still there")
+		}
+	})
+}
+
+func TestClosedIsNotCut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := session.NewRegistry()
+		l, cut := add(t, r, session.Info{ID: "1", Limits: access.Limits{IdleTimeout: time.Minute, Deadline: time.Now().Add(time.Hour)}})
+		l.Close()
+		time.Sleep(2 * time.Hour)
+		synctest.Wait()
+		select {
+		case why := <-cut:
+			t.Error(why)
+		default:
+		}
+	})
+}
+
+type ticks chan struct{}
+
+func (c ticks) Subscribe() (<-chan struct{}, func()) { return c, func() {} }
+
+func TestRecheck(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := session.NewRegistry()
+		locked := false
+		_, cut := add(t, r, session.Info{ID: "1", Decide: func(time.Time) access.Decision {
+			return access.Decision{Allow: !locked, Reasons: []access.Reason{{Code: "locked", Text: "because"}}}
+		}})
+		_, other := add(t, r, session.Info{ID: "2", Decide: allow(access.Limits{})})
+		c := make(ticks)
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		go r.Serve(ctx, c)
+		c <- struct{}{}
+		synctest.Wait()
+		locked = true
+		c <- struct{}{}
+		if why := <-cut; session.CutReason(why) != session.CutLocked || why.Error() != "because" {
+			t.Error(why)
+		}
+		synctest.Wait()
+		if len(other) != 0 {
+			t.Error("the other was cut too")
+		}
+	})
+}
+
+func TestAddAfterTheAnswerChanged(t *testing.T) {
+	r := session.NewRegistry()
+	_, err := r.Add(session.Info{ID: "1", Decide: func(time.Time) access.Decision { return access.Decision{} }}, func(error) { t.Error("cut") })
+	if err == nil || r.Len() != 0 {
+		t.Errorf("%v, %d live", err, r.Len())
+	}
+}
+
+func TestLimitsTighten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := session.NewRegistry()
+		limits := access.Limits{}
+		_, cut := add(t, r, session.Info{ID: "1", Decide: func(time.Time) access.Decision { return access.Decision{Allow: true, Limits: limits} }})
+		limits.IdleTimeout = time.Minute
+		r.Recheck()
+		if why := <-cut; session.CutReason(why) != session.CutIdle {
+			t.Error(why)
+		}
+	})
+}
+
+func TestMatching(t *testing.T) {
+	r := session.NewRegistry()
+	_, cut := add(t, r, session.Info{ID: "1", User: "alice", Roles: []string{"dev", "ops"}, Login: "root", HostIDs: []string{"h1", "p1"},
+		MFADevice: "m", DeviceID: "d", AccessRequests: []string{"r1"}})
+	add(t, r, session.Info{ID: "2", User: "bob", Roles: []string{"dev"}, HostIDs: []string{"h1"}})
+	for _, c := range []struct {
+		target types.LockTarget
+		want   int
+	}{
+		{types.LockTarget{}, 0}, {types.LockTarget{User: "alice"}, 1}, {types.LockTarget{Role: "dev"}, 2}, {types.LockTarget{ServerID: "p1"}, 1},
+		{types.LockTarget{ServerID: "h1"}, 2}, {types.LockTarget{User: "bob", Role: "ops"}, 0}, {types.LockTarget{Role: "dev", Login: "root"}, 1},
+		{types.LockTarget{MFADevice: "m"}, 1}, {types.LockTarget{Device: "d"}, 1}, {types.LockTarget{AccessRequest: "r1"}, 1}, {types.LockTarget{WindowsDesktop: "w"}, 0},
+	} {
+		if got := len(r.Matching(c.target)); got != c.want {
+			t.Errorf("%+v matches %d, want %d", c.target, got, c.want)
+		}
+	}
+	if n := r.CutMatching(types.LockTarget{ServerID: "p1"}, "stolen"); n != 1 || session.CutReason(<-cut) != session.CutLocked {
+		t.Errorf("cut %d", n)
+	}
+}
+
+func TestDrain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := session.NewRegistry()
+		l, _ := add(t, r, session.Info{ID: "1"})
+		left, cut := add(t, r, session.Info{ID: "2"})
+		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+		defer cancel()
+		go func() { time.Sleep(time.Minute); l.Close() }()
+		done := make(chan int)
+		go func() { done <- r.Drain(ctx) }()
+		synctest.Wait()
+		if _, err := r.Add(session.Info{ID: "3"}, func(error) {}); err == nil {
+			t.Error("a draining process took a session")
+		}
+		if n := <-done; n != 1 || session.CutReason(<-cut) != session.CutDrain {
+			t.Errorf("%d cut", n)
+		}
+		left.Close()
+		if n := r.Drain(t.Context()); n != 0 {
+			t.Errorf("%d left", n)
+		}
+	})
+}

@@ -1,0 +1,248 @@
+package sshaccess_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"teleport/fault"
+	"teleport/sshaccess"
+	"teleport/sshclient"
+	"teleport/types"
+	"teleport/types/event"
+)
+
+// longSession starts a command that waits for input, and returns once it runs.
+func longSession(t *testing.T, c *sshclient.Client) (done <-chan error, stderr *safeBuffer) {
+	t.Helper()
+	ready, wrote := io.Pipe()
+	stderr = &safeBuffer{}
+	ended := make(chan error, 1)
+	hold, holdW := io.Pipe()
+	t.Cleanup(func() { holdW.Close() })
+	go func() {
+		ended <- c.Run(context.Background(), sshclient.Command{Line: "echo ready; cat", Stdin: hold, Stdout: wrote, Stderr: stderr})
+		wrote.Close()
+	}()
+	if _, err := io.ReadFull(ready, make([]byte, 6)); err != nil {
+		t.Fatal(err)
+	}
+	return ended, stderr
+}
+
+// safeBuffer is read after the command has ended, and maybe before.
+type safeBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (s *safeBuffer) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.Write(p)
+}
+
+func (s *safeBuffer) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.String()
+}
+
+func TestLockCutsLiveSession(t *testing.T) {
+	w := newWorld(t)
+	_, s := w.user("alice", "root")
+	done, stderr := longSession(t, w.mustClient("root", s))
+	lock := &types.Lock{}
+	lock.Kind, lock.Version, lock.Metadata.Name = types.KindLock, "v2", "l1"
+	lock.Spec.Target.User, lock.Spec.Message = "alice", "found a leaked laptop"
+	w.policy.change(func() { w.policy.locks = []*types.Lock{lock} })
+	if err := <-done; err == nil {
+		t.Fatal("the session went on")
+	}
+	if !strings.Contains(stderr.String(), "found a leaked laptop") {
+		t.Errorf("the person was told %q", stderr.String())
+	}
+	e := w.log.wait(t, "client.disconnect", "T3006I").(*event.ClientDisconnect)
+	if e.Reason != "lock" || e.User.User != "alice" {
+		t.Errorf("%+v", e)
+	}
+	if end := w.log.wait(t, "session.end", "").(*event.SessionEnd); end.Reason != "lock" {
+		t.Errorf("%+v", end)
+	}
+	if _, err := w.client("root", s); !errors.Is(err, fault.Denied) {
+		t.Errorf("a locked user came in again: %v", err)
+	}
+}
+
+func TestRoleRemovalCutsLiveSession(t *testing.T) {
+	w := newWorld(t)
+	w.policy.roles["other"] = role("other", "root")
+	id := w.identity("alice", "root")
+	id.Authority.Roles = []string{"dev", "other"}
+	id.IssuedAt = id.IssuedAt.Add(-time.Minute)
+	_, s := w.userOf(id)
+	done, _ := longSession(t, w.mustClient("root", s))
+	now := time.Now()
+	// One role less: the other still allows it, so it goes on, but nothing new opens.
+	w.policy.change(func() {
+		w.policy.epochs["alice"] = &types.UserEpochSpec{NotBefore: now, Roles: []string{"other"}}
+	})
+	w.reg.Recheck()
+	select {
+	case err := <-done:
+		t.Fatalf("cut although a role is left: %v", err)
+	default:
+	}
+	if _, err := w.client("root", s); err == nil {
+		t.Error("an outdated certificate opened a connection")
+	}
+	w.policy.change(func() { w.policy.epochs["alice"] = &types.UserEpochSpec{NotBefore: now} })
+	if err := <-done; err == nil {
+		t.Fatal("the session went on without a role")
+	}
+	w.log.wait(t, "client.disconnect", "T3006I")
+}
+
+func TestIdleTimeout(t *testing.T) {
+	w := newWorld(t)
+	w.policy.roles["dev"].Spec.Options.ClientIdleTimeout = types.Duration(time.Second)
+	w.policy.settings.Networking.IdleTimeoutMessage = "go home"
+	_, s := w.user("alice", "root")
+	var stderr safeBuffer
+	err := w.mustClient("root", s).Run(context.Background(), sshclient.Command{Line: "cat", Stdin: blocking{}, Stderr: &stderr})
+	if err == nil || !strings.Contains(stderr.String(), "go home") {
+		t.Fatalf("%v %q", err, stderr.String())
+	}
+	if e := w.log.wait(t, "client.disconnect", "").(*event.ClientDisconnect); e.Reason != "idle" {
+		t.Errorf("%+v", e)
+	}
+}
+
+func TestExpiredCertificateEndsSession(t *testing.T) {
+	w := newWorld(t)
+	w.policy.roles["dev"].Spec.Options.DisconnectExpiredCert = yes()
+	id := w.identity("alice", "root")
+	id.Authority.Expires = id.IssuedAt.Add(3 * time.Second)
+	_, s := w.userOf(id)
+	if err := w.mustClient("root", s).Run(context.Background(), sshclient.Command{Line: "cat", Stdin: blocking{}}); err == nil {
+		t.Fatal("outlived its certificate")
+	}
+	if e := w.log.wait(t, "client.disconnect", "").(*event.ClientDisconnect); e.Reason != "expired certificate" {
+		t.Errorf("%+v", e)
+	}
+}
+
+func TestGatewayMismatch(t *testing.T) {
+	w := newWorld(t, func(w *world) { w.in = sshaccess.Inbound{Gateway: &sshaccess.Gateway{User: "bob", Cluster: cluster}} })
+	_, s := w.user("alice", "root")
+	if _, err := w.client("root", s); !errors.Is(err, fault.Denied) {
+		t.Fatalf("%v", err)
+	}
+	e := w.log.wait(t, "auth", "T3007W").(*event.AuthFail)
+	if e.User.User != "alice" || !strings.Contains(e.Error, "proxy") {
+		t.Errorf("%+v", e)
+	}
+}
+
+func TestMaxSessions(t *testing.T) {
+	w := newWorld(t)
+	w.policy.roles["dev"].Spec.Options.MaxSessions = 1
+	_, s := w.user("alice", "root")
+	c := w.mustClient("root", s)
+	longSession(t, c)
+	if err := c.Run(context.Background(), sshclient.Command{Line: "true"}); err == nil {
+		t.Fatal("a second session")
+	}
+	if e := w.log.wait(t, "session.rejected", "T1006W").(*event.SessionRejected); e.Maximum != 1 {
+		t.Errorf("%+v", e)
+	}
+	c.Close()
+}
+
+func TestNoAuditNoSession(t *testing.T) {
+	w := newWorld(t)
+	_, s := w.user("alice", "root")
+	c := w.mustClient("root", s)
+	w.log.mu.Lock()
+	w.log.fail = true
+	w.log.mu.Unlock()
+	var out bytes.Buffer
+	err := c.Run(context.Background(), sshclient.Command{Line: "echo never", Stdout: &out})
+	if err == nil || out.Len() != 0 {
+		t.Fatalf("%v %q", err, out.String())
+	}
+}
+
+func TestUnknownAccount(t *testing.T) {
+	w := newWorld(t)
+	w.policy.roles["dev"] = role("dev", "nosuchuser")
+	_, s := w.user("alice", "nosuchuser")
+	if _, err := w.client("nosuchuser", s); err == nil || !strings.Contains(err.Error(), "no user") {
+		t.Fatalf("%v", err)
+	}
+	w.log.wait(t, "auth", "T3007W")
+}
+
+func TestExitSignalAndSignals(t *testing.T) {
+	w := newWorld(t)
+	_, s := w.user("alice", "root")
+	c := w.mustClient("root", s)
+	var exit *sshclient.ExitError
+	if err := c.Run(context.Background(), sshclient.Command{Line: "kill -KILL $$"}); !errors.As(err, &exit) || exit.Signal != "KILL" {
+		t.Errorf("%v", err)
+	}
+	ready, wrote := io.Pipe()
+	signals := make(chan string, 1)
+	go func() {
+		io.ReadFull(ready, make([]byte, 6))
+		signals <- "USR1"
+	}()
+	err := c.Run(context.Background(), sshclient.Command{Line: "trap 'exit 9' USR1; echo ready; while :; do sleep 0.05; done", Stdout: wrote, Signals: signals})
+	if !errors.As(err, &exit) || exit.Code != 9 {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestTerminalResize(t *testing.T) {
+	w := newWorld(t)
+	_, s := w.user("alice", "root")
+	c := w.mustClient("root", s)
+	sizes := make(chan sshclient.Size, 1)
+	ready, wrote := io.Pipe()
+	var rest bytes.Buffer
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		b := make([]byte, 256)
+		for n := 0; !strings.Contains(rest.String(), "24 80"); {
+			n, _ = ready.Read(b)
+			rest.Write(b[:n])
+		}
+		sizes <- sshclient.Size{Columns: 132, Rows: 50}
+		io.Copy(&rest, ready)
+	}()
+	err := c.Run(context.Background(), sshclient.Command{
+		Line:     "trap 'stty size; exit 0' WINCH; stty size; while :; do sleep 0.05; done",
+		Stdout:   wrote,
+		Terminal: &sshclient.Terminal{Term: "xterm", Columns: 80, Rows: 24, Sizes: sizes},
+		Stdin:    blocking{},
+	})
+	wrote.Close()
+	<-done
+	if err != nil || !strings.Contains(rest.String(), "50 132") {
+		t.Fatalf("%v %q", err, rest.String())
+	}
+	if e := w.log.wait(t, "resize", "T2002I").(*event.Resize); e.Size != "132:50" {
+		t.Errorf("%+v", e)
+	}
+}
+
+// blocking is a person who types nothing.
+type blocking struct{}
+
+func (blocking) Read([]byte) (int, error) { select {} }
