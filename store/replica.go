@@ -18,10 +18,6 @@ type ReplicaOptions struct {
 	Now func() time.Time // nil is time.Now
 }
 
-// backoff between attempts to reach the source: short, since decisions go
-// stale meanwhile.
-var backoff = lifecycle.Backoff{Min: 100 * time.Millisecond, Max: 5 * time.Second}
-
 // Replica is a watched copy of some kinds. Reads take no lock, never block and
 // share what they return: callers must not change it.
 type Replica struct {
@@ -56,6 +52,7 @@ func NewReplica(src Source, kinds []string, o ReplicaOptions) *Replica {
 // resumes by revision and reads anew where the source no longer knows.
 func (r *Replica) Serve(ctx context.Context) error {
 	failures := 0
+	backoff := lifecycle.Backoff{Min: 100 * time.Millisecond, Max: 5 * time.Second} // short: decisions go stale meanwhile
 	for ctx.Err() == nil {
 		progress, err := r.follow(ctx)
 		if ctx.Err() != nil {
