@@ -105,10 +105,11 @@ func TestReplicaFollows(t *testing.T) {
 		s, _ := newStore(t)
 		roles := store.Of[*types.Role](s)
 		must[*types.Role](t)(roles.Create(ctx, role("dev", "root")))
-		r := serve(t, s)
-		if r.Fresh(time.Now()) || r.Role("dev") != nil || len(r.Trust().Authorities()) != 0 {
+		deaf := store.NewReplica(s, scope, store.ReplicaOptions{})
+		if deaf.Fresh(time.Now()) || deaf.Role("dev") != nil || len(deaf.Trust().Authorities()) != 0 {
 			t.Error("a replica that heard nothing has something to say")
 		}
+		r := serve(t, s)
 		<-r.Ready()
 		if !r.Fresh(time.Now()) || r.Role("dev").Spec.Allow.Logins[0] != "root" || r.Revision() != 1 {
 			t.Errorf("after Ready: fresh %v, revision %d", r.Fresh(time.Now()), r.Revision())
