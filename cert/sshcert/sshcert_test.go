@@ -123,6 +123,15 @@ func TestVerifyRefuses(t *testing.T) {
 	}
 }
 
+// Hosts have no critical option at all, not even the one that users may have.
+func TestHostWithCriticalOptionRefused(t *testing.T) {
+	w := certtest.New(t, "example.com", now)
+	c := mutate(t, w, types.CAHost, func(c *ssh.Certificate) { c.CriticalOptions = map[string]string{optSourceAddress: "10.0.0.1"} })
+	if id, err := Verify(c, w.Trust, types.IdentityHost, now); !errors.Is(err, fault.Untrusted) {
+		t.Errorf("accepted as %v: %v", id, err)
+	}
+}
+
 func TestVerifyMatrix(t *testing.T) {
 	w := certtest.New(t, "example.com", now)
 	other := certtest.New(t, "example.com", now)
