@@ -1,0 +1,413 @@
+package tctlcmd
+
+import (
+	"bufio"
+	"context"
+	"crypto/ed25519"
+	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/crypto/ssh"
+
+	"teleport/api/authclient"
+	"teleport/api/gen/auditv1"
+	"teleport/audit/chain"
+	"teleport/cli/output"
+	"teleport/client/profile"
+	"teleport/fault"
+)
+
+func (a *app) auditCmd() *cobra.Command {
+	c := &cobra.Command{Use: "audit", Short: "Search, export and verify the audit log"}
+	c.AddCommand(a.auditLs("ls", "List events", ""), a.auditLs("search TEXT", "List events that contain a text", "  tctl audit search alice --last=24h"),
+		a.auditExport(), a.auditVerify(), a.auditKeys())
+	return c
+}
+
+type auditFlags struct {
+	from, to, last string
+	types          []string
+	sid, user      string
+	limit          int
+	ascending      bool
+}
+
+func (a *app) auditLs(use, short, example string) *cobra.Command {
+	var f auditFlags
+	var format string
+	args := cobra.NoArgs
+	if strings.Contains(use, " ") {
+		args = cobra.ExactArgs(1)
+	}
+	c := a.verb(use, short, example, args, func(ctx context.Context, api *authclient.Client, args []string) error {
+		out, err := output.ParseFormat(format)
+		if err != nil {
+			return err
+		}
+		req, err := f.request(time.Now())
+		if err != nil {
+			return err
+		}
+		if len(args) > 0 {
+			req.Text = args[0]
+		}
+		events, err := searchAll(ctx, api, req, f.limit)
+		if err != nil {
+			return err
+		}
+		return a.printEvents(out, events)
+	})
+	fl := c.Flags()
+	fl.StringVar(&f.from, "from-utc", "", "from this time: 2026-01-31 or 2026-01-31T12:00:00Z")
+	fl.StringVar(&f.to, "to-utc", "", "to this time")
+	fl.StringVar(&f.last, "last", "", "the last 30m, 24h …")
+	fl.StringSliceVar(&f.types, "type", nil, "event types: user.login,session.start")
+	fl.StringVar(&f.sid, "session", "", "events of one session")
+	fl.StringVar(&f.user, "user", "", "events of one user")
+	fl.IntVar(&f.limit, "limit", 100, "at most this many")
+	fl.BoolVar(&f.ascending, "ascending", false, "oldest first")
+	fl.StringVarP(&format, "format", "f", "text", "text, json or yaml")
+	return c
+}
+
+func (f auditFlags) request(now time.Time) (*auditv1.SearchRequest, error) {
+	from, err := parseTime(f.from)
+	if err != nil {
+		return nil, err
+	}
+	to, err := parseTime(f.to)
+	if err != nil {
+		return nil, err
+	}
+	if f.last != "" {
+		d, err := time.ParseDuration(f.last)
+		if err != nil {
+			return nil, fault.New(fault.Invalid, "--last %q is not a duration like 30m or 24h", f.last)
+		}
+		from = now.Add(-d)
+	}
+	if f.limit < 1 {
+		return nil, fault.New(fault.Invalid, "--limit must be at least 1")
+	}
+	return &auditv1.SearchRequest{FromUnixNano: nano(from), ToUnixNano: nano(to), Types: f.types, SessionId: f.sid, User: f.user, Ascending: f.ascending}, nil
+}
+
+func parseTime(s string) (time.Time, error) {
+	if s == "" {
+		return time.Time{}, nil
+	}
+	for _, layout := range []string{time.RFC3339, time.DateTime, time.DateOnly} {
+		if t, err := time.ParseInLocation(layout, s, time.UTC); err == nil {
+			return t, nil
+		}
+	}
+	return time.Time{}, fault.New(fault.Invalid, "%q is not a time", s).WithHint("Write 2026-01-31 or 2026-01-31T12:00:00Z.")
+}
+
+func nano(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixNano()
+}
+
+func searchAll(ctx context.Context, api *authclient.Client, req *auditv1.SearchRequest, limit int) ([]json.RawMessage, error) {
+	events := []json.RawMessage{}
+	for {
+		req.Limit = int32(min(limit-len(events), 1000))
+		resp, err := api.SearchEvents(ctx, req)
+		if err != nil {
+			return nil, err
+		}
+		for _, e := range resp.Events {
+			events = append(events, e)
+		}
+		if resp.NextPageToken == "" || len(events) >= limit {
+			return events, nil
+		}
+		req.PageToken = resp.NextPageToken
+	}
+}
+
+func (a *app) printEvents(f output.Format, events []json.RawMessage) error {
+	if f != output.Text {
+		return output.Write(a.Out, f, events)
+	}
+	t := output.NewTable("Time (UTC)", "Code", "Event", "User", "What")
+	for _, raw := range events {
+		var e map[string]any
+		if err := json.Unmarshal(raw, &e); err != nil {
+			return fault.Wrap(err, fault.Invalid, "the auth service sent an event that cannot be read")
+		}
+		at, _ := time.Parse(time.RFC3339Nano, text(e, "time"))
+		t.Row(at.UTC().Format(time.DateTime), text(e, "code"), text(e, "event"), text(e, "user"), summary(e))
+	}
+	return t.Write(a.Out, a.width())
+}
+
+func text(e map[string]any, key string) string {
+	v, ok := e[key]
+	if !ok || v == nil {
+		return ""
+	}
+	return fmt.Sprint(v)
+}
+
+// summary is the few fields by which people recognise an event.
+func summary(e map[string]any) string {
+	var parts []string
+	for _, key := range []string{"name", "login", "server_hostname", "command", "exitCode", "path", "addr.remote", "method", "node_name", "cert_type", "error", "message"} {
+		if v := text(e, key); v != "" {
+			parts = append(parts, key+"="+v)
+		}
+	}
+	return strings.Join(parts, " ")
+}
+
+func (a *app) auditExport() *cobra.Command {
+	var from, to, out string
+	c := a.verb("export", "Write events with all that verification needs", "  tctl audit export -o audit.jsonl", cobra.NoArgs, func(ctx context.Context, api *authclient.Client, _ []string) error {
+		req, err := exportRequest(from, to)
+		if err != nil {
+			return err
+		}
+		if out == "" {
+			return api.ExportAudit(ctx, req, a.Out)
+		}
+		f, err := os.OpenFile(out, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+		if err != nil {
+			return fault.Wrap(err, fault.Unavailable, "cannot write %s: %v", out, errors.Unwrap(err))
+		}
+		err = errors.Join(api.ExportAudit(ctx, req, f), f.Close())
+		if err != nil {
+			return errors.Join(err, os.Remove(out))
+		}
+		return nil
+	})
+	c.Flags().StringVar(&from, "from-utc", "", "from this time of receipt")
+	c.Flags().StringVar(&to, "to-utc", "", "to this time of receipt")
+	c.Flags().StringVarP(&out, "out", "o", "", "write to this file")
+	return c
+}
+
+func exportRequest(from, to string) (*auditv1.ExportRequest, error) {
+	f, err := parseTime(from)
+	if err != nil {
+		return nil, err
+	}
+	t, err := parseTime(to)
+	return &auditv1.ExportRequest{FromUnixNano: nano(f), ToUnixNano: nano(t)}, err
+}
+
+// auditKeys prints the public keys that sign the log, to be kept with whoever
+// verifies exports.
+func (a *app) auditKeys() *cobra.Command {
+	return a.verb("keys", "Print the public keys that sign the audit log (PEM)", "  tctl audit keys > audit-keys.pem", cobra.NoArgs,
+		func(ctx context.Context, api *authclient.Client, _ []string) error {
+			list, err := a.logKeys(ctx, api)
+			if err != nil {
+				return err
+			}
+			for _, k := range list {
+				der, err := x509.MarshalPKIXPublicKey(k)
+				if err != nil {
+					return err
+				}
+				if err := pem.Encode(a.Out, &pem.Block{Type: "PUBLIC KEY", Bytes: der}); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+}
+
+// logKeys asks the auth service, over its verified connection, for its keys: they
+// stand in the first line of an export.
+func (a *app) logKeys(ctx context.Context, api *authclient.Client) ([]ed25519.PublicKey, error) {
+	r, w := io.Pipe()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	done := make(chan error, 1)
+	go func() {
+		err := api.ExportAudit(ctx, &auditv1.ExportRequest{FromUnixNano: time.Now().UnixNano()}, w)
+		w.CloseWithError(err)
+		done <- err
+	}()
+	line, err := bufio.NewReader(io.LimitReader(r, 1<<20)).ReadBytes('\n')
+	r.CloseWithError(io.ErrClosedPipe)
+	cancel()
+	exportErr := <-done
+	if err != nil {
+		return nil, errors.Join(exportErr, err)
+	}
+	var first struct {
+		Header *chain.Header `json:"teleport_audit_export"`
+	}
+	if err := json.Unmarshal(line, &first); err != nil || first.Header == nil {
+		return nil, fault.New(fault.Invalid, "the auth service's export does not begin as one")
+	}
+	return first.Header.Keys, nil
+}
+
+func (a *app) auditVerify() *cobra.Command {
+	var file, keyFile, checkpoint string
+	var show func(any, func() error) error
+	c := &cobra.Command{Use: "verify", Short: "Verify the audit log, or an export of it", Args: cobra.NoArgs,
+		Long: "Verifies that no event was changed, removed, added or moved.\n\n" +
+			"Without --export the log of the cluster is read and verified. With --export and --keys an\n" +
+			"exported file is verified offline, with public keys only.\n\n" +
+			"--checkpoint names a file that holds the last verified checkpoint. It is compared, so that a log\n" +
+			"whose end was cut off shows, and replaced after a successful verification.",
+		Example: "  tctl audit verify --checkpoint=audit.checkpoint\n  tctl audit verify --export=audit.jsonl --keys=audit-keys.pem",
+		RunE: func(c *cobra.Command, _ []string) error {
+			report, err := a.verify(c.Context(), file, keyFile, checkpoint)
+			if report.Cluster == "" && err != nil {
+				return err
+			}
+			if showErr := show(report, func() error { return a.printReport(report) }); showErr != nil {
+				return showErr
+			}
+			if err != nil {
+				return err
+			}
+			return saveCheckpoint(checkpoint, report.Last)
+		}}
+	c.Flags().StringVar(&file, "export", "", "verify this file instead of the cluster's log")
+	c.Flags().StringVar(&keyFile, "keys", "", "public keys that may sign, PEM (tctl audit keys)")
+	c.Flags().StringVar(&checkpoint, "checkpoint", "", "file with the last verified checkpoint")
+	show = a.formatFlag(c.Flags())
+	return c
+}
+
+func (a *app) verify(ctx context.Context, file, keyFile, checkpoint string) (chain.Report, error) {
+	saved, err := loadCheckpoint(checkpoint)
+	if err != nil {
+		return chain.Report{}, err
+	}
+	if file != "" {
+		if keyFile == "" {
+			return chain.Report{}, fault.New(fault.Invalid, "an export is verified with keys that came another way").
+				WithHint("Add --keys=FILE; tctl audit keys prints them.")
+		}
+		list, err := readKeys(keyFile)
+		if err != nil {
+			return chain.Report{}, err
+		}
+		f, err := os.Open(file)
+		if err != nil {
+			return chain.Report{}, fault.Wrap(err, fault.NotFound, "cannot read %s: %v", file, errors.Unwrap(err))
+		}
+		defer f.Close()
+		return chain.Verify(bufio.NewReaderSize(f, 1<<20), list, saved)
+	}
+	api, err := a.connect(ctx)
+	if err != nil {
+		return chain.Report{}, err
+	}
+	defer api.Close()
+	var list []ed25519.PublicKey
+	if keyFile != "" {
+		list, err = readKeys(keyFile)
+	} else {
+		list, err = a.logKeys(ctx, api)
+	}
+	if err != nil {
+		return chain.Report{}, err
+	}
+	r, w := io.Pipe()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		w.CloseWithError(api.ExportAudit(ctx, &auditv1.ExportRequest{}, w))
+	}()
+	report, err := chain.Verify(r, list, saved)
+	r.CloseWithError(io.ErrClosedPipe)
+	<-done
+	return report, err
+}
+
+func readKeys(path string) ([]ed25519.PublicKey, error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fault.Wrap(err, fault.NotFound, "cannot read %s: %v", path, errors.Unwrap(err))
+	}
+	var list []ed25519.PublicKey
+	for block, rest := pem.Decode(b); block != nil; block, rest = pem.Decode(rest) {
+		k, err := x509.ParsePKIXPublicKey(block.Bytes)
+		if err != nil {
+			return nil, fault.Wrap(err, fault.Invalid, "%s holds a key that cannot be read", path)
+		}
+		e, ok := k.(ed25519.PublicKey)
+		if !ok {
+			return nil, fault.New(fault.Invalid, "%s holds a key that is not Ed25519", path)
+		}
+		list = append(list, e)
+	}
+	if len(list) == 0 {
+		return nil, fault.New(fault.Invalid, "%s holds no public key", path)
+	}
+	return list, nil
+}
+
+func loadCheckpoint(path string) (*chain.Signed, error) {
+	if path == "" {
+		return nil, nil //nolint:nilnil // no checkpoint was named
+	}
+	b, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil //nolint:nilnil // the first verification saves one
+	}
+	if err != nil {
+		return nil, fault.Wrap(err, fault.Unavailable, "cannot read %s", path)
+	}
+	s := &chain.Signed{}
+	if err := json.Unmarshal(b, s); err != nil {
+		return nil, fault.New(fault.Invalid, "%s holds no checkpoint", path)
+	}
+	return s, nil
+}
+
+func saveCheckpoint(path string, last *chain.Signed) error {
+	if path == "" || last == nil {
+		return nil
+	}
+	b, err := json.Marshal(last)
+	if err != nil {
+		return err
+	}
+	return profile.WriteFile(path, append(b, '\n'), 0o644)
+}
+
+func (a *app) printReport(r chain.Report) error {
+	verdict := "The log verifies."
+	if r.Count > 0 {
+		verdict = "THE LOG DOES NOT VERIFY."
+	}
+	fmt.Fprintf(a.Out, "%s\n\nCluster      %s\nEvents       %d\nRedacted     %d\nWriters      %d\nBlocks       %d to %d\nCheckpoints  %d\n",
+		verdict, r.Cluster, r.Events, r.Redacted, r.Writers, r.FromBlock, r.ToBlock, r.Checkpoints)
+	if !r.LastTime.IsZero() {
+		fmt.Fprintf(a.Out, "Signed until %s\n", r.LastTime.UTC().Format(time.RFC3339))
+	}
+	for _, p := range r.Problems {
+		b, err := json.Marshal(p)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(a.Out, "  problem: %s\n", output.Clean(string(b)))
+	}
+	if more := r.Count - len(r.Problems); more > 0 {
+		fmt.Fprintf(a.Out, "  and %d more problems\n", more)
+	}
+	return nil
+}
+
+func sshFingerprint(k ssh.PublicKey) string { return ssh.FingerprintSHA256(k) }

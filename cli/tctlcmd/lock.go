@@ -1,0 +1,60 @@
+package tctlcmd
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/spf13/cobra"
+
+	"teleport/api/authclient"
+	"teleport/fault"
+	"teleport/types"
+)
+
+func (a *app) lockCmd() *cobra.Command {
+	var t types.LockTarget
+	var message, expires string
+	var ttl time.Duration
+	c := a.verb("lock", "Ban a user, role, login, host or device at once, live sessions included",
+		"  tctl lock --user=alice --message='laptop stolen' --ttl=24h\n  tctl rm lock/UUID   # lift it", cobra.NoArgs,
+		func(ctx context.Context, api *authclient.Client, _ []string) error {
+			l := &types.Lock{Header: types.Header{Kind: types.KindLock, Version: "v2", Metadata: types.Metadata{Name: uuid.NewString()}},
+				Spec: types.LockSpec{Target: t, Message: message}}
+			switch {
+			case ttl > 0 && expires != "":
+				return fault.New(fault.Invalid, "say --ttl or --expires, not both")
+			case ttl > 0:
+				at := time.Now().Add(ttl).UTC().Truncate(time.Second)
+				l.Spec.Expires = &at
+			case expires != "":
+				at, err := parseTime(expires)
+				if err != nil {
+					return err
+				}
+				l.Spec.Expires = &at
+			}
+			if err := l.Validate(); err != nil {
+				return err
+			}
+			if _, err := authclient.Put(ctx, api, authclient.Create, l); err != nil {
+				return err
+			}
+			_, err := fmt.Fprintf(a.Out, "Lock %s is in force. Lift it with: tctl rm lock/%s\n", l.Name(), l.Name())
+			return err
+		})
+	fl := c.Flags()
+	fl.StringVar(&t.User, "user", "", "user to lock")
+	fl.StringVar(&t.Role, "role", "", "role to lock")
+	fl.StringVar(&t.Login, "login", "", "OS login to lock")
+	fl.StringVar(&t.ServerID, "server-id", "", "UUID of the host to lock")
+	fl.StringVar(&t.MFADevice, "mfa-device", "", "UUID of the second factor to lock")
+	fl.StringVar(&t.Device, "device", "", "UUID of the device to lock")
+	fl.StringVar(&t.WindowsDesktop, "windows-desktop", "", "desktop to lock")
+	fl.StringVar(&t.AccessRequest, "access-request", "", "access request to lock")
+	fl.StringVar(&message, "message", "", "what people are told")
+	fl.DurationVar(&ttl, "ttl", 0, "how long the lock holds (default: until it is removed)")
+	fl.StringVar(&expires, "expires", "", "until when the lock holds: 2026-01-31T12:00:00Z")
+	return c
+}

@@ -1,0 +1,175 @@
+// Package tctlcmd is the tctl command: users, tokens, resources, certificates
+// and the audit log of a cluster. It speaks to the auth service and to nothing
+// else: on an auth host with the administrator's certificate in the data
+// directory, elsewhere with an identity file or a tsh login.
+package tctlcmd
+
+import (
+	"context"
+	"io"
+	"os"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+	"golang.org/x/term"
+
+	"teleport/api/authclient"
+	"teleport/cli/output"
+	"teleport/fault"
+	"teleport/types"
+)
+
+// Env is what the command takes from outside.
+type Env struct {
+	In     io.Reader
+	Out    io.Writer
+	Err    io.Writer
+	Getenv func(string) string
+}
+
+// Exit codes, as in tsh.
+const (
+	exitFailed   = 1
+	exitUsage    = 2
+	exitLogin    = 3
+	exitDenied   = 4
+	exitNotFound = 5
+	exitAway     = 6
+)
+
+const rootLong = `tctl administers a cluster.
+
+On an auth host it needs no login: it uses the administrator's certificate in
+the data directory that the configuration names. Elsewhere it uses your tsh
+login, as far as your roles allow, or an identity file (-i).
+
+Exit codes: 0 done, 1 failed, 2 wrong use, 3 not logged in or expired,
+4 not allowed or not trusted, 5 no such thing, 6 not reachable.`
+
+// app is one run of the command.
+type app struct {
+	Env
+	config   string
+	auth     string
+	identity string
+	insecure bool
+	debug    bool
+}
+
+// Run runs the command and returns its exit code.
+func Run(ctx context.Context, args []string, env Env) int {
+	a := &app{Env: env}
+	root := &cobra.Command{Use: "tctl", Short: "Administer a cluster", Long: rootLong, SilenceUsage: true, SilenceErrors: true,
+		Args: cobra.NoArgs, RunE: func(c *cobra.Command, _ []string) error { return c.Help() }}
+	root.SetArgs(args)
+	root.SetIn(env.In)
+	root.SetOut(env.Out)
+	root.SetErr(env.Err)
+	f := root.PersistentFlags()
+	f.StringVarP(&a.config, "config", "c", "", "configuration of the auth service on this host (TELEPORT_CONFIG_FILE)")
+	f.StringVar(&a.auth, "auth-server", "", "address of the auth service or of a proxy (TELEPORT_AUTH_SERVER)")
+	f.StringVarP(&a.identity, "identity", "i", "", "identity file (TELEPORT_IDENTITY_FILE)")
+	f.BoolVar(&a.insecure, "insecure", false, "believe any web certificate of a proxy")
+	f.BoolVarP(&a.debug, "debug", "d", false, "show the causes of errors")
+	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		return fault.New(fault.Invalid, "%v", err).WithHint("See %s --help.", c.CommandPath())
+	})
+	root.AddCommand(a.usersCmd(), a.tokensCmd(), a.nodesCmd(), a.inventoryCmd(), a.statusCmd(), a.authCmd(), a.auditCmd(), a.lockCmd(), a.versionCmd())
+	root.AddCommand(a.resourceCmds()...)
+	strict(root)
+	if err := root.ExecuteContext(ctx); err != nil {
+		if a.debug {
+			_, _ = io.WriteString(env.Err, "cause: "+err.Error()+"\n")
+		}
+		output.Error(env.Err, "", err)
+		return exitCode(err)
+	}
+	return 0
+}
+
+func exitCode(err error) int {
+	switch fault.KindOf(err) {
+	case fault.Invalid:
+		return exitUsage
+	case fault.Unauthenticated:
+		return exitLogin
+	case fault.Denied, fault.Untrusted:
+		return exitDenied
+	case fault.NotFound:
+		return exitNotFound
+	case fault.Unavailable, fault.Timeout:
+		return exitAway
+	}
+	return exitFailed
+}
+
+// strict turns cobra's complaints about arguments into faults with a hint.
+func strict(c *cobra.Command) {
+	if check := c.Args; check != nil {
+		c.Args = func(c *cobra.Command, args []string) error {
+			if err := check(c, args); err != nil {
+				return fault.New(fault.Invalid, "%v", err).WithHint("Use: %s", c.UseLine())
+			}
+			return nil
+		}
+	} else if c.HasSubCommands() {
+		c.Args = func(c *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return fault.New(fault.Invalid, "%s has no command %q", c.CommandPath(), args[0]).WithHint("See %s --help.", c.CommandPath())
+			}
+			return nil
+		}
+		c.RunE = func(c *cobra.Command, _ []string) error { return c.Help() }
+	}
+	for _, sub := range c.Commands() {
+		strict(sub)
+	}
+}
+
+// verb makes a command whose action talks to the auth service.
+func (a *app) verb(use, short, example string, args cobra.PositionalArgs, run func(ctx context.Context, api *authclient.Client, args []string) error) *cobra.Command {
+	return &cobra.Command{Use: use, Short: short, Example: example, Args: args, RunE: func(c *cobra.Command, args []string) error {
+		api, err := a.connect(c.Context())
+		if err != nil {
+			return err
+		}
+		defer api.Close()
+		return run(c.Context(), api, args)
+	}}
+}
+
+// width is the terminal's, 0 where the output is none.
+func (a *app) width() int {
+	f, ok := a.Out.(*os.File)
+	if !ok {
+		return 0
+	}
+	w, _, err := term.GetSize(int(f.Fd()))
+	if err != nil {
+		return 0
+	}
+	return w
+}
+
+// formatFlag adds --format and returns how to print: a value as JSON or YAML,
+// or the text form.
+func (a *app) formatFlag(fl *pflag.FlagSet) func(v any, text func() error) error {
+	name := fl.StringP("format", "f", "text", "text, json or yaml")
+	return func(v any, text func() error) error {
+		f, err := output.ParseFormat(*name)
+		if err != nil {
+			return err
+		}
+		if f == output.Text {
+			return text()
+		}
+		return output.Write(a.Out, f, v)
+	}
+}
+
+func (a *app) versionCmd() *cobra.Command {
+	return &cobra.Command{Use: "version", Short: "Print the version", Args: cobra.NoArgs, RunE: func(*cobra.Command, []string) error {
+		_, err := io.WriteString(a.Out, "Teleport v"+types.Release+"\n")
+		return err
+	}}
+}
