@@ -242,6 +242,28 @@ func TestConfigForOpenSSH(t *testing.T) {
 	}
 }
 
+// OpenSSH itself, through tsh proxy ssh, with the printed configuration.
+func TestOpenSSH(t *testing.T) {
+	w := newWorld(t)
+	w.mustLogIn()
+	config := filepath.Join(t.TempDir(), "config")
+	write(t, config, w.tsh("", "config").out)
+	cmd := exec.CommandContext(t.Context(), "ssh", "-F", config, "root@web-1.example", "cat; echo err >&2; exit 4")
+	cmd.Env = append(os.Environ(), asTsh+"=1")
+	cmd.Stdin = strings.NewReader("through OpenSSH")
+	var out, errs strings.Builder
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	err := cmd.Run()
+	if cmd.ProcessState.ExitCode() != 4 || out.String() != "through OpenSSH" || errs.String() != "err\n" {
+		t.Errorf("%v: %q, %q", err, out.String(), errs.String())
+	}
+	cmd = exec.CommandContext(t.Context(), "ssh", "-F", config, "root@nowhere.example", "true")
+	cmd.Env = append(os.Environ(), asTsh+"=1")
+	if text, _ := cmd.CombinedOutput(); cmd.ProcessState.ExitCode() != 255 || !strings.Contains(string(text), "no server is called") {
+		t.Errorf("unknown server: %s", text)
+	}
+}
+
 func sshG(t *testing.T, config, host string) map[string]string {
 	t.Helper()
 	out, err := exec.Command("ssh", "-G", "-F", config, host).CombinedOutput()

@@ -121,9 +121,13 @@ func TestLoginAtTerminal(t *testing.T) {
 	p.ends(0)
 }
 
-// TestMain lets the test binary be the tsh that goes to the background.
+// asTsh makes the test binary be tsh, for programs that start it.
+const asTsh = "TSH_TEST_AS_TSH"
+
+// TestMain lets the test binary be the tsh that goes to the background, and the
+// one that OpenSSH starts.
 func TestMain(m *testing.M) {
-	if os.Getenv("TSH_READY_FD") != "" {
+	if os.Getenv("TSH_READY_FD") != "" || os.Getenv(asTsh) != "" {
 		os.Exit(tshcmd.Run(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr, os.Environ()))
 	}
 	os.Exit(m.Run())

@@ -59,18 +59,18 @@ func Run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	cmd, err := root.ExecuteContextC(ctx)
-	return a.finish(cmd, err)
+	return a.finish(ctx, cmd, err)
 }
 
 // finish shows an error and chooses the exit code.
-func (a *app) finish(cmd *cobra.Command, err error) int {
+func (a *app) finish(ctx context.Context, cmd *cobra.Command, err error) int {
 	var code exitCode
 	switch {
 	case err == nil:
 		return exitOK
 	case errors.As(err, &code):
 		return int(code)
-	case fault.KindOf(err) == fault.Canceled:
+	case ctx.Err() != nil, fault.KindOf(err) == fault.Canceled:
 		return exitCanceled // by the person, who knows
 	}
 	if line, _, _ := strings.Cut(err.Error(), "\n"); strings.HasPrefix(line, "unknown command") {

@@ -1,10 +1,19 @@
 package tshcmd_test
 
 import (
+	"bufio"
+	"bytes"
+	"context"
 	"encoding/json"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"teleport/cli/tshcmd"
 )
 
 func TestLogin(t *testing.T) {
@@ -234,5 +243,61 @@ func TestEnvAndClusters(t *testing.T) {
 	}
 	if r := w.run("", []string{"TELEPORT_HOME=" + w.home, "TELEPORT_CLUSTER=other"}, "ls"); r.code != 5 || !strings.Contains(r.err, "other") {
 		t.Errorf("another cluster: %+v", r)
+	}
+}
+
+func TestBadDays(t *testing.T) {
+	w := newWorld(t)
+	id := filepath.Join(t.TempDir(), "id")
+	if r := w.logIn("--out=" + id); r.code != 0 {
+		t.Fatalf("%+v", r)
+	}
+	if r := w.tsh("", "-i", id, "--proxy=127.0.0.1:1", "ls"); r.code != 6 || !strings.Contains(r.err, "127.0.0.1:1") {
+		t.Errorf("no proxy there: %+v", r)
+	}
+	if r := w.tsh("", "login", "--proxy=127.0.0.1:1"); r.code != 6 || !strings.Contains(r.err, "cannot be reached") {
+		t.Errorf("login without a proxy: %+v", r)
+	}
+	w.mustLogIn()
+	if err := os.Chmod(w.home, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	if r := w.tsh("", "ls"); r.code != 4 || !strings.Contains(r.err, "chmod 700") {
+		t.Errorf("a profile others can write: %+v", r)
+	}
+	if err := os.Chmod(w.home, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(w.home, "keys/127.0.0.1/alice.key"), []byte("x"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if r := w.tsh("", "ls"); r.code != 2 || !strings.HasPrefix(r.err, "ERROR: ") {
+		t.Errorf("a damaged key: %+v", r)
+	}
+	if r := w.tsh("", "logout"); r.code != 0 {
+		t.Errorf("logout of a damaged profile: %+v", r)
+	}
+	if r := w.logIn(); r.code != 0 {
+		t.Errorf("login after that: %+v", r)
+	}
+}
+
+// A person who interrupts knows that; the exit code is a shell's for SIGINT.
+func TestInterrupt(t *testing.T) {
+	w := newWorld(t)
+	w.mustLogIn()
+	ctx, cancel := context.WithCancelCause(t.Context())
+	r, out := io.Pipe()
+	code := make(chan int)
+	var errs bytes.Buffer
+	go func() {
+		code <- tshcmd.Run(ctx, []string{"ssh", "-n", "root@web-1", "echo here; exec cat /dev/zero >/dev/null"}, nil, out, &errs, []string{"TELEPORT_HOME=" + w.home})
+	}()
+	if line := readLine(t, bufio.NewReader(r)); line != "here\n" {
+		t.Errorf("%q", line)
+	}
+	cancel(errors.New("interrupt signal received"))
+	if c := <-code; c != 130 || errs.Len() > 0 {
+		t.Errorf("ended with %d: %s", c, errs.String())
 	}
 }
