@@ -191,12 +191,14 @@ type ControlStream interface {
 	Close() error
 }
 
-// Control opens the control stream; the first message is Hello. The stream ends
-// with ctx, and with the certificate that it was opened with.
+// Control opens the control stream; the first message is Hello. It does not wait
+// for the server: that it cannot be reached, or refuses, shows in the first
+// Receive. The stream ends with ctx, and with the certificate that it was opened
+// with.
 func (c *Client) Control(ctx context.Context) (ControlStream, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	s := c.presence.Control(ctx)
-	// The request goes out with its headers, so that a refusal shows at once.
+	// The request goes out before there is a message, so that a refusal comes early.
 	if err := s.Send(nil); err != nil {
 		cancel()
 		return nil, rpc.FromWire(err)

@@ -98,7 +98,7 @@ func (s loginService) AcceptInvite(ctx context.Context, req *connect.Request[log
 	if err != nil {
 		return nil, err
 	}
-	user, err := s.a.d.Login.Accept(ctx, types.NewSecret(m.Token), types.NewSecret(m.Password), types.NewSecret(m.Otp), addr, m.UserAgent)
+	user, err := s.a.d.Login.Accept(ctx, types.NewSecret(m.Token), types.NewSecret(m.Password), types.NewSecret(m.Otp), addr)
 	if err != nil {
 		return nil, err
 	}

@@ -116,10 +116,11 @@ func (s resourceService) List(ctx context.Context, req *connect.Request[resource
 			return nil, err
 		}
 		for _, doc := range page.Items {
-			if !see(doc.Resource) {
+			r := readable(kind.Name, m.SubKind, "", doc)
+			if !see(r) {
 				continue
 			}
-			if ok, err := match(doc.Resource); err != nil {
+			if ok, err := match(r); err != nil {
 				return nil, err
 			} else if !ok {
 				continue

@@ -58,7 +58,26 @@ func (a *API) existing(ctx context.Context, kind, subKind, name string) (types.R
 	if errors.Is(err, fault.NotFound) {
 		return nil, nil
 	}
-	return doc.Resource, err
+	if err != nil {
+		return nil, err
+	}
+	return readable(kind, subKind, name, doc), nil
+}
+
+// readable is a document as decisions and events see it: of one that this
+// version cannot read, no more than its name.
+func readable(kind, subKind, name string, doc store.Document) types.Resource {
+	if doc.Resource != nil {
+		return doc.Resource
+	}
+	for _, k := range types.Kinds() {
+		if k.Name == kind {
+			r := k.New()
+			*r.Head() = types.Header{Kind: kind, SubKind: subKind, Metadata: types.Metadata{Name: name}}
+			return r
+		}
+	}
+	return nil
 }
 
 // putMode translates a mode, and names the verb that it takes: what an upsert

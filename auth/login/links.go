@@ -186,7 +186,7 @@ func (s *Service) View(ctx context.Context, token types.Secret, addr netip.AddrP
 
 // Accept sets the password and registers the authenticator whose first code is
 // given, and spends the link. It returns the user's name.
-func (s *Service) Accept(ctx context.Context, token, password, code types.Secret, addr netip.AddrPort, userAgent string) (string, error) {
+func (s *Service) Accept(ctx context.Context, token, password, code types.Secret, addr netip.AddrPort) (string, error) {
 	t, err := s.link(ctx, token, addr)
 	if err != nil {
 		return "", err

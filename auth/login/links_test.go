@@ -32,12 +32,12 @@ func TestLinkWorksOnce(t *testing.T) {
 		t.Fatalf("otp url %q, then %q", v.OTPURL, again.OTPURL)
 	}
 	code := w.code(v.OTPSecret.Reveal())
-	if _, err := w.s.Accept(t.Context(), token, types.NewSecret("short"), code, home, ""); !errors.Is(err, fault.Invalid) {
+	if _, err := w.s.Accept(t.Context(), token, types.NewSecret("short"), code, home); !errors.Is(err, fault.Invalid) {
 		t.Fatalf("short password: %v", err)
 	}
-	_, err = w.s.Accept(t.Context(), token, types.NewSecret(password), code, home, "")
+	_, err = w.s.Accept(t.Context(), token, types.NewSecret(password), code, home)
 	w.must(err)
-	if _, err := w.s.Accept(t.Context(), token, types.NewSecret(password), code, home, ""); !errors.Is(err, fault.NotFound) {
+	if _, err := w.s.Accept(t.Context(), token, types.NewSecret(password), code, home); !errors.Is(err, fault.NotFound) {
 		t.Fatalf("second use: %v", err)
 	}
 }
@@ -60,7 +60,7 @@ func TestLinkExpiresAndDiesOfWrongCodes(t *testing.T) {
 	}
 	token = w.invite("bob")
 	for range maxLinkFailures {
-		if _, err := w.s.Accept(t.Context(), token, types.NewSecret(password), types.NewSecret("000000"), home, ""); err == nil {
+		if _, err := w.s.Accept(t.Context(), token, types.NewSecret(password), types.NewSecret("000000"), home); err == nil {
 			t.Fatal("a wrong code was accepted")
 		}
 	}

@@ -73,7 +73,8 @@ type SessionGrant struct {
 	Addr    netip.AddrPort // of the browser
 }
 
-// Deps are what a Service works with. All fields but Now are required.
+// Deps are what a Service works with. All fields but Now and RefuseAfter are
+// required.
 type Deps struct {
 	Store   *store.Store
 	Issuer  Issuer
@@ -81,6 +82,9 @@ type Deps struct {
 	Log     *slog.Logger
 	Cluster string
 	Now     func() time.Time // nil: time.Now
+	// RefuseAfter is the least time that a refusal takes, so that the work done
+	// for a user who exists does not show. 0: 400 ms; negative: none.
+	RefuseAfter time.Duration
 }
 
 // Service checks proofs. Safe for concurrent use; it starts nothing.
@@ -101,6 +105,9 @@ func New(d Deps) *Service {
 	if d.Now == nil {
 		d.Now = time.Now
 	}
+	if d.RefuseAfter == 0 {
+		d.RefuseAfter = 400 * time.Millisecond
+	}
 	return &Service{
 		d:      d,
 		users:  store.Of[*types.User](d.Store),
@@ -109,7 +116,7 @@ func New(d Deps) *Service {
 		web:    store.Of[*types.WebSession](d.Store),
 		prefs:  store.Of[*types.AuthPreference](d.Store),
 		net:    store.Of[*types.NetworkingConfig](d.Store),
-		hasher: newHasher(), addrs: newAddrBudget(),
+		hasher: newHasher(argonTime, argonMemory), addrs: newAddrBudget(),
 	}
 }
 
@@ -124,8 +131,14 @@ type Attempt struct {
 
 // Login checks the proofs and issues certificates for the keys.
 func (s *Service) Login(ctx context.Context, a Attempt, keys Keys, ttl time.Duration) (Certs, error) {
+	even := time.NewTimer(max(s.d.RefuseAfter, 0))
+	defer even.Stop()
 	user, device, err := s.prove(ctx, a)
 	if err != nil {
+		select {
+		case <-even.C:
+		case <-ctx.Done():
+		}
 		return Certs{}, err
 	}
 	certs, err := s.d.Issuer.IssueLogin(ctx, Grant{User: user, Keys: keys, TTL: ttl, LoginIP: a.Addr.Addr(), DeviceID: device.ID})

@@ -91,7 +91,8 @@ func newWorld(t *testing.T) *world {
 	w.issuer = &fakeIssuer{now: w.clock}
 	w.store = store.New(memkv.New(memkv.Options{Now: w.clock}), store.Options{Now: w.clock})
 	w.s = New(Deps{Store: w.store, Issuer: w.issuer, Events: w.events, Log: slog.New(slog.DiscardHandler),
-		Cluster: "example", Now: w.clock})
+		Cluster: "example", Now: w.clock, RefuseAfter: -1})
+	w.s.hasher = newHasher(1, 64) // its cost is looked at by TestHashCost
 	return w
 }
 
@@ -112,7 +113,7 @@ func (w *world) enroll(name string) string {
 	w.must(err)
 	v, err := w.s.View(w.t.Context(), link.Token, home)
 	w.must(err)
-	got, err := w.s.Accept(w.t.Context(), link.Token, types.NewSecret(password), w.code(v.OTPSecret.Reveal()), home, "test")
+	got, err := w.s.Accept(w.t.Context(), link.Token, types.NewSecret(password), w.code(v.OTPSecret.Reveal()), home)
 	w.must(err)
 	if got != name {
 		w.t.Fatalf("accepted for %q", got)
@@ -285,5 +286,26 @@ func TestLoginWithoutAuditIsRefused(t *testing.T) {
 	w.events.Fail(errors.New("disk full"))
 	if err := w.login("alice", password, w.code(secret)); !errors.Is(err, fault.Unavailable) {
 		t.Fatalf("%v", err)
+	}
+}
+
+// New hashes cost what the threat model says, and hashes made at another cost
+// still verify.
+func TestHashCost(t *testing.T) {
+	w := newWorld(t)
+	real := New(w.s.d).hasher
+	h, err := real.hash(t.Context(), types.NewSecret(password))
+	w.must(err)
+	if h.Algorithm != "argon2id" || h.MemoryKiB != 19*1024 || h.Time != 2 || len(h.Salt) != 16 {
+		t.Errorf("hash of %+v", h)
+	}
+	if real.dummy.MemoryKiB != h.MemoryKiB || real.dummy.Time != h.Time || cap(real.running) != 2 {
+		t.Error("the dummy costs something else, or more than two run at once")
+	}
+	if ok, err := w.s.hasher.verify(t.Context(), types.NewSecret(password), h); err != nil || !ok {
+		t.Errorf("verify: %v %v", ok, err)
+	}
+	if ok, err := real.verify(t.Context(), types.NewSecret(password), nil); err != nil || ok {
+		t.Errorf("the dummy is right: %v %v", ok, err)
 	}
 }

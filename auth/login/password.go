@@ -36,16 +36,18 @@ const (
 
 // hasher computes password hashes within the budget.
 type hasher struct {
+	time, memory uint32 // cost of new hashes: passes, KiB
+
 	running chan struct{}
 	waiting chan struct{}
 	dummy   *types.PasswordHash // what unknown users are checked against
 }
 
-func newHasher() *hasher {
-	h := &hasher{running: make(chan struct{}, maxHashing), waiting: make(chan struct{}, maxHashing+maxWaiting)}
+func newHasher(time, memory uint32) *hasher {
+	h := &hasher{time: time, memory: memory, running: make(chan struct{}, maxHashing), waiting: make(chan struct{}, maxHashing+maxWaiting)}
 	salt := make([]byte, argonSalt)
 	_, _ = rand.Read(salt) // crypto/rand.Read never fails
-	h.dummy = &types.PasswordHash{Algorithm: "argon2id", Time: argonTime, MemoryKiB: argonMemory, Threads: argonThreads,
+	h.dummy = &types.PasswordHash{Algorithm: "argon2id", Time: time, MemoryKiB: memory, Threads: argonThreads,
 		Salt: salt, Hash: types.NewSecret(base64.StdEncoding.EncodeToString(make([]byte, argonKey)))}
 	return h
 }
@@ -71,11 +73,11 @@ func (h *hasher) derive(ctx context.Context, password types.Secret, salt []byte,
 func (h *hasher) hash(ctx context.Context, password types.Secret) (*types.PasswordHash, error) {
 	salt := make([]byte, argonSalt)
 	_, _ = rand.Read(salt) // crypto/rand.Read never fails
-	sum, err := h.derive(ctx, password, salt, argonTime, argonMemory, argonThreads)
+	sum, err := h.derive(ctx, password, salt, h.time, h.memory, argonThreads)
 	if err != nil {
 		return nil, err
 	}
-	return &types.PasswordHash{Algorithm: "argon2id", Time: argonTime, MemoryKiB: argonMemory, Threads: argonThreads,
+	return &types.PasswordHash{Algorithm: "argon2id", Time: h.time, MemoryKiB: h.memory, Threads: argonThreads,
 		Salt: salt, Hash: types.NewSecret(base64.StdEncoding.EncodeToString(sum))}, nil
 }
 
