@@ -112,7 +112,7 @@ func FindProxy(ctx context.Context, addr string, opts WebOptions) (*Web, *Ping, 
 func candidates(addr string) ([]string, error) {
 	addr = strings.TrimSuffix(strings.TrimPrefix(addr, "https://"), "/")
 	host := profile.HostOf(addr)
-	if host == "" || strings.ContainsAny(addr, "/@ ") {
+	if host == "" || strings.HasPrefix(addr, ":") && !strings.HasPrefix(addr, "::") || strings.ContainsAny(addr, "/@ ") {
 		return nil, fault.New(fault.Invalid, "%q is not the address of a proxy", addr).WithHint("give --proxy=HOST or --proxy=HOST:PORT")
 	}
 	if h, port, err := net.SplitHostPort(addr); err == nil && port != "" {
