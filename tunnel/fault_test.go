@@ -3,10 +3,13 @@ package tunnel
 import (
 	"context"
 	"crypto/tls"
+	"errors"
+	"io"
 	"net"
 	"testing"
 	"time"
 
+	"teleport/fault"
 	"teleport/netx/shaper"
 	"teleport/tunnel/tunframe"
 	"teleport/types"
@@ -70,6 +73,63 @@ func TestCutConnectionsComeBack(t *testing.T) {
 			if n := len(p.Agents()); n != 1 {
 				t.Fatalf("%d tunnels, five seconds after a cut", n)
 			}
+		}
+	})
+}
+
+func TestDataIDGoesOnlyToTheProxyThatAsked(t *testing.T) {
+	virtual(t, func(t *testing.T, w *world) {
+		p := w.proxy("p1", RegistryOptions{})
+		other := w.listen("p2:0", w.ca.host(t, "p2", types.RoleProxy).server(tunframe.ALPNData))
+		defer other.Close()
+		visits := make(chan int, dataAttempts)
+		go func() {
+			for {
+				c, err := other.Accept()
+				if err != nil {
+					return
+				}
+				b, _ := io.ReadAll(c)
+				visits <- len(b)
+				c.Close()
+			}
+		}()
+		astray := &proxy{dataAddr: other.Addr().String()}
+		w.agent(w.options("a1", types.RoleNode, func(t Target) *proxy {
+			if t.ALPN == tunframe.ALPNData {
+				return astray // the balancer leads to the other one
+			}
+			return p
+		}))
+		conn, reply := w.dial(p, "a1", "")
+		if reply.Carrier != tunframe.CarrierChannel {
+			t.Errorf("carrier %q", reply.Carrier)
+		}
+		talk(t, conn, "x")
+		for range dataAttempts {
+			if n := <-visits; n != 0 {
+				t.Errorf("the other proxy was told %d bytes", n)
+			}
+		}
+	})
+}
+
+func TestDialForAnotherAgentIsRefused(t *testing.T) {
+	virtual(t, func(t *testing.T, w *world) {
+		p := w.proxy("p1", RegistryOptions{})
+		w.agent(w.options("a1", types.RoleNode, to(p)))
+		a, err := p.pick("a1", 0)
+		check(t, err)
+		h := header(tunframe.CarrierChannel)
+		h.AgentUUID = "a2"
+		conn, err := a.openDial(t.Context(), &h)
+		check(t, err)
+		if _, err := ReadReply(t.Context(), conn); !errors.Is(err, fault.NotFound) {
+			t.Errorf("a dial for a2 at a1: %v", err)
+		}
+		conn.Close()
+		if _, err := openChannel(t.Context(), a.conn, "session", nil, p.work.Go); err == nil {
+			t.Error("the agent opens a channel that is not on the list")
 		}
 	})
 }
