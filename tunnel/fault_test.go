@@ -128,7 +128,10 @@ func TestDialForAnotherAgentIsRefused(t *testing.T) {
 			t.Errorf("a dial for a2 at a1: %v", err)
 		}
 		conn.Close()
-		if _, err := openChannel(t.Context(), a.conn, "session", nil, p.work.Go); err == nil {
+		h.AgentUUID = "a1"
+		body, err := tunframe.Marshal(&h)
+		check(t, err)
+		if _, err := openChannel(t.Context(), a.conn, "session", body, p.work.Go); err == nil {
 			t.Error("the agent opens a channel that is not on the list")
 		}
 	})
