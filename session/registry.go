@@ -82,15 +82,23 @@ func (r *Registry) Add(info Info, cancel func(reason error)) (*Live, error) {
 	return l, nil
 }
 
+// settle is how often streams are decided again without a tick: policy can turn
+// with time alone, as a lock's view grows stale or a lock begins.
+const settle = 5 * time.Second
+
 // Serve decides every stream again after each tick, until ctx ends.
 func (r *Registry) Serve(ctx context.Context, policy Ticks) error {
 	ticks, stop := policy.Subscribe()
 	defer stop()
 	r.Recheck()
+	quiet := time.NewTicker(settle)
+	defer quiet.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-quiet.C:
+			r.Recheck()
 		case _, ok := <-ticks:
 			if !ok {
 				return nil

@@ -77,7 +77,7 @@ func TestOpenSSHEnvironment(t *testing.T) {
 	if r.code != 0 {
 		t.Fatalf("%+v", r)
 	}
-	for _, want := range []string{"LC_TEST=from-client", "FOO=bar", "HOME=/root", "USER=root", "LOGNAME=root", "SHELL=/bin/bash",
+	for _, want := range []string{"LC_TEST=from-client", "FOO=bar", "HOME=/root", "USER=root", "LOGNAME=root", "SHELL=/bin/sh",
 		"SSH_TELEPORT_USER=alice", "SSH_TELEPORT_CLUSTER_NAME=" + cluster, "SSH_TELEPORT_HOST_UUID=" + hostUUID, "SSH_CONNECTION=127.0.0.1 ", "SSH_SESSION_ID="} {
 		if !strings.Contains("\n"+r.out, "\n"+want) {
 			t.Errorf("missing %s in\n%s", want, r.out)

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"teleport/sshaccess/spawn"
 	"teleport/sshclient"
 )
 
@@ -35,6 +36,7 @@ func TestOrdinaryUser(t *testing.T) {
 	w := newWorld(t, func(w *world) {
 		w.policy.roles["dev"] = role("dev", name)
 		w.cfg.PermitUserEnv = true
+		w.cfg.Accounts = &spawn.Accounts{}
 	})
 	key, s := w.user("alice", name)
 	home := "/home/" + name

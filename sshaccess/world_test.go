@@ -176,7 +176,7 @@ func (l *log) count(typ string) int {
 }
 
 type world struct {
-	t      *testing.T
+	t      testing.TB
 	policy *policy
 	log    *log
 	reg    *session.Registry
@@ -189,7 +189,7 @@ type world struct {
 	in     sshaccess.Inbound
 }
 
-func newSigner(t *testing.T) (ssh.Signer, ed25519.PrivateKey) {
+func newSigner(t testing.TB) (ssh.Signer, ed25519.PrivateKey) {
 	t.Helper()
 	_, priv, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
@@ -223,7 +223,7 @@ func role(name string, logins ...string) *types.Role {
 }
 
 // newWorld is a node's SSH service on a loopback port, with CAs, one role and a log.
-func newWorld(t *testing.T, change ...func(*world)) *world {
+func newWorld(t testing.TB, change ...func(*world)) *world {
 	t.Helper()
 	w := &world{t: t, dir: t.TempDir(), log: &log{grew: make(chan struct{})}, reg: session.NewRegistry()}
 	w.policy = &policy{roles: map[string]*types.Role{"dev": role("dev", "root")}, epochs: map[string]*types.UserEpochSpec{}, ticks: make(chan struct{}, 1)}
@@ -250,7 +250,7 @@ func newWorld(t *testing.T, change ...func(*world)) *world {
 		Verify: func(c *ssh.Certificate, now time.Time) (*types.Identity, error) {
 			return sshcert.Verify(c, trust, types.IdentityUser, now)
 		},
-		Policy: w.policy, Audit: w.log, Sessions: w.reg, Recorder: recorder.Off{}, Accounts: &spawn.Accounts{},
+		Policy: w.policy, Audit: w.log, Sessions: w.reg, Recorder: recorder.Off{}, Accounts: plainHost(w.dir),
 		Log: slog.New(slog.NewTextHandler(testWriter{t}, &slog.HandlerOptions{Level: slog.LevelInfo})), Child: child, PortForwarding: true, FileCopy: true,
 	}
 	for _, f := range change {
@@ -260,8 +260,26 @@ func newWorld(t *testing.T, change ...func(*world)) *world {
 	return w
 }
 
+// plainHost is this host with /bin/sh for root, as other shells read rc files
+// whose time and effects are the machine's.
+func plainHost(dir string) *spawn.Accounts {
+	etc := filepath.Join(dir, "etc")
+	if err := os.Mkdir(etc, 0o755); err != nil {
+		panic(err)
+	}
+	for name, text := range map[string]string{
+		"passwd": "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n",
+		"group":  "root:x:0:\ntty:x:5:\n",
+	} {
+		if err := os.WriteFile(filepath.Join(etc, name), []byte(text), 0o600); err != nil {
+			panic(err)
+		}
+	}
+	return &spawn.Accounts{Root: dir}
+}
+
 // testWriter shows the service's log with the test's.
-type testWriter struct{ t *testing.T }
+type testWriter struct{ t testing.TB }
 
 func (w testWriter) Write(p []byte) (int, error) {
 	w.t.Log(strings.TrimSpace(string(p)))
@@ -315,7 +333,7 @@ func (w *world) serve() {
 }
 
 // noChildren fails when a child of this process is left, dead or alive.
-func noChildren(t *testing.T) {
+func noChildren(t testing.TB) {
 	t.Helper()
 	out, err := os.ReadFile(fmt.Sprintf("/proc/self/task/%d/children", os.Getpid()))
 	if err == nil && strings.TrimSpace(string(out)) != "" {

@@ -54,7 +54,8 @@ func certified(t *testing.T, ca ssh.Signer, name string, kind uint32, principals
 type server struct {
 	cfg   sshserver.Config
 	mu    sync.Mutex
-	conns []*sshserver.Conn
+	names []string        // admitted, in order
+	conn  *sshserver.Conn // as the last handler saw it
 	uses  []sshserver.Use
 	fails []sshserver.Failure
 }
@@ -73,7 +74,7 @@ func newServer(t *testing.T, ca ssh.Signer) *server {
 		Admit: func(_ context.Context, c *sshserver.Conn) error {
 			s.mu.Lock()
 			defer s.mu.Unlock()
-			s.conns = append(s.conns, c)
+			s.names = append(s.names, c.Identity.Name)
 			if c.Login == "banned" {
 				return fault.New(fault.Denied, "banned may not come in")
 			}
@@ -94,7 +95,10 @@ func newServer(t *testing.T, ca ssh.Signer) *server {
 			s.fails = append(s.fails, f)
 		},
 		Surface: sshserver.NewSurface().
-			Channel("good", sshserver.Requires(access.ActionLogin), func(_ context.Context, _ *sshserver.Conn, nc ssh.NewChannel) {
+			Channel("good", sshserver.Requires(access.ActionLogin), func(_ context.Context, c *sshserver.Conn, nc ssh.NewChannel) {
+				s.mu.Lock()
+				s.conn = c
+				s.mu.Unlock()
 				ch, reqs, err := nc.Accept()
 				if err != nil {
 					return
@@ -172,12 +176,15 @@ func TestChannels(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := s.conns[len(s.conns)-1]; got.Identity.Name != "alice" || got.Login != "root" || got.ClientAddr.String() != "192.0.2.1:5" {
-		t.Errorf("%+v", got)
-	}
 	ch, _, err := c.OpenChannel("good", nil)
 	if err != nil {
 		t.Fatal(err)
+	}
+	s.mu.Lock()
+	got := s.conn
+	s.mu.Unlock()
+	if got.Identity.Name != "alice" || got.Login != "root" || got.ClientAddr.String() != "192.0.2.1:5" {
+		t.Errorf("%+v", got)
 	}
 	ch.Close()
 	for _, kind := range []string{"denied", "unknown"} {
@@ -207,14 +214,16 @@ func TestOfferedKeyGrantsNothing(t *testing.T) {
 		defer c.Close()
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		if got := s.conns[len(s.conns)-1].Identity.Name; got != "mallory" || len(s.conns) != 1 {
-			t.Fatalf("the connection belongs to %s", got)
+		if len(s.names) != 1 || s.names[0] != "mallory" {
+			t.Fatalf("the connection belongs to %v", s.names)
 		}
 		return
 	}
 	// The client gave up on its own failing key: no identity may have been made.
-	if len(s.conns) != 0 {
-		t.Fatalf("admitted %+v", s.conns)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.names) != 0 {
+		t.Fatalf("admitted %v", s.names)
 	}
 }
 
