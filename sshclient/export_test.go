@@ -2,3 +2,6 @@ package sshclient
 
 // ParseSOCKS is the parser of outside bytes, for the fuzzer.
 var ParseSOCKS = parseSOCKS
+
+// Algorithms is compared with the server's.
+var Algorithms = algorithms

@@ -16,7 +16,6 @@ import (
 	"golang.org/x/crypto/ssh/agent"
 
 	"teleport/fault"
-	"teleport/sshserver"
 	"teleport/types"
 )
 
@@ -108,8 +107,8 @@ func New(ctx context.Context, nc net.Conn, cfg Config) (*Client, error) {
 	}
 	var hostErr error
 	conf := &ssh.ClientConfig{
-		Config: sshserver.Algorithms(), User: cfg.Login, Auth: []ssh.AuthMethod{ssh.PublicKeys(cfg.Signers...)},
-		HostKeyAlgorithms: sshserver.HostKeyAlgorithms(), ClientVersion: "SSH-2.0-Teleport",
+		Config: algorithms(), User: cfg.Login, Auth: []ssh.AuthMethod{ssh.PublicKeys(cfg.Signers...)},
+		HostKeyAlgorithms: hostKeyAlgorithms(), ClientVersion: "SSH-2.0-Teleport",
 		HostKeyCallback: func(name string, addr net.Addr, key ssh.PublicKey) error {
 			hostErr = cfg.Host.check(name, addr, key)
 			return hostErr

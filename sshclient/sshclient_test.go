@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"context"
 	"net"
+	"reflect"
 	"testing"
 
 	"teleport/sshclient"
+	"teleport/sshserver"
 )
 
 func TestNoClientWithoutVerifier(t *testing.T) {
@@ -35,4 +37,10 @@ func FuzzSOCKS(f *testing.F) {
 			t.Errorf("%q: %v", target, serr)
 		}
 	})
+}
+
+func TestBothEndsAgree(t *testing.T) {
+	if a, b := sshclient.Algorithms(), sshserver.Algorithms(); !reflect.DeepEqual(a, b) {
+		t.Errorf("client %+v, server %+v", a, b)
+	}
 }

@@ -2,8 +2,8 @@ package sshserver
 
 import "golang.org/x/crypto/ssh"
 
-// Algorithms returns the algorithms that both ends of ours use, in order of
-// preference. AES-GCM is first for speed and alone for safety: the ciphers that
+// Algorithms returns the server's algorithms in order of preference; sshclient
+// has the same list, which a test there compares. AES-GCM is first for speed and alone for safety: the ciphers that
 // sequence-number manipulation (CVE-2023-48795) reaches are not offered, so no
 // peer can be talked out of strict key exchange into one of them.
 func Algorithms() ssh.Config {
@@ -23,9 +23,4 @@ func Algorithms() ssh.Config {
 // a ceremony of auth, not here.
 func UserKeyAlgorithms() []string {
 	return []string{ssh.KeyAlgoED25519, ssh.KeyAlgoECDSA256, ssh.KeyAlgoECDSA384, ssh.KeyAlgoRSASHA512, ssh.KeyAlgoRSASHA256}
-}
-
-// HostKeyAlgorithms are the certified host keys that a client of ours accepts.
-func HostKeyAlgorithms() []string {
-	return []string{ssh.CertAlgoED25519v01, ssh.CertAlgoECDSA256v01, ssh.CertAlgoECDSA384v01, ssh.CertAlgoRSASHA512v01, ssh.CertAlgoRSASHA256v01}
 }
