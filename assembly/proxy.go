@@ -207,7 +207,7 @@ func (x *proxyParts) buildJump() (err error) {
 	p := x.p
 	x.jump, err = sshproxy.New(sshproxy.Config{
 		HostSigners: func() []ssh.Signer { return []ssh.Signer{p.member.SSHSigner()} },
-		Verify:      p.verifyUser, Router: jumpRouter{x.proxy}, Sessions: p.sessions, HostID: x.uuid, Log: p.log,
+		Verify:      p.verifyUser, Router: jumpRouter{x.proxy}, Decide: x.proxy.Standing, Sessions: p.sessions, HostID: x.uuid, Log: p.log,
 		AuthFailed: func(ctx context.Context, f sshserver.Failure) { p.authFailed(ctx, x.uuid, f) },
 	})
 	return err

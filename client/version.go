@@ -3,10 +3,12 @@ package client
 import (
 	"strconv"
 	"strings"
+
+	"teleport/types"
 )
 
 // Version is the version of this client.
-const Version = "0.1.0"
+const Version = types.Release
 
 // older compares dotted versions by number; what follows a hyphen or a plus
 // sign does not count.

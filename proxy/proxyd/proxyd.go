@@ -219,6 +219,17 @@ func (p *Proxy) resolve(c Caller, kind, name string) (types.Resource, error) {
 	return resource, err
 }
 
+// Standing decides about a caller alone: whether the certificate, the locks and
+// the roles' own conditions admit the caller to anything at all.
+func (p *Proxy) Standing(id *types.Identity, client netip.AddrPort, now time.Time) access.Decision {
+	pol := p.o.Policy
+	d := access.Decide(access.Request{Identity: id, ClientAddr: client.Addr(), Roles: pol.Roles(id.Authority.Roles),
+		Locks: pol.Locks(), LocksStale: !pol.Fresh(now), Settings: pol.Settings(), Policy: policyName(pol.Revision()),
+		Epoch: pol.Epoch(id.Name), Action: access.ActionRule, Kind: types.KindNode, Verb: "list", Live: true, Now: now})
+	d.Allow = d.Allow || !aboutCaller(d)
+	return d
+}
+
 func aboutCaller(d access.Decision) bool {
 	for _, r := range d.Reasons {
 		switch r.Code {

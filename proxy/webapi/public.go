@@ -23,14 +23,14 @@ type (
 		ClusterName      string      `json:"cluster_name"`
 	}
 	authAnswer struct {
-		Type              string   `json:"type"`
-		SecondFactor      string   `json:"second_factor"`
-		SecondFactors     []string `json:"second_factors"`
-		DefaultSessionTTL int64    `json:"default_session_ttl"` // seconds
-		AlgorithmSuite    string   `json:"signature_algorithm_suite"`
-		MessageOfTheDay   string   `json:"message_of_the_day,omitempty"`
-		HasMOTD           bool     `json:"has_motd"`
-		AllowLocal        bool     `json:"allow_local"`
+		Type              string         `json:"type"`
+		SecondFactor      string         `json:"second_factor"`
+		SecondFactors     []string       `json:"second_factors"`
+		DefaultSessionTTL types.Duration `json:"default_session_ttl"`
+		AlgorithmSuite    string         `json:"signature_algorithm_suite"`
+		MessageOfTheDay   string         `json:"message_of_the_day,omitempty"`
+		HasMOTD           bool           `json:"has_motd"`
+		AllowLocal        bool           `json:"allow_local"`
 	}
 	proxyAnswer struct {
 		SSH               sshAnswer `json:"ssh"`
@@ -45,7 +45,7 @@ type (
 )
 
 // minClientVersion is the oldest tsh that this API serves.
-const minClientVersion = "1.0.0"
+const minClientVersion = "0.1.0"
 
 func (h *Handler) find(w http.ResponseWriter, _ *http.Request, _ rpc.Caller) error {
 	return rpc.WriteJSON(w, h.describe())
@@ -75,7 +75,7 @@ func (h *Handler) ping(w http.ResponseWriter, _ *http.Request, _ rpc.Caller) err
 		ttl = 12 * time.Hour
 	}
 	a.Auth = &authAnswer{Type: or(s.Type, "local"), SecondFactor: factors[0], SecondFactors: factors,
-		DefaultSessionTTL: int64(ttl / time.Second), AlgorithmSuite: or(s.SignatureAlgorithmSuite, "balanced-v1"),
+		DefaultSessionTTL: types.Duration(ttl), AlgorithmSuite: or(s.SignatureAlgorithmSuite, "balanced-v1"),
 		MessageOfTheDay: s.MessageOfTheDay, HasMOTD: s.MessageOfTheDay != "", AllowLocal: s.AllowLocalAuth == nil || *s.AllowLocalAuth}
 	return rpc.WriteJSON(w, a)
 }
