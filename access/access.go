@@ -1,7 +1,7 @@
-// Package access decides. A decision is a pure function of one request value:
-// who (identity and roles), from where, on what (resource, labels, login),
-// under which policy (settings, locks), when. The same function runs in auth,
-// proxy, agent and tctl access explain.
+// Package access decides who may do what. A decision is a pure function of one
+// request value: who (identity and roles), from where, on what (resource,
+// labels, login), under which policy (settings, locks), when. The same function
+// runs in auth, proxy, agent and tctl access explain.
 package access
 
 import (
