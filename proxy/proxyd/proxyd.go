@@ -116,14 +116,14 @@ func (p *Proxy) serveDial(ctx context.Context, conn net.Conn) error {
 	if !ok {
 		return fault.New(fault.Internal, "a dial arrived without TLS")
 	}
+	h, err := dial.ReadHeader(conn) // first: an answer to unread bytes would be lost
+	if err != nil {
+		return err
+	}
 	state := tc.ConnectionState()
 	id, err := p.o.Peer(state)
 	if err != nil {
 		return errors.Join(err, dial.Refuse(conn, err))
-	}
-	h, err := dial.ReadHeader(conn)
-	if err != nil {
-		return err
 	}
 	hash := sha256.Sum256(state.PeerCertificates[0].Raw)
 	caller := Caller{Identity: id, CertSHA256: hex.EncodeToString(hash[:]), Addr: netx.AddrPort(conn.RemoteAddr())}
