@@ -1,0 +1,69 @@
+package cluster
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"sync"
+	"sync/atomic"
+)
+
+// binaries returns the directory of the commands: TELEPORT_BIN, or a directory
+// into which they are built once for each test program, as the Makefile does.
+var binaries = sync.OnceValues(func() (string, error) {
+	if dir := os.Getenv("TELEPORT_BIN"); dir != "" {
+		if !filepath.IsAbs(dir) {
+			dir = filepath.Join(sourceRoot(), dir)
+		}
+		_, err := os.Stat(filepath.Join(dir, "teleport"))
+		return dir, err
+	}
+	dir := filepath.Join(sourceRoot(), ".cache", "test-bin")
+	child := filepath.Join("sshaccess", "childbin", "bin", "userchild_"+runtime.GOARCH)
+	if err := gobuild(child, "./cmd/teleport-userchild"); err != nil {
+		return "", err
+	}
+	for _, name := range []string{"teleport", "tsh", "tctl"} {
+		if err := gobuild(filepath.Join(dir, name), "./cmd/"+name); err != nil {
+			return "", err
+		}
+	}
+	return dir, nil
+})
+
+// gobuild writes a static binary in one step: another test program may be
+// running the old one.
+func gobuild(out, pkg string) error {
+	if !filepath.IsAbs(out) {
+		out = filepath.Join(sourceRoot(), out)
+	}
+	if err := os.MkdirAll(filepath.Dir(out), 0o755); err != nil {
+		return err
+	}
+	// Beside the directory, not in it: what stands there may be embedded.
+	tmp := fmt.Sprintf("%s.%s.%d", filepath.Dir(out), filepath.Base(out), os.Getpid())
+	defer os.Remove(tmp)
+	cmd := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w", "-o", tmp, pkg)
+	cmd.Dir = sourceRoot()
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if b, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("go build %s: %w\n%s", pkg, err, b)
+	}
+	return os.Rename(tmp, out)
+}
+
+// sourceRoot is the module's directory.
+func sourceRoot() string {
+	_, file, _, _ := runtime.Caller(0)
+	return filepath.Dir(filepath.Dir(filepath.Dir(file)))
+}
+
+var uniqueNumber atomic.Uint64
+
+// unique is a short text that no other caller on this machine gets.
+func unique() string {
+	return strconv.Itoa(os.Getpid()) + "x" + strconv.FormatUint(uniqueNumber.Add(1), 10)
+}
