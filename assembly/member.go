@@ -53,21 +53,25 @@ func (p *Process) proxyDialer() *alpndial.Dialer {
 	return &alpndial.Dialer{ProxyAddr: p.cfg.ProxyServer, Insecure: p.cfg.Insecure}
 }
 
+// authALPN is the ALPN name that the proxy passes on to auth. A process that
+// joins does not know the cluster's name yet; later "@" and the name follow.
+const authALPN = "teleport-auth"
+
 // dialAuthThroughProxy opens a connection of ALPN teleport-auth@<cluster>. The
 // outer TLS shows the proxy's web certificate, but what counts runs inside: TLS
 // with auth itself, whose certificate the host authority vouches for. So once
 // this process knows the authority, or has a pin of it, the web certificate
 // need not be believed.
 func (p *Process) dialAuthThroughProxy(ctx context.Context, d *alpndial.Dialer) (net.Conn, error) {
-	outer := *d
-	cluster := ""
-	if id := p.member.Identity(); id != nil {
-		cluster = id.Cluster
+	outer, name := *d, authALPN
+	id := p.member.Identity()
+	if id != nil {
+		name += "@" + id.Cluster
 	}
-	if cluster != "" || len(p.cfg.CAPins) > 0 {
+	if id != nil || len(p.cfg.CAPins) > 0 {
 		outer.Insecure = true
 	}
-	return outer.Dial(ctx, "teleport-auth@"+cluster, nil)
+	return outer.Dial(ctx, name, nil)
 }
 
 // join admits this process. It tries again while the cluster does not answer:

@@ -253,7 +253,7 @@ func (x *proxyParts) run(ln net.Listener) error {
 	dials := r.ALPN(x.hostTLS(types.IdentityUser), tunframe.ALPNDial)
 	tunnels := r.ALPN(x.hostTLS(types.IdentityHost), tunframe.ALPNTunnel)
 	data := r.ALPN(x.hostTLS(types.IdentityHost), tunframe.ALPNData)
-	auth := r.ALPN(x.webTLS, "teleport-auth@")
+	auth := r.ALPN(x.webTLS, authALPN+"@", authALPN)
 	sshTLS := r.ALPN(x.webTLS, "teleport-proxy-ssh")
 	sshPlain := r.Preamble(tlsroute.SSH)
 	pages := r.Web(x.webTLS)
