@@ -74,7 +74,7 @@ type Proxy struct {
 	PublicAddrs       []string
 	Keypairs          []Keypair
 	ReloadInterval    time.Duration
-	ProxyProtocol     string // on, off or ""
+	ProxyProtocol     string // on or off
 	TrustForwardedFor bool
 }
 
@@ -341,7 +341,9 @@ func proxyPart(c *Config, f *File, fl Flags) error {
 	p.ReloadInterval = in.ReloadInterval.Std()
 	p.TrustForwardedFor = in.TrustForwardedFor.Or(false)
 	switch in.ProxyProtocol {
-	case "", "on", "off":
+	case "":
+		p.ProxyProtocol = "off" // a header that nobody asked for is a client's own claim
+	case "on", "off":
 		p.ProxyProtocol = in.ProxyProtocol
 	default:
 		return fault.New(fault.Invalid, "proxy_service.proxy_protocol %q is neither on nor off", in.ProxyProtocol)

@@ -114,7 +114,7 @@ type ProxyService struct {
 	PublicAddr        Strings        `yaml:"public_addr"`
 	HTTPSKeypairs     []Keypair      `yaml:"https_keypairs"`
 	ReloadInterval    types.Duration `yaml:"https_keypairs_reload_interval"`
-	ProxyProtocol     string         `yaml:"proxy_protocol"` // on, off or unset
+	ProxyProtocol     string         `yaml:"proxy_protocol"` // on; off when absent
 	TrustForwardedFor Flag           `yaml:"trust_x_forwarded_for"`
 }
 

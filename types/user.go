@@ -44,10 +44,13 @@ type UserEpoch struct {
 // UserEpochSpec is the body of UserEpoch. Roles and Traits are the user's
 // current ones, from which live sessions are decided again. NotBefore is the
 // exact time of the change: rounded down, it would miss a certificate issued in
-// the same second with the old roles.
+// the same second with the old roles. LoginAfter is the last time that the
+// account was reset or its name given to somebody: a certificate from before it
+// may be a thief's or another person's, and issues no other.
 type UserEpochSpec struct {
-	NotBefore time.Time           `json:"not_before"`
-	Deleted   bool                `json:"deleted,omitempty"`
-	Roles     []string            `json:"roles,omitempty"`
-	Traits    map[string][]string `json:"traits,omitempty"`
+	NotBefore  time.Time           `json:"not_before"`
+	LoginAfter time.Time           `json:"login_after,omitzero"`
+	Deleted    bool                `json:"deleted,omitempty"`
+	Roles      []string            `json:"roles,omitempty"`
+	Traits     map[string][]string `json:"traits,omitempty"`
 }

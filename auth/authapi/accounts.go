@@ -44,6 +44,13 @@ func (a Accounts) Account(ctx context.Context, user string) (ca.Account, error) 
 	if u.Spec.Expires != nil {
 		out.Expires = *u.Spec.Expires
 	}
+	epoch, err := store.Of[*types.UserEpoch](a.Store).Get(ctx, user)
+	switch {
+	case err == nil:
+		out.LoginAfter = epoch.Spec.LoginAfter
+	case fault.KindOf(err) != fault.NotFound:
+		return ca.Account{}, err
+	}
 	return out, nil
 }
 

@@ -13,6 +13,7 @@ import (
 
 	"teleport/api/authclient"
 	"teleport/api/gen/accountv1"
+	"teleport/api/gen/issuev1"
 	"teleport/api/gen/joinv1"
 	"teleport/api/gen/loginv1"
 	"teleport/api/gen/presencev1"
@@ -203,6 +204,34 @@ func TestEpochFollowsTheUser(t *testing.T) {
 	}
 	if n := len(w.events.Events(event.TypeUserDelete)); n != 1 {
 		t.Errorf("%d events", n)
+	}
+}
+
+// A reset, and a deletion with the name given anew, end what was issued before:
+// whoever holds an old certificate cannot trade it for a good one.
+func TestAnOldCertificateCannotBeTradedForANewOne(t *testing.T) {
+	w := newWorld(t)
+	_, der := w.key()
+	reissue := func(own *tls.Certificate) error {
+		_, err := w.client(own).Reissue(t.Context(), &issuev1.ReissueRequest{Keys: &issuev1.PublicKeys{TlsPublic: der}})
+		return err
+	}
+	old := w.user("alice", "access")
+	must(t, reissue(old))
+	_, err := w.admin().ResetUser(t.Context(), &accountv1.ResetUserRequest{User: "alice"})
+	must(t, err)
+	if err := reissue(old); !errors.Is(err, fault.Unauthenticated) {
+		t.Errorf("after a reset: %v", err)
+	}
+	second := w.sign("alice")
+	must(t, reissue(second))
+	must(t, w.admin().Delete(t.Context(), authclient.Ref{Kind: types.KindUser, Name: "alice"}, ""))
+	third := w.user("alice", "access")
+	must(t, reissue(third))
+	for _, stale := range []*tls.Certificate{old, second} {
+		if err := reissue(stale); !errors.Is(err, fault.Unauthenticated) {
+			t.Errorf("a certificate of the former alice: %v", err)
+		}
 	}
 }
 

@@ -50,20 +50,23 @@ func (a *API) nextEpoch(ctx context.Context, had, u *types.User) (*types.UserEpo
 	current, err := store.Of[*types.UserEpoch](a.d.Store).Get(ctx, u.Metadata.Name)
 	switch {
 	case err == nil:
-		epoch.Spec.NotBefore = current.Spec.NotBefore
+		epoch.Spec.NotBefore, epoch.Spec.LoginAfter = current.Spec.NotBefore, current.Spec.LoginAfter
 	case fault.KindOf(err) != fault.NotFound:
 		return nil, err
 	}
 	if had == nil || takesAway(had, u) {
 		epoch.Spec.NotBefore = a.epochNow()
 	}
+	if had == nil {
+		epoch.Spec.LoginAfter = epoch.Spec.NotBefore
+	}
 	epoch.Spec.Roles, epoch.Spec.Traits = slices.Clone(u.Spec.Roles), maps.Clone(u.Spec.Traits)
 	return epoch, nil
 }
 
-// epochNow is the present in whole seconds, the resolution of certificates: one
-// issued in this very second counts as new.
-func (a *API) epochNow() time.Time { return a.d.Now().UTC().Truncate(time.Second) }
+// epochNow is the present, exactly: rounded down it would miss a certificate
+// issued in the same second.
+func (a *API) epochNow() time.Time { return a.d.Now().UTC().Round(0) }
 
 func newEpoch(user string) *types.UserEpoch {
 	return &types.UserEpoch{Header: types.Header{Kind: types.KindUserEpoch, Version: "v1",
@@ -92,6 +95,7 @@ func takesAway(had, u *types.User) bool {
 func (a *API) deleteUser(ctx context.Context, name, revision string) error {
 	epoch := newEpoch(name)
 	epoch.Spec.NotBefore, epoch.Spec.Deleted = a.epochNow(), true
+	epoch.Spec.LoginAfter = epoch.Spec.NotBefore
 	gone := &types.User{Header: types.Header{Kind: types.KindUser, Version: "v2",
 		Metadata: types.Metadata{Name: name, Revision: revision}}}
 	if err := a.d.Store.Apply(ctx, store.Write{Doc: gone}, store.Write{Mode: store.Upsert, Doc: epoch}); err != nil {
@@ -101,10 +105,11 @@ func (a *API) deleteUser(ctx context.Context, name, revision string) error {
 }
 
 // expireCertificates moves a user's epoch to now: after a reset, certificates
-// issued before are no longer good.
+// issued before are no longer good, nor good for getting new ones.
 func (a *API) expireCertificates(ctx context.Context, u *types.User) error {
 	epoch := newEpoch(u.Metadata.Name)
 	epoch.Spec.NotBefore = a.epochNow()
+	epoch.Spec.LoginAfter = epoch.Spec.NotBefore
 	epoch.Spec.Roles, epoch.Spec.Traits = u.Spec.Roles, u.Spec.Traits
 	_, err := a.d.Store.Put(ctx, store.Upsert, epoch)
 	return err

@@ -171,6 +171,10 @@ func (d *deciding) narrowed() (*types.Identity, Account, error) {
 	if err != nil {
 		return nil, Account{}, err
 	}
+	if p.IssuedAt.Before(a.LoginAfter) {
+		return nil, Account{}, fault.New(fault.Unauthenticated, "the account of user %q was reset after this certificate was issued", p.Name).
+			WithHint("log in again")
+	}
 	id := cloneIdentity(p)
 	at := &id.Authority
 	at.Roles = intersect(at.Roles, a.Roles)
@@ -372,6 +376,11 @@ func (d *deciding) hostSelf() (*types.Identity, error) {
 		return nil, fault.New(fault.Internal, "only an auth process certifies itself, and never as administrator")
 	}
 	id := d.host(d.r.Host, d.expiry(HostTTL, HostTTL))
+	if d.r.Keys.SSH == nil {
+		// The listener's own certificate: auth makes a new one when it wants one. If
+		// it took part in the count, the process's renewal would look like a clone's.
+		return id, nil
+	}
 	id.Authority.Renewable = true // by the ordinary way, as long as it runs
 	var err error
 	id.Generation, err = d.i.c.Generations.Start(d.ctx, d.holder(id), d.now, true)

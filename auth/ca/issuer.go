@@ -29,6 +29,9 @@ type Account struct {
 	MaxTTL     time.Duration // shortest of all roles; 0: types.DefaultMaxSessionTTL
 	Expires    time.Time     // of the account itself; zero: never
 	PinIP      bool          // certificates are bound to the address of the login
+	// LoginAfter, when set, is the moment before which nothing was issued to the
+	// present owner of the account: older certificates issue no others.
+	LoginAfter time.Time
 
 	PermitPTY, PermitAgent, PermitPortForward, PermitX11 bool
 }

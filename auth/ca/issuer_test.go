@@ -401,6 +401,59 @@ func TestReissueFollowsTheAccount(t *testing.T) {
 	}
 }
 
+// A certificate from before its account was reset, or its name given to somebody
+// new, gets no other, of no profile; one from after it does.
+func TestNothingIsIssuedAcrossAReset(t *testing.T) {
+	w := newWorld(t)
+	old := w.login("alice")
+	w.now = w.now.Add(time.Minute)
+	a := w.policy.accounts["alice"]
+	a.LoginAfter = w.now
+	w.policy.accounts["alice"] = a
+	proxy := w.issued(Request{Profile: ProfileHostJoin, Subject: w.admit(types.RoleProxy), Host: Host{Hostname: "web-1"}})
+	requests := []Request{
+		{Profile: ProfileReissue},
+		{Profile: ProfileWebSession, Caller: w.chain(proxy)},
+		{Profile: ProfileBridge, Caller: w.chain(proxy), Route: &types.Route{Kind: "db", Name: "pg"}},
+	}
+	for _, r := range requests {
+		r.Subject = w.of(old)
+		if c, err := w.issue(r); !errors.Is(err, fault.Unauthenticated) || c.TLS != nil {
+			t.Errorf("%s from before the reset: %v", r.Profile, err)
+		}
+	}
+	fresh := w.login("alice")
+	for _, r := range requests {
+		r.Subject = w.of(fresh)
+		w.issued(r)
+	}
+}
+
+// The auth service certifies its listener every few hours. That must not make
+// the renewal of the process that it is part of look like a clone's.
+func TestListenerCertificatesDoNotCount(t *testing.T) {
+	w := newWorld(t)
+	self := func(k Keys) Request {
+		return Request{Profile: ProfileHostSelf, Subject: Process{}, Keys: k,
+			Host: Host{UUID: certtest.HostUUID, Hostname: "auth1", SystemRoles: []types.SystemRole{types.RoleAuth}}}
+	}
+	listener := Keys{TLS: certtest.Key(t).Public()}
+	w.issued(self(listener))
+	process := w.issued(self(w.keys()))
+	for range 4 {
+		w.now = w.now.Add(HostTTL / 4)
+		c := w.issued(self(listener))
+		if c.Identity.Authority.Renewable {
+			t.Error("the listener's certificate is renewable")
+		}
+	}
+	w.now = w.now.Add(-HostTTL / 2)
+	next := w.issued(Request{Profile: ProfileHostRenew, Subject: w.of(process), Host: Host{Hostname: "auth1"}})
+	if next.Identity.Generation != process.Identity.Generation+1 {
+		t.Errorf("generation %d after %d", next.Identity.Generation, process.Identity.Generation)
+	}
+}
+
 // Nothing is signed that is not recorded first.
 func TestNoRecordNoCertificate(t *testing.T) {
 	w := newWorld(t)
