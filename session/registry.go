@@ -12,10 +12,11 @@ import (
 	"teleport/types"
 )
 
-// Ticks is the source of policy changes: a tick after each, and a function that
-// ends the subscription.
-type Ticks interface {
+// Policy is where locks come from, and what tells of changes: a tick after each,
+// and a function that ends the subscription.
+type Policy interface {
 	Subscribe() (<-chan struct{}, func())
+	Locks() []*types.Lock
 }
 
 // Registry holds the live streams of a process. Its methods are safe for
@@ -26,6 +27,8 @@ type Registry struct {
 	byKey    map[string]map[*Live]struct{}
 	draining bool
 	empty    chan struct{} // closed when draining and nothing is left
+
+	policy atomic.Pointer[Policy] // nil before Serve
 }
 
 // NewRegistry returns an empty registry. It starts nothing.
@@ -75,7 +78,11 @@ func (r *Registry) Add(info Info, cancel func(reason error)) (*Live, error) {
 	r.mu.Unlock()
 	l.arm(now)
 	// Policy may have changed between the caller's decision and the index.
-	if err := l.decide(now); err != nil {
+	err := r.locked(l, now)
+	if err == nil {
+		err = l.decide(now)
+	}
+	if err != nil {
 		l.Close()
 		return nil, err
 	}
@@ -86,10 +93,13 @@ func (r *Registry) Add(info Info, cancel func(reason error)) (*Live, error) {
 // with time alone, as a lock's view grows stale or a lock begins.
 const settle = 5 * time.Second
 
-// Serve decides every stream again after each tick, until ctx ends.
-func (r *Registry) Serve(ctx context.Context, policy Ticks) error {
+// Serve decides every stream again after each tick, until ctx ends. From then on
+// locks count by themselves, whatever a stream's own decision says: a lock on a
+// process ends also what that process merely carries.
+func (r *Registry) Serve(ctx context.Context, policy Policy) error {
 	ticks, stop := policy.Subscribe()
 	defer stop()
+	r.policy.Store(&policy)
 	r.Recheck()
 	quiet := time.NewTicker(settle)
 	defer quiet.Stop()
@@ -113,12 +123,44 @@ func (r *Registry) Serve(ctx context.Context, policy Ticks) error {
 func (r *Registry) Recheck() int {
 	now, n := time.Now(), 0
 	for _, l := range r.all() {
-		if err := l.decide(now); err != nil {
+		err := r.locked(l, now)
+		if err == nil {
+			err = l.decide(now)
+		}
+		if err != nil {
 			l.Cut(err)
 			n++
 		}
 	}
 	return n
+}
+
+// locked holds a stream against the locks in force, by everything that it is
+// indexed by.
+func (r *Registry) locked(l *Live, now time.Time) error {
+	p := r.policy.Load()
+	if p == nil {
+		return nil
+	}
+	locks := (*p).Locks()
+	if len(locks) == 0 {
+		return nil
+	}
+	i := &l.info
+	s := access.LockSubject{User: i.User, Roles: i.Roles, Login: i.Login, MFADevice: i.MFADevice, Device: i.DeviceID,
+		WindowsDesktop: desktopOf(*i), AccessRequests: i.AccessRequests}
+	hosts := i.HostIDs
+	if len(hosts) == 0 {
+		hosts = []string{""}
+	}
+	for _, lock := range locks {
+		for _, s.ServerID = range hosts {
+			if access.LockInForce(lock, s, now) {
+				return cut(CutLocked, "%s", access.LockText(lock))
+			}
+		}
+	}
+	return nil
 }
 
 // CutMatching cuts every stream that the lock's target names, and returns how

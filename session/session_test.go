@@ -2,6 +2,7 @@ package session_test
 
 import (
 	"context"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -72,6 +73,58 @@ func TestClosedIsNotCut(t *testing.T) {
 type ticks chan struct{}
 
 func (c ticks) Subscribe() (<-chan struct{}, func()) { return c, func() {} }
+func (ticks) Locks() []*types.Lock                   { return nil }
+
+// locks is a policy of locks alone.
+type locks struct {
+	ticks
+	now atomic.Pointer[[]*types.Lock]
+}
+
+func (l *locks) Locks() []*types.Lock { return *l.now.Load() }
+
+// A lock ends every stream that it names, also where the stream's own decision
+// does not know of it: a lock on the proxy that carries a session of an agent.
+func TestLocksNeedNoDecision(t *testing.T) {
+	target := func(x types.LockTarget) *types.Lock { return &types.Lock{Spec: types.LockSpec{Target: x}} }
+	info := session.Info{ID: "1", User: "alice", Roles: []string{"access"}, Login: "root", HostIDs: []string{"agent", "proxy"},
+		MFADevice: "m", DeviceID: "d", AccessRequests: []string{"r"}, Decide: allow(access.Limits{})}
+	for name, lock := range map[string]types.LockTarget{
+		"agent": {ServerID: "agent"}, "carrying proxy": {ServerID: "proxy"}, "user": {User: "alice"}, "role": {Role: "access"},
+		"login": {Login: "root"}, "both": {User: "alice", ServerID: "proxy"}, "mfa device": {MFADevice: "m"}, "device": {Device: "d"},
+		"request": {AccessRequest: "r"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := session.NewRegistry()
+				p := &locks{ticks: make(ticks)}
+				past := time.Now().Add(-time.Minute)
+				expired := target(lock)
+				expired.Spec.Expires = &past
+				p.now.Store(&[]*types.Lock{target(types.LockTarget{User: "bob"}), target(types.LockTarget{User: "alice", ServerID: "other"}), expired})
+				ctx, cancel := context.WithCancel(t.Context())
+				defer cancel()
+				go r.Serve(ctx, p)
+				synctest.Wait()
+				_, cut := add(t, r, info)
+				p.ticks <- struct{}{}
+				synctest.Wait()
+				if len(cut) != 0 {
+					t.Fatal("cut by a lock on somebody else, or an expired one")
+				}
+				p.now.Store(&[]*types.Lock{target(lock)})
+				p.ticks <- struct{}{}
+				if why := <-cut; session.CutReason(why) != session.CutLocked {
+					t.Error(why)
+				}
+				if _, err := r.Add(session.Info{ID: "2", User: "alice", Roles: info.Roles, Login: "root", HostIDs: info.HostIDs, MFADevice: "m",
+					DeviceID: "d", AccessRequests: info.AccessRequests}, func(error) {}); session.CutReason(err) != session.CutLocked {
+					t.Errorf("a new stream under the lock: %v", err)
+				}
+			})
+		})
+	}
+}
 
 func TestRecheck(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

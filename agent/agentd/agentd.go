@@ -11,7 +11,9 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"time"
 
+	"teleport/access"
 	"teleport/dial"
 	"teleport/fault"
 	"teleport/netx"
@@ -41,6 +43,7 @@ type Options struct {
 	Services   []Service
 	Locks      func() []*types.Lock
 	Log        *slog.Logger
+	Now        func() time.Time // nil: time.Now
 }
 
 // Agent hands dials to services. Safe for concurrent use.
@@ -51,6 +54,9 @@ type Agent struct {
 
 // New makes an agent of its services, one for each kind.
 func New(o Options) (*Agent, error) {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
 	a := &Agent{o: o, services: map[string]Service{}}
 	for _, s := range o.Services {
 		if a.services[s.Kind()] != nil {
@@ -79,7 +85,7 @@ func (a *Agent) Handle(ctx context.Context, in tunnel.Incoming) {
 }
 
 func (a *Agent) serve(ctx context.Context, in *dial.Inbound) error {
-	s, err := a.admit(in.Header)
+	s, err := a.admit(in)
 	if err != nil {
 		return errors.Join(err, in.Refuse(err))
 	}
@@ -89,8 +95,10 @@ func (a *Agent) serve(ctx context.Context, in *dial.Inbound) error {
 	return s.Serve(ctx, in)
 }
 
-// admit checks what can be known before the client has proved who it is.
-func (a *Agent) admit(h dial.Header) (Service, error) {
+// admit checks what can be known before the client has proved who it is. A lock
+// on this host closes it, and one on a proxy ends that proxy's word here.
+func (a *Agent) admit(in *dial.Inbound) (Service, error) {
+	h := in.Header
 	switch {
 	case h.Cluster != "" && h.Cluster != a.o.Cluster:
 		return nil, fault.New(fault.Denied, "this agent belongs to the cluster %q, not to %q", a.o.Cluster, h.Cluster)
@@ -103,9 +111,12 @@ func (a *Agent) admit(h dial.Header) (Service, error) {
 	if s == nil || !s.Fronts(h.Name) {
 		return nil, fault.New(fault.NotFound, "this agent does not front the %s %q", h.Kind, h.Name)
 	}
+	now := a.o.Now()
 	for _, l := range a.o.Locks() {
-		if l.Spec.Target == (types.LockTarget{ServerID: a.o.UUID}) {
-			return nil, fault.New(fault.Denied, "lock targeting ServerID:%q is in force: %s", a.o.UUID, l.Spec.Message)
+		for _, host := range []string{a.o.UUID, in.Proxy.Name} {
+			if access.LockInForce(l, access.LockSubject{ServerID: host}, now) {
+				return nil, fault.New(fault.Denied, "%s", access.LockText(l))
+			}
 		}
 	}
 	return s, nil

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"testing"
+	"time"
 
 	"teleport/dial"
 	"teleport/fault"
@@ -100,6 +101,8 @@ func TestWhatADialIsRefusedFor(t *testing.T) {
 		{"another proxy's header", func(*dial.Header) {}, other, nil, fault.Denied},
 		{"no client address", func(h *dial.Header) { h.Client = netip.AddrPort{} }, proxyIdentity(), nil, fault.Invalid},
 		{"a lock on this host", func(*dial.Header) {}, proxyIdentity(), []*types.Lock{lock}, fault.Denied},
+		{"a lock on the proxy that carries it", func(*dial.Header) {}, proxyIdentity(),
+			[]*types.Lock{{Spec: types.LockSpec{Target: types.LockTarget{ServerID: "p"}}}}, fault.Denied},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -109,6 +112,14 @@ func TestWhatADialIsRefusedFor(t *testing.T) {
 				t.Errorf("got %v, want %s", err, tt.want)
 			}
 		})
+	}
+}
+
+func TestAnExpiredLockIsNone(t *testing.T) {
+	past := time.Now().Add(-time.Minute)
+	lock := &types.Lock{Spec: types.LockSpec{Target: types.LockTarget{ServerID: uuid}, Expires: &past}}
+	if _, err := call(t, header(), proxyIdentity(), lock); err != nil {
+		t.Error(err)
 	}
 }
 
