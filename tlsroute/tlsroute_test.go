@@ -314,6 +314,45 @@ func TestUpgradeThroughABalancer(t *testing.T) {
 	}
 }
 
+// A stream that came inside of a WebSocket shows it by its local address, also
+// under the TLS that runs in it, so that nobody believes its headers.
+func TestAnUpgradedStreamIsMarked(t *testing.T) {
+	r, err := New(Options{})
+	check(t, err)
+	s := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		if err := r.Upgrade(w, req, &net.TCPAddr{IP: net.IPv4(192, 0, 2, 7), Port: 7}, time.Second); err != nil {
+			t.Logf("upgrade: %v", err)
+		}
+	}))
+	defer s.Close()
+	pool := x509.NewCertPool()
+	pool.AddCert(s.Certificate())
+	cert, inner := issue(t, "proxy.test")
+	inside := r.ALPN(func(*tls.ClientHelloInfo) (*tls.Config, error) {
+		return &tls.Config{Certificates: []tls.Certificate{cert}}, nil
+	}, "teleport-test")
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- r.Serve(ctx) }()
+	d := &alpndial.Dialer{ProxyAddr: s.Listener.Addr().String(), RootCAs: pool, HTTPProxy: noProxy, Upgrade: alpndial.UpgradeYes}
+	c, err := d.Dial(t.Context(), "teleport-test", &tls.Config{RootCAs: inner, ServerName: "proxy.test"})
+	check(t, err)
+	got, err := inside.Accept()
+	check(t, err)
+	if _, ok := got.LocalAddr().(UpgradedAddr); !ok {
+		t.Errorf("local address %T", got.LocalAddr())
+	}
+	if got.RemoteAddr().String() != "192.0.2.7:7" {
+		t.Errorf("remote address %v", got.RemoteAddr())
+	}
+	var ends sync.WaitGroup // a WebSocket is closed by both
+	ends.Go(func() { c.Close() })
+	got.Close()
+	ends.Wait()
+	stop()
+	check(t, <-done)
+}
+
 func TestPlainDialThroughHTTPProxy(t *testing.T) {
 	p := newPort(t, Options{})
 	defer p.stop()

@@ -69,6 +69,14 @@ type upgraded struct {
 	once sync.Once
 }
 
+// UpgradedAddr is the local address of a stream that came inside of a WebSocket.
+// Nothing between the client and this process has read what flows in it: a
+// header in there that a balancer would have set is the client's own.
+type UpgradedAddr struct{ net.Addr }
+
+// LocalAddr implements net.Conn.
+func (u *upgraded) LocalAddr() net.Addr { return UpgradedAddr{u.Conn.LocalAddr()} }
+
 func (u *upgraded) Close() error {
 	var err error
 	u.once.Do(func() {

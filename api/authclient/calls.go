@@ -91,6 +91,11 @@ func (c *Client) UseWebSession(ctx context.Context, req *loginv1.UseWebSessionRe
 	return unary(ctx, c.login.UseWebSession, req)
 }
 
+// CheckWebSession tells whether a bearer's session lives (proxies only).
+func (c *Client) CheckWebSession(ctx context.Context, req *loginv1.CheckWebSessionRequest) (*loginv1.CheckWebSessionResponse, error) {
+	return unary(ctx, c.login.CheckWebSession, req)
+}
+
 // EndWebSession logs a browser out (proxies only).
 func (c *Client) EndWebSession(ctx context.Context, req *loginv1.EndWebSessionRequest) error {
 	_, err := unary(ctx, c.login.EndWebSession, req)

@@ -57,8 +57,9 @@ type Route struct {
 // MuxConfig is what a Mux is made of. All fields are required.
 type MuxConfig struct {
 	// Identify says who makes a request, by certificate or by session cookie.
-	// Anonymous is an answer; an error is a bad credential, which is refused
-	// unless the route is for anonymous callers.
+	// Anonymous is an answer; an error is a bad credential, which is refused. It is
+	// not asked for routes that are open to anybody: a stranger's cookie costs
+	// nothing there.
 	Identify func(r *http.Request) (Caller, error)
 	// Authorizer answers the permission of a route.
 	Authorizer Authorizer
@@ -155,17 +156,17 @@ func (m *Mux) call(rt Route, w http.ResponseWriter, r *http.Request) (err error)
 	if err := m.checkOrigin(rt, r); err != nil {
 		return err
 	}
-	c, err := m.cfg.Identify(r)
-	if rt.Permission.Level == LevelAnonymous {
-		err = nil
-	} else if err == nil && c.Anonymous() {
-		err = fault.New(fault.Unauthenticated, "sign in first")
-	}
-	if err == nil && rt.Permission.Level != LevelAnonymous {
-		err = m.cfg.Authorizer.Authorize(r.Context(), c, rt.Permission)
-	}
-	if err != nil {
-		return err
+	var c Caller
+	if rt.Permission.Level != LevelAnonymous {
+		if c, err = m.cfg.Identify(r); err != nil {
+			return err
+		}
+		if c.Anonymous() {
+			return fault.New(fault.Unauthenticated, "sign in first")
+		}
+		if err := m.cfg.Authorizer.Authorize(r.Context(), c, rt.Permission); err != nil {
+			return err
+		}
 	}
 	ctx := WithCaller(r.Context(), c)
 	if !rt.WebSocket {

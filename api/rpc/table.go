@@ -39,6 +39,7 @@ func AccessTable() Table {
 		loginv1connect.LoginServiceLoginProcedure:           System(types.RoleProxy),
 		loginv1connect.LoginServiceStartWebSessionProcedure: System(types.RoleProxy),
 		loginv1connect.LoginServiceUseWebSessionProcedure:   System(types.RoleProxy),
+		loginv1connect.LoginServiceCheckWebSessionProcedure: System(types.RoleProxy),
 		loginv1connect.LoginServiceEndWebSessionProcedure:   System(types.RoleProxy),
 		loginv1connect.LoginServiceGetInviteProcedure:       System(types.RoleProxy),
 		loginv1connect.LoginServiceAcceptInviteProcedure:    System(types.RoleProxy),

@@ -68,6 +68,18 @@ func (s loginService) UseWebSession(ctx context.Context, req *connect.Request[lo
 	return connect.NewResponse(certsResponse(certs)), nil
 }
 
+func (s loginService) CheckWebSession(ctx context.Context, req *connect.Request[loginv1.CheckWebSessionRequest]) (*connect.Response[loginv1.CheckWebSessionResponse], error) {
+	addr, err := clientAddr(req.Msg.ClientAddr)
+	if err != nil {
+		return nil, err
+	}
+	expires, err := s.a.d.Login.CheckWebSession(ctx, types.NewSecret(req.Msg.Bearer), addr, req.Msg.Background)
+	if err != nil {
+		return nil, err
+	}
+	return connect.NewResponse(&loginv1.CheckWebSessionResponse{ExpiresUnix: expires.Unix()}), nil
+}
+
 func (s loginService) EndWebSession(ctx context.Context, req *connect.Request[loginv1.EndWebSessionRequest]) (*connect.Response[loginv1.EndWebSessionResponse], error) {
 	addr, err := clientAddr(req.Msg.ClientAddr)
 	if err != nil {

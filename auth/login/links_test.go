@@ -149,9 +149,15 @@ func TestWebSession(t *testing.T) {
 			t.Errorf("bearer %q: %v", wrong, err)
 		}
 	}
+	if at, err := w.s.CheckWebSession(t.Context(), session.Bearer, home, false); err != nil || !at.Equal(session.Expires) {
+		t.Errorf("a live session: %v, %v", at, err)
+	}
 	w.must(w.s.EndWebSession(t.Context(), session.Bearer, home))
 	if _, err := w.s.UseWebSession(t.Context(), session.Bearer, nil, Keys{}, home, false); !errors.Is(err, fault.Unauthenticated) {
 		t.Errorf("after sign-out: %v", err)
+	}
+	if _, err := w.s.CheckWebSession(t.Context(), session.Bearer, home, false); !errors.Is(err, fault.Unauthenticated) {
+		t.Errorf("checked after sign-out: %v", err)
 	}
 	w.must(w.s.EndWebSession(t.Context(), session.Bearer, home)) // once more is no error
 }
@@ -188,12 +194,19 @@ func TestWebSessionIdleAndExpiry(t *testing.T) {
 		_, err := w.s.UseWebSession(t.Context(), session.Bearer, nil, Keys{}, home, background)
 		return err
 	}
+	check := func(background bool) error {
+		_, err := w.s.CheckWebSession(t.Context(), session.Bearer, home, background)
+		return err
+	}
 	for range 3 {
 		w.advance(8 * time.Minute)
 		w.must(use(false)) // activity puts the limit off
+		w.advance(8 * time.Minute)
+		w.must(check(false))
 	}
 	w.advance(8 * time.Minute)
 	w.must(use(true)) // a renewal by the proxy alone does not
+	w.must(check(true))
 	w.advance(2*time.Minute + time.Second)
 	if err := use(false); !errors.Is(err, fault.Unauthenticated) {
 		t.Fatalf("idle session: %v", err)

@@ -83,27 +83,10 @@ func errEnded() error {
 // the proxy that holds the browser. background marks a renewal that nobody at
 // the browser caused: it does not put off the idle limit.
 func (s *Service) UseWebSession(ctx context.Context, bearer types.Secret, proxy *x509.Certificate, keys Keys, addr netip.AddrPort, background bool) (Certs, error) {
-	doc, secret, err := s.session(ctx, bearer)
-	if err != nil {
-		return Certs{}, err
-	}
 	now := s.d.Now()
-	idle, err := s.idleLimit(ctx)
+	doc, secret, err := s.live(ctx, bearer, addr, now)
 	if err != nil {
 		return Certs{}, err
-	}
-	expired := !now.Before(doc.Spec.Expires)
-	if expired || idle > 0 && now.Sub(doc.Spec.LastUsed) >= idle {
-		return Certs{}, s.endNow(ctx, doc, addr, "expired")
-	}
-	user, err := s.users.Get(ctx, doc.Spec.User)
-	switch {
-	case missing(err):
-		return Certs{}, s.endNow(ctx, doc, addr, "forced")
-	case err != nil:
-		return Certs{}, fault.Wrap(err, fault.Unavailable, "the session cannot be checked now")
-	case locked(user, now):
-		return Certs{}, errEnded()
 	}
 	cert, err := unseal(doc.Metadata.Name, secret, doc.Spec.Sealed)
 	if err != nil {
@@ -114,13 +97,60 @@ func (s *Service) UseWebSession(ctx context.Context, bearer types.Secret, proxy 
 	if err != nil {
 		return Certs{}, err
 	}
-	if !background && now.Sub(doc.Spec.LastUsed) >= touchInterval {
-		doc.Spec.LastUsed = now
-		if _, err := s.web.Update(ctx, doc); err != nil && !errors.Is(err, fault.Conflict) {
-			return Certs{}, errEnded() // logged out in between
-		}
+	if err := s.touch(ctx, doc, background, now); err != nil {
+		return Certs{}, err
 	}
 	return certs, nil
+}
+
+// CheckWebSession tells when a bearer's session ends, or that it has ended. It
+// costs a few reads, so that a proxy can ask every second and a sign-out at
+// another proxy counts at once.
+func (s *Service) CheckWebSession(ctx context.Context, bearer types.Secret, addr netip.AddrPort, background bool) (time.Time, error) {
+	now := s.d.Now()
+	doc, _, err := s.live(ctx, bearer, addr, now)
+	if err != nil {
+		return time.Time{}, err
+	}
+	return doc.Spec.Expires, s.touch(ctx, doc, background, now)
+}
+
+// live finds the session of a bearer, and ends one that is over.
+func (s *Service) live(ctx context.Context, bearer types.Secret, addr netip.AddrPort, now time.Time) (*types.WebSession, types.Secret, error) {
+	doc, secret, err := s.session(ctx, bearer)
+	if err != nil {
+		return nil, secret, err
+	}
+	idle, err := s.idleLimit(ctx)
+	if err != nil {
+		return nil, secret, err
+	}
+	expired := !now.Before(doc.Spec.Expires)
+	if expired || idle > 0 && now.Sub(doc.Spec.LastUsed) >= idle {
+		return nil, secret, s.endNow(ctx, doc, addr, "expired")
+	}
+	user, err := s.users.Get(ctx, doc.Spec.User)
+	switch {
+	case missing(err):
+		return nil, secret, s.endNow(ctx, doc, addr, "forced")
+	case err != nil:
+		return nil, secret, fault.Wrap(err, fault.Unavailable, "the session cannot be checked now")
+	case locked(user, now):
+		return nil, secret, errEnded()
+	}
+	return doc, secret, nil
+}
+
+// touch puts the idle limit off, where somebody at the browser caused the call.
+func (s *Service) touch(ctx context.Context, doc *types.WebSession, background bool, now time.Time) error {
+	if background || now.Sub(doc.Spec.LastUsed) < touchInterval {
+		return nil
+	}
+	doc.Spec.LastUsed = now
+	if _, err := s.web.Update(ctx, doc); err != nil && !errors.Is(err, fault.Conflict) {
+		return errEnded() // logged out in between
+	}
+	return nil
 }
 
 // EndWebSession logs a browser out. A bearer that is no live session's is no

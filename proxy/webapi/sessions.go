@@ -9,6 +9,7 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"net/http"
+	"regexp"
 	"sync"
 	"time"
 
@@ -21,10 +22,11 @@ import (
 	"teleport/types"
 )
 
-// sessions remembers, for a short while, what the auth service said of a
-// cookie: a certificate for this proxy's own key. The cookie's secret itself is
-// kept only as a hash. What is remembered never outlives recheck, so a session
-// that ended elsewhere ends here too.
+// sessions remembers what the auth service said of a cookie: a certificate for
+// this proxy's own key, until it is half spent, and that the session lives, for a
+// second. So a session that ended at another proxy ends here, and asking again
+// costs auth a look and no certificate. The cookie's secret itself is kept only
+// as a hash.
 type sessions struct {
 	o      Options
 	flight singleflight.Group
@@ -34,15 +36,20 @@ type sessions struct {
 }
 
 type webSession struct {
-	id   *types.Identity
-	leaf *x509.Certificate
-	asOf time.Time
+	id    *types.Identity
+	leaf  *x509.Certificate
+	renew time.Time // when the certificate is half spent
+	asOf  time.Time // when auth last said that the session lives
 }
 
 const (
-	recheck     = 10 * time.Second // how long an answer of auth is believed
+	recheck     = time.Second // how long an answer of auth is believed
 	maxSessions = 50_000
 )
+
+// bearerForm is the shape of a session cookie; anything else is none of ours and
+// is not asked about.
+var bearerForm = regexp.MustCompile(`^[0-9a-f]{32}\.[0-9a-f]{32}$`)
 
 func newSessions(o Options) *sessions { return &sessions{o: o, live: map[[32]byte]*webSession{}} }
 
@@ -56,6 +63,9 @@ func (s *sessions) forget(bearer string) {
 
 // use returns the session of a cookie.
 func (s *sessions) use(ctx context.Context, bearer, clientAddr string) (*webSession, error) {
+	if !bearerForm.MatchString(bearer) {
+		return nil, fault.New(fault.Unauthenticated, "the session is not valid").WithHint("Sign in again.")
+	}
 	key := hashOf(bearer)
 	now := s.o.Now()
 	s.mu.Lock()
@@ -64,7 +74,12 @@ func (s *sessions) use(ctx context.Context, bearer, clientAddr string) (*webSess
 	if w != nil && now.Sub(w.asOf) < recheck && now.Before(w.id.Authority.Expires) {
 		return w, nil
 	}
-	v, err, _ := s.flight.Do(string(key[:]), func() (any, error) { return s.fetch(ctx, bearer, clientAddr) })
+	v, err, _ := s.flight.Do(string(key[:]), func() (any, error) {
+		if w != nil && now.Before(w.renew) {
+			return s.check(ctx, w, bearer, clientAddr)
+		}
+		return s.fetch(ctx, bearer, clientAddr)
+	})
 	if err != nil {
 		s.forget(bearer)
 		return nil, err
@@ -83,10 +98,27 @@ func (s *sessions) use(ctx context.Context, bearer, clientAddr string) (*webSess
 	return w, nil
 }
 
+// askTimeout bounds one question to auth.
+const askTimeout = 15 * time.Second
+
+// check asks auth whether a session that is known here lives.
+func (s *sessions) check(ctx context.Context, w *webSession, bearer, clientAddr string) (*webSession, error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), askTimeout)
+	defer cancel()
+	asked := s.o.Now()
+	if _, err := s.o.Auth.CheckWebSession(ctx, &loginv1.CheckWebSessionRequest{Bearer: bearer, ClientAddr: clientAddr}); err != nil {
+		return nil, err
+	}
+	again := *w
+	again.asOf = asked
+	return &again, nil
+}
+
 // fetch shows the bearer to auth. The key is made here and stays here.
 func (s *sessions) fetch(ctx context.Context, bearer, clientAddr string) (*webSession, error) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 15*time.Second)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), askTimeout)
 	defer cancel()
+	asked := s.o.Now()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, err
@@ -111,7 +143,8 @@ func (s *sessions) fetch(ctx context.Context, bearer, clientAddr string) (*webSe
 	if err != nil {
 		return nil, err
 	}
-	return &webSession{id: id, leaf: leaf, asOf: s.o.Now()}, nil
+	half := id.Authority.Expires.Sub(asked) / 2
+	return &webSession{id: id, leaf: leaf, renew: asked.Add(half), asOf: asked}, nil
 }
 
 // identify says who makes a request: the person behind the session cookie, or
@@ -125,9 +158,6 @@ func (h *Handler) identify(r *http.Request) (rpc.Caller, error) {
 	cookie, err := r.Cookie(CookieName)
 	if err != nil || cookie.Value == "" {
 		return c, nil
-	}
-	if len(cookie.Value) > 512 {
-		return c, fault.New(fault.Unauthenticated, "the session is not valid").WithHint("Sign in again.")
 	}
 	w, err := h.sessions.use(r.Context(), cookie.Value, addr.String())
 	if err != nil {

@@ -21,6 +21,8 @@ import (
 	"teleport/api/rpc"
 	"teleport/cert"
 	"teleport/fault"
+	"teleport/predicate"
+	"teleport/tlsroute"
 	"teleport/types"
 )
 
@@ -30,6 +32,7 @@ type Auth interface {
 	Login(ctx context.Context, req *loginv1.LoginRequest) (*loginv1.CertsResponse, error)
 	StartWebSession(ctx context.Context, req *loginv1.StartWebSessionRequest) (*loginv1.StartWebSessionResponse, error)
 	UseWebSession(ctx context.Context, req *loginv1.UseWebSessionRequest) (*loginv1.CertsResponse, error)
+	CheckWebSession(ctx context.Context, req *loginv1.CheckWebSessionRequest) (*loginv1.CheckWebSessionResponse, error)
 	EndWebSession(ctx context.Context, req *loginv1.EndWebSessionRequest) error
 	GetInvite(ctx context.Context, req *loginv1.GetInviteRequest) (*loginv1.GetInviteResponse, error)
 	AcceptInvite(ctx context.Context, req *loginv1.AcceptInviteRequest) (*loginv1.AcceptInviteResponse, error)
@@ -64,6 +67,7 @@ type Options struct {
 	// TrustForwardedFor takes the client's address from X-Forwarded-For.
 	TrustForwardedFor bool
 	Assets            fs.FS
+	Cache             *predicate.Cache // may be nil
 	Log               *slog.Logger
 	Now               func() time.Time
 }
@@ -158,7 +162,10 @@ func (h *Handler) clientAddr(r *http.Request) (netip.AddrPort, error) {
 	if a, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
 		addr = netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
 	}
-	if !h.o.TrustForwardedFor {
+	// What came inside of a WebSocket was written by the client itself: the
+	// balancer saw no header of it, and its socket has the client's address already.
+	_, upgraded := r.Context().Value(http.LocalAddrContextKey).(tlsroute.UpgradedAddr)
+	if !h.o.TrustForwardedFor || upgraded {
 		return addr, nil
 	}
 	values := r.Header.Values("X-Forwarded-For")
@@ -201,7 +208,7 @@ func (h *Handler) request(c rpc.Caller, r types.Resource, a access.Action) acces
 	pol, now := h.o.Policy, h.o.Now()
 	req := access.Request{Identity: c.Identity, ClientAddr: c.Addr.Addr(), Roles: pol.Roles(c.Identity.Authority.Roles),
 		Locks: pol.Locks(), LocksStale: !pol.Fresh(now), Settings: pol.Settings(), Epoch: pol.Epoch(c.Identity.Name),
-		Action: a, Resource: r, Kind: types.KindNode, Verb: "list", Now: now}
+		Action: a, Resource: r, Kind: types.KindNode, Verb: "list", Now: now, Cache: h.o.Cache}
 	if n, ok := r.(*types.Node); ok {
 		req.Labels, req.HostID = n.AllLabels(), n.Name()
 	}

@@ -474,6 +474,111 @@ func (x *UseWebSessionRequest) GetBackground() bool {
 	return false
 }
 
+type CheckWebSessionRequest struct {
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	Bearer     string                 `protobuf:"bytes,1,opt,name=bearer,proto3" json:"bearer,omitempty"`
+	ClientAddr string                 `protobuf:"bytes,2,opt,name=client_addr,json=clientAddr,proto3" json:"client_addr,omitempty"`
+	// As in UseWebSessionRequest.
+	Background    bool `protobuf:"varint,3,opt,name=background,proto3" json:"background,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CheckWebSessionRequest) Reset() {
+	*x = CheckWebSessionRequest{}
+	mi := &file_teleport_login_v1_login_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CheckWebSessionRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CheckWebSessionRequest) ProtoMessage() {}
+
+func (x *CheckWebSessionRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_teleport_login_v1_login_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CheckWebSessionRequest.ProtoReflect.Descriptor instead.
+func (*CheckWebSessionRequest) Descriptor() ([]byte, []int) {
+	return file_teleport_login_v1_login_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *CheckWebSessionRequest) GetBearer() string {
+	if x != nil {
+		return x.Bearer
+	}
+	return ""
+}
+
+func (x *CheckWebSessionRequest) GetClientAddr() string {
+	if x != nil {
+		return x.ClientAddr
+	}
+	return ""
+}
+
+func (x *CheckWebSessionRequest) GetBackground() bool {
+	if x != nil {
+		return x.Background
+	}
+	return false
+}
+
+type CheckWebSessionResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	ExpiresUnix   int64                  `protobuf:"varint,1,opt,name=expires_unix,json=expiresUnix,proto3" json:"expires_unix,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CheckWebSessionResponse) Reset() {
+	*x = CheckWebSessionResponse{}
+	mi := &file_teleport_login_v1_login_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CheckWebSessionResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CheckWebSessionResponse) ProtoMessage() {}
+
+func (x *CheckWebSessionResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_teleport_login_v1_login_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CheckWebSessionResponse.ProtoReflect.Descriptor instead.
+func (*CheckWebSessionResponse) Descriptor() ([]byte, []int) {
+	return file_teleport_login_v1_login_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *CheckWebSessionResponse) GetExpiresUnix() int64 {
+	if x != nil {
+		return x.ExpiresUnix
+	}
+	return 0
+}
+
 type EndWebSessionRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Bearer        string                 `protobuf:"bytes,1,opt,name=bearer,proto3" json:"bearer,omitempty"`
@@ -484,7 +589,7 @@ type EndWebSessionRequest struct {
 
 func (x *EndWebSessionRequest) Reset() {
 	*x = EndWebSessionRequest{}
-	mi := &file_teleport_login_v1_login_proto_msgTypes[6]
+	mi := &file_teleport_login_v1_login_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -496,7 +601,7 @@ func (x *EndWebSessionRequest) String() string {
 func (*EndWebSessionRequest) ProtoMessage() {}
 
 func (x *EndWebSessionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_teleport_login_v1_login_proto_msgTypes[6]
+	mi := &file_teleport_login_v1_login_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -509,7 +614,7 @@ func (x *EndWebSessionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndWebSessionRequest.ProtoReflect.Descriptor instead.
 func (*EndWebSessionRequest) Descriptor() ([]byte, []int) {
-	return file_teleport_login_v1_login_proto_rawDescGZIP(), []int{6}
+	return file_teleport_login_v1_login_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *EndWebSessionRequest) GetBearer() string {
@@ -534,7 +639,7 @@ type EndWebSessionResponse struct {
 
 func (x *EndWebSessionResponse) Reset() {
 	*x = EndWebSessionResponse{}
-	mi := &file_teleport_login_v1_login_proto_msgTypes[7]
+	mi := &file_teleport_login_v1_login_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -546,7 +651,7 @@ func (x *EndWebSessionResponse) String() string {
 func (*EndWebSessionResponse) ProtoMessage() {}
 
 func (x *EndWebSessionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_teleport_login_v1_login_proto_msgTypes[7]
+	mi := &file_teleport_login_v1_login_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -559,7 +664,7 @@ func (x *EndWebSessionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndWebSessionResponse.ProtoReflect.Descriptor instead.
 func (*EndWebSessionResponse) Descriptor() ([]byte, []int) {
-	return file_teleport_login_v1_login_proto_rawDescGZIP(), []int{7}
+	return file_teleport_login_v1_login_proto_rawDescGZIP(), []int{9}
 }
 
 type GetInviteRequest struct {
@@ -572,7 +677,7 @@ type GetInviteRequest struct {
 
 func (x *GetInviteRequest) Reset() {
 	*x = GetInviteRequest{}
-	mi := &file_teleport_login_v1_login_proto_msgTypes[8]
+	mi := &file_teleport_login_v1_login_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -584,7 +689,7 @@ func (x *GetInviteRequest) String() string {
 func (*GetInviteRequest) ProtoMessage() {}
 
 func (x *GetInviteRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_teleport_login_v1_login_proto_msgTypes[8]
+	mi := &file_teleport_login_v1_login_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -597,7 +702,7 @@ func (x *GetInviteRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetInviteRequest.ProtoReflect.Descriptor instead.
 func (*GetInviteRequest) Descriptor() ([]byte, []int) {
-	return file_teleport_login_v1_login_proto_rawDescGZIP(), []int{8}
+	return file_teleport_login_v1_login_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *GetInviteRequest) GetToken() string {
@@ -630,7 +735,7 @@ type GetInviteResponse struct {
 
 func (x *GetInviteResponse) Reset() {
 	*x = GetInviteResponse{}
-	mi := &file_teleport_login_v1_login_proto_msgTypes[9]
+	mi := &file_teleport_login_v1_login_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -642,7 +747,7 @@ func (x *GetInviteResponse) String() string {
 func (*GetInviteResponse) ProtoMessage() {}
 
 func (x *GetInviteResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_teleport_login_v1_login_proto_msgTypes[9]
+	mi := &file_teleport_login_v1_login_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -655,7 +760,7 @@ func (x *GetInviteResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetInviteResponse.ProtoReflect.Descriptor instead.
 func (*GetInviteResponse) Descriptor() ([]byte, []int) {
-	return file_teleport_login_v1_login_proto_rawDescGZIP(), []int{9}
+	return file_teleport_login_v1_login_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *GetInviteResponse) GetUser() string {
@@ -713,7 +818,7 @@ type AcceptInviteRequest struct {
 
 func (x *AcceptInviteRequest) Reset() {
 	*x = AcceptInviteRequest{}
-	mi := &file_teleport_login_v1_login_proto_msgTypes[10]
+	mi := &file_teleport_login_v1_login_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -725,7 +830,7 @@ func (x *AcceptInviteRequest) String() string {
 func (*AcceptInviteRequest) ProtoMessage() {}
 
 func (x *AcceptInviteRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_teleport_login_v1_login_proto_msgTypes[10]
+	mi := &file_teleport_login_v1_login_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -738,7 +843,7 @@ func (x *AcceptInviteRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcceptInviteRequest.ProtoReflect.Descriptor instead.
 func (*AcceptInviteRequest) Descriptor() ([]byte, []int) {
-	return file_teleport_login_v1_login_proto_rawDescGZIP(), []int{10}
+	return file_teleport_login_v1_login_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *AcceptInviteRequest) GetToken() string {
@@ -785,7 +890,7 @@ type AcceptInviteResponse struct {
 
 func (x *AcceptInviteResponse) Reset() {
 	*x = AcceptInviteResponse{}
-	mi := &file_teleport_login_v1_login_proto_msgTypes[11]
+	mi := &file_teleport_login_v1_login_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -797,7 +902,7 @@ func (x *AcceptInviteResponse) String() string {
 func (*AcceptInviteResponse) ProtoMessage() {}
 
 func (x *AcceptInviteResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_teleport_login_v1_login_proto_msgTypes[11]
+	mi := &file_teleport_login_v1_login_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -810,7 +915,7 @@ func (x *AcceptInviteResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcceptInviteResponse.ProtoReflect.Descriptor instead.
 func (*AcceptInviteResponse) Descriptor() ([]byte, []int) {
-	return file_teleport_login_v1_login_proto_rawDescGZIP(), []int{11}
+	return file_teleport_login_v1_login_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *AcceptInviteResponse) GetUser() string {
@@ -869,7 +974,16 @@ const file_teleport_login_v1_login_proto_rawDesc = "" +
 	"clientAddr\x12\x1e\n" +
 	"\n" +
 	"background\x18\x04 \x01(\bR\n" +
-	"background\"O\n" +
+	"background\"q\n" +
+	"\x16CheckWebSessionRequest\x12\x16\n" +
+	"\x06bearer\x18\x01 \x01(\tR\x06bearer\x12\x1f\n" +
+	"\vclient_addr\x18\x02 \x01(\tR\n" +
+	"clientAddr\x12\x1e\n" +
+	"\n" +
+	"background\x18\x03 \x01(\bR\n" +
+	"background\"<\n" +
+	"\x17CheckWebSessionResponse\x12!\n" +
+	"\fexpires_unix\x18\x01 \x01(\x03R\vexpiresUnix\"O\n" +
 	"\x14EndWebSessionRequest\x12\x16\n" +
 	"\x06bearer\x18\x01 \x01(\tR\x06bearer\x12\x1f\n" +
 	"\vclient_addr\x18\x02 \x01(\tR\n" +
@@ -896,11 +1010,12 @@ const file_teleport_login_v1_login_proto_rawDesc = "" +
 	"\n" +
 	"user_agent\x18\x05 \x01(\tR\tuserAgent\"*\n" +
 	"\x14AcceptInviteResponse\x12\x12\n" +
-	"\x04user\x18\x01 \x01(\tR\x04user2\xbd\x04\n" +
+	"\x04user\x18\x01 \x01(\tR\x04user2\xa7\x05\n" +
 	"\fLoginService\x12J\n" +
 	"\x05Login\x12\x1f.teleport.login.v1.LoginRequest\x1a .teleport.login.v1.CertsResponse\x12h\n" +
 	"\x0fStartWebSession\x12).teleport.login.v1.StartWebSessionRequest\x1a*.teleport.login.v1.StartWebSessionResponse\x12Z\n" +
-	"\rUseWebSession\x12'.teleport.login.v1.UseWebSessionRequest\x1a .teleport.login.v1.CertsResponse\x12b\n" +
+	"\rUseWebSession\x12'.teleport.login.v1.UseWebSessionRequest\x1a .teleport.login.v1.CertsResponse\x12h\n" +
+	"\x0fCheckWebSession\x12).teleport.login.v1.CheckWebSessionRequest\x1a*.teleport.login.v1.CheckWebSessionResponse\x12b\n" +
 	"\rEndWebSession\x12'.teleport.login.v1.EndWebSessionRequest\x1a(.teleport.login.v1.EndWebSessionResponse\x12V\n" +
 	"\tGetInvite\x12#.teleport.login.v1.GetInviteRequest\x1a$.teleport.login.v1.GetInviteResponse\x12_\n" +
 	"\fAcceptInvite\x12&.teleport.login.v1.AcceptInviteRequest\x1a'.teleport.login.v1.AcceptInviteResponseB\x1aZ\x18teleport/api/gen/loginv1b\x06proto3"
@@ -917,7 +1032,7 @@ func file_teleport_login_v1_login_proto_rawDescGZIP() []byte {
 	return file_teleport_login_v1_login_proto_rawDescData
 }
 
-var file_teleport_login_v1_login_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
+var file_teleport_login_v1_login_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
 var file_teleport_login_v1_login_proto_goTypes = []any{
 	(*UserKeys)(nil),                // 0: teleport.login.v1.UserKeys
 	(*LoginRequest)(nil),            // 1: teleport.login.v1.LoginRequest
@@ -925,12 +1040,14 @@ var file_teleport_login_v1_login_proto_goTypes = []any{
 	(*StartWebSessionRequest)(nil),  // 3: teleport.login.v1.StartWebSessionRequest
 	(*StartWebSessionResponse)(nil), // 4: teleport.login.v1.StartWebSessionResponse
 	(*UseWebSessionRequest)(nil),    // 5: teleport.login.v1.UseWebSessionRequest
-	(*EndWebSessionRequest)(nil),    // 6: teleport.login.v1.EndWebSessionRequest
-	(*EndWebSessionResponse)(nil),   // 7: teleport.login.v1.EndWebSessionResponse
-	(*GetInviteRequest)(nil),        // 8: teleport.login.v1.GetInviteRequest
-	(*GetInviteResponse)(nil),       // 9: teleport.login.v1.GetInviteResponse
-	(*AcceptInviteRequest)(nil),     // 10: teleport.login.v1.AcceptInviteRequest
-	(*AcceptInviteResponse)(nil),    // 11: teleport.login.v1.AcceptInviteResponse
+	(*CheckWebSessionRequest)(nil),  // 6: teleport.login.v1.CheckWebSessionRequest
+	(*CheckWebSessionResponse)(nil), // 7: teleport.login.v1.CheckWebSessionResponse
+	(*EndWebSessionRequest)(nil),    // 8: teleport.login.v1.EndWebSessionRequest
+	(*EndWebSessionResponse)(nil),   // 9: teleport.login.v1.EndWebSessionResponse
+	(*GetInviteRequest)(nil),        // 10: teleport.login.v1.GetInviteRequest
+	(*GetInviteResponse)(nil),       // 11: teleport.login.v1.GetInviteResponse
+	(*AcceptInviteRequest)(nil),     // 12: teleport.login.v1.AcceptInviteRequest
+	(*AcceptInviteResponse)(nil),    // 13: teleport.login.v1.AcceptInviteResponse
 }
 var file_teleport_login_v1_login_proto_depIdxs = []int32{
 	0,  // 0: teleport.login.v1.LoginRequest.keys:type_name -> teleport.login.v1.UserKeys
@@ -938,17 +1055,19 @@ var file_teleport_login_v1_login_proto_depIdxs = []int32{
 	1,  // 2: teleport.login.v1.LoginService.Login:input_type -> teleport.login.v1.LoginRequest
 	3,  // 3: teleport.login.v1.LoginService.StartWebSession:input_type -> teleport.login.v1.StartWebSessionRequest
 	5,  // 4: teleport.login.v1.LoginService.UseWebSession:input_type -> teleport.login.v1.UseWebSessionRequest
-	6,  // 5: teleport.login.v1.LoginService.EndWebSession:input_type -> teleport.login.v1.EndWebSessionRequest
-	8,  // 6: teleport.login.v1.LoginService.GetInvite:input_type -> teleport.login.v1.GetInviteRequest
-	10, // 7: teleport.login.v1.LoginService.AcceptInvite:input_type -> teleport.login.v1.AcceptInviteRequest
-	2,  // 8: teleport.login.v1.LoginService.Login:output_type -> teleport.login.v1.CertsResponse
-	4,  // 9: teleport.login.v1.LoginService.StartWebSession:output_type -> teleport.login.v1.StartWebSessionResponse
-	2,  // 10: teleport.login.v1.LoginService.UseWebSession:output_type -> teleport.login.v1.CertsResponse
-	7,  // 11: teleport.login.v1.LoginService.EndWebSession:output_type -> teleport.login.v1.EndWebSessionResponse
-	9,  // 12: teleport.login.v1.LoginService.GetInvite:output_type -> teleport.login.v1.GetInviteResponse
-	11, // 13: teleport.login.v1.LoginService.AcceptInvite:output_type -> teleport.login.v1.AcceptInviteResponse
-	8,  // [8:14] is the sub-list for method output_type
-	2,  // [2:8] is the sub-list for method input_type
+	6,  // 5: teleport.login.v1.LoginService.CheckWebSession:input_type -> teleport.login.v1.CheckWebSessionRequest
+	8,  // 6: teleport.login.v1.LoginService.EndWebSession:input_type -> teleport.login.v1.EndWebSessionRequest
+	10, // 7: teleport.login.v1.LoginService.GetInvite:input_type -> teleport.login.v1.GetInviteRequest
+	12, // 8: teleport.login.v1.LoginService.AcceptInvite:input_type -> teleport.login.v1.AcceptInviteRequest
+	2,  // 9: teleport.login.v1.LoginService.Login:output_type -> teleport.login.v1.CertsResponse
+	4,  // 10: teleport.login.v1.LoginService.StartWebSession:output_type -> teleport.login.v1.StartWebSessionResponse
+	2,  // 11: teleport.login.v1.LoginService.UseWebSession:output_type -> teleport.login.v1.CertsResponse
+	7,  // 12: teleport.login.v1.LoginService.CheckWebSession:output_type -> teleport.login.v1.CheckWebSessionResponse
+	9,  // 13: teleport.login.v1.LoginService.EndWebSession:output_type -> teleport.login.v1.EndWebSessionResponse
+	11, // 14: teleport.login.v1.LoginService.GetInvite:output_type -> teleport.login.v1.GetInviteResponse
+	13, // 15: teleport.login.v1.LoginService.AcceptInvite:output_type -> teleport.login.v1.AcceptInviteResponse
+	9,  // [9:16] is the sub-list for method output_type
+	2,  // [2:9] is the sub-list for method input_type
 	2,  // [2:2] is the sub-list for extension type_name
 	2,  // [2:2] is the sub-list for extension extendee
 	0,  // [0:2] is the sub-list for field type_name
@@ -965,7 +1084,7 @@ func file_teleport_login_v1_login_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_teleport_login_v1_login_proto_rawDesc), len(file_teleport_login_v1_login_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   12,
+			NumMessages:   14,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -42,6 +42,9 @@ const (
 	// LoginServiceUseWebSessionProcedure is the fully-qualified name of the LoginService's
 	// UseWebSession RPC.
 	LoginServiceUseWebSessionProcedure = "/teleport.login.v1.LoginService/UseWebSession"
+	// LoginServiceCheckWebSessionProcedure is the fully-qualified name of the LoginService's
+	// CheckWebSession RPC.
+	LoginServiceCheckWebSessionProcedure = "/teleport.login.v1.LoginService/CheckWebSession"
 	// LoginServiceEndWebSessionProcedure is the fully-qualified name of the LoginService's
 	// EndWebSession RPC.
 	LoginServiceEndWebSessionProcedure = "/teleport.login.v1.LoginService/EndWebSession"
@@ -60,6 +63,8 @@ type LoginServiceClient interface {
 	StartWebSession(context.Context, *connect.Request[loginv1.StartWebSessionRequest]) (*connect.Response[loginv1.StartWebSessionResponse], error)
 	// UseWebSession shows the bearer and gets a short certificate for the proxy's own key.
 	UseWebSession(context.Context, *connect.Request[loginv1.UseWebSessionRequest]) (*connect.Response[loginv1.CertsResponse], error)
+	// CheckWebSession tells whether a bearer's session lives. It issues nothing.
+	CheckWebSession(context.Context, *connect.Request[loginv1.CheckWebSessionRequest]) (*connect.Response[loginv1.CheckWebSessionResponse], error)
 	EndWebSession(context.Context, *connect.Request[loginv1.EndWebSessionRequest]) (*connect.Response[loginv1.EndWebSessionResponse], error)
 	// GetInvite tells what an invite or reset link asks for.
 	GetInvite(context.Context, *connect.Request[loginv1.GetInviteRequest]) (*connect.Response[loginv1.GetInviteResponse], error)
@@ -96,6 +101,12 @@ func NewLoginServiceClient(httpClient connect.HTTPClient, baseURL string, opts .
 			connect.WithSchema(loginServiceMethods.ByName("UseWebSession")),
 			connect.WithClientOptions(opts...),
 		),
+		checkWebSession: connect.NewClient[loginv1.CheckWebSessionRequest, loginv1.CheckWebSessionResponse](
+			httpClient,
+			baseURL+LoginServiceCheckWebSessionProcedure,
+			connect.WithSchema(loginServiceMethods.ByName("CheckWebSession")),
+			connect.WithClientOptions(opts...),
+		),
 		endWebSession: connect.NewClient[loginv1.EndWebSessionRequest, loginv1.EndWebSessionResponse](
 			httpClient,
 			baseURL+LoginServiceEndWebSessionProcedure,
@@ -122,6 +133,7 @@ type loginServiceClient struct {
 	login           *connect.Client[loginv1.LoginRequest, loginv1.CertsResponse]
 	startWebSession *connect.Client[loginv1.StartWebSessionRequest, loginv1.StartWebSessionResponse]
 	useWebSession   *connect.Client[loginv1.UseWebSessionRequest, loginv1.CertsResponse]
+	checkWebSession *connect.Client[loginv1.CheckWebSessionRequest, loginv1.CheckWebSessionResponse]
 	endWebSession   *connect.Client[loginv1.EndWebSessionRequest, loginv1.EndWebSessionResponse]
 	getInvite       *connect.Client[loginv1.GetInviteRequest, loginv1.GetInviteResponse]
 	acceptInvite    *connect.Client[loginv1.AcceptInviteRequest, loginv1.AcceptInviteResponse]
@@ -140,6 +152,11 @@ func (c *loginServiceClient) StartWebSession(ctx context.Context, req *connect.R
 // UseWebSession calls teleport.login.v1.LoginService.UseWebSession.
 func (c *loginServiceClient) UseWebSession(ctx context.Context, req *connect.Request[loginv1.UseWebSessionRequest]) (*connect.Response[loginv1.CertsResponse], error) {
 	return c.useWebSession.CallUnary(ctx, req)
+}
+
+// CheckWebSession calls teleport.login.v1.LoginService.CheckWebSession.
+func (c *loginServiceClient) CheckWebSession(ctx context.Context, req *connect.Request[loginv1.CheckWebSessionRequest]) (*connect.Response[loginv1.CheckWebSessionResponse], error) {
+	return c.checkWebSession.CallUnary(ctx, req)
 }
 
 // EndWebSession calls teleport.login.v1.LoginService.EndWebSession.
@@ -165,6 +182,8 @@ type LoginServiceHandler interface {
 	StartWebSession(context.Context, *connect.Request[loginv1.StartWebSessionRequest]) (*connect.Response[loginv1.StartWebSessionResponse], error)
 	// UseWebSession shows the bearer and gets a short certificate for the proxy's own key.
 	UseWebSession(context.Context, *connect.Request[loginv1.UseWebSessionRequest]) (*connect.Response[loginv1.CertsResponse], error)
+	// CheckWebSession tells whether a bearer's session lives. It issues nothing.
+	CheckWebSession(context.Context, *connect.Request[loginv1.CheckWebSessionRequest]) (*connect.Response[loginv1.CheckWebSessionResponse], error)
 	EndWebSession(context.Context, *connect.Request[loginv1.EndWebSessionRequest]) (*connect.Response[loginv1.EndWebSessionResponse], error)
 	// GetInvite tells what an invite or reset link asks for.
 	GetInvite(context.Context, *connect.Request[loginv1.GetInviteRequest]) (*connect.Response[loginv1.GetInviteResponse], error)
@@ -197,6 +216,12 @@ func NewLoginServiceHandler(svc LoginServiceHandler, opts ...connect.HandlerOpti
 		connect.WithSchema(loginServiceMethods.ByName("UseWebSession")),
 		connect.WithHandlerOptions(opts...),
 	)
+	loginServiceCheckWebSessionHandler := connect.NewUnaryHandler(
+		LoginServiceCheckWebSessionProcedure,
+		svc.CheckWebSession,
+		connect.WithSchema(loginServiceMethods.ByName("CheckWebSession")),
+		connect.WithHandlerOptions(opts...),
+	)
 	loginServiceEndWebSessionHandler := connect.NewUnaryHandler(
 		LoginServiceEndWebSessionProcedure,
 		svc.EndWebSession,
@@ -223,6 +248,8 @@ func NewLoginServiceHandler(svc LoginServiceHandler, opts ...connect.HandlerOpti
 			loginServiceStartWebSessionHandler.ServeHTTP(w, r)
 		case LoginServiceUseWebSessionProcedure:
 			loginServiceUseWebSessionHandler.ServeHTTP(w, r)
+		case LoginServiceCheckWebSessionProcedure:
+			loginServiceCheckWebSessionHandler.ServeHTTP(w, r)
 		case LoginServiceEndWebSessionProcedure:
 			loginServiceEndWebSessionHandler.ServeHTTP(w, r)
 		case LoginServiceGetInviteProcedure:
@@ -248,6 +275,10 @@ func (UnimplementedLoginServiceHandler) StartWebSession(context.Context, *connec
 
 func (UnimplementedLoginServiceHandler) UseWebSession(context.Context, *connect.Request[loginv1.UseWebSessionRequest]) (*connect.Response[loginv1.CertsResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("teleport.login.v1.LoginService.UseWebSession is not implemented"))
+}
+
+func (UnimplementedLoginServiceHandler) CheckWebSession(context.Context, *connect.Request[loginv1.CheckWebSessionRequest]) (*connect.Response[loginv1.CheckWebSessionResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("teleport.login.v1.LoginService.CheckWebSession is not implemented"))
 }
 
 func (UnimplementedLoginServiceHandler) EndWebSession(context.Context, *connect.Request[loginv1.EndWebSessionRequest]) (*connect.Response[loginv1.EndWebSessionResponse], error) {
