@@ -14,13 +14,14 @@ const readyAgain = 60 * time.Second
 func TestEachProcessComesAndGoesAsAsked(t *testing.T) {
 	t.Parallel()
 	c := cluster.New(t, cluster.Opts{Proxies: 1, Agents: 1})
-	alice := c.User(t, "alice", []string{"access"}, []string{"root"})
+	login := c.OSUser(t, "/bin/sh").Name
+	alice := c.User(t, "alice", []string{"access"}, []string{login})
 	alice.Login(t)
 	agent := c.Agents[0]
 	echo := func() {
 		t.Helper()
 		cluster.Until(t, readyAgain, "a session", func() bool {
-			r := alice.Tsh("ssh", "root@"+agent.Name, "echo hello")
+			r := alice.Tsh("ssh", login+"@"+agent.Name, "echo hello")
 			return r.Code == 0 && r.Stdout == "hello\n"
 		})
 	}
