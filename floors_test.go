@@ -65,7 +65,7 @@ var floors = []row{
 	{"audit/chain", 1, nil},
 
 	{"lifecycle", 2, nil},
-	{"generation", 2, nil},
+	{"generation", 2, []string{"lifecycle"}},
 	{"netx/*", 2, []string{"netx/*"}},
 	{"telemetry", 2, nil},
 	{"backend/*", 2, []string{"backend/*", "lifecycle", "telemetry"}},

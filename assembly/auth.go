@@ -40,7 +40,6 @@ type authUnit struct {
 	ended   chan struct{}      // closed when it has
 	leaving bool
 	again   chan struct{} // the service shall run again: the next generation failed
-	gone    chan struct{} // closed when it shall not
 }
 
 // authRun is one run of the auth service over the open store.
@@ -62,7 +61,7 @@ func (p *Process) buildAuth(ctx context.Context) error {
 	if err := p.gen.AcquireStore(ctx); err != nil {
 		return err
 	}
-	u := &authUnit{p: p, ln: ln, uuid: uuid, again: make(chan struct{}, 1), gone: make(chan struct{})}
+	u := &authUnit{p: p, ln: ln, uuid: uuid, again: make(chan struct{}, 1)}
 	p.auth = u
 	run, err := u.open(ctx, true)
 	if err != nil {
@@ -198,8 +197,6 @@ func (u *authUnit) serve(ctx context.Context, run *authRun) error {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-u.gone:
-			return nil
 		case <-u.again:
 		}
 		if run, err = u.open(ctx, false); err != nil {
@@ -253,14 +250,13 @@ func (u *authUnit) release() error {
 }
 
 // resume runs the service again after a replacement that failed.
-func (u *authUnit) resume() error {
+func (u *authUnit) resume() {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if u.leaving {
 		u.leaving = false
 		u.again <- struct{}{}
 	}
-	return nil
 }
 
 // storedName is the cluster's name as fixed at the first start, "" before.

@@ -10,6 +10,7 @@ import (
 	"net/http/pprof"
 	"os"
 	"path/filepath"
+	"strconv"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -68,23 +69,76 @@ func writeStatus(w http.ResponseWriter, code int, status string) {
 	_ = json.NewEncoder(w).Encode(map[string]any{"status": status, "pid": os.Getpid()})
 }
 
-// listenDebug makes the Unix socket: in a directory that only the owner enters,
-// itself mode 0600, replacing one that a dead process left.
-func listenDebug(dataDir string) (net.Listener, error) {
-	path := filepath.Join(dataDir, "debug.sock")
-	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, fault.Wrap(err, fault.Unavailable, "cannot replace %s", path)
+// buildDiagnostics comes first, so that a process which waits for its cluster
+// answers already, and a draining one to the end.
+func (p *Process) buildDiagnostics(ctx context.Context) error {
+	d := &diagnostics{health: p.health, metrics: p.metrics, level: p.level, log: p.log}
+	if p.cfg.DiagAddr != "" {
+		ln, err := p.gen.Listen(ctx, p.cfg.DiagAddr)
+		if err != nil {
+			return err
+		}
+		p.diag = ln
+		p.serveEarly(ln, d.public())
 	}
-	ln, err := net.Listen("unix", path)
+	if p.cfg.Debug {
+		var err error
+		if p.debug, err = listenDebug(p.cfg.DataDir, p.number, p.gen.First()); err != nil {
+			return err
+		}
+		p.serveEarly(p.debug.ln, d.private())
+	}
+	return nil
+}
+
+// serveEarly serves while the process is built and until all else has stopped.
+func (p *Process) serveEarly(ln net.Listener, h http.Handler) {
+	ctx, end := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- serveHTTP(ctx, ln, h, p.log) }()
+	p.closers = append(p.closers, func() error { end(); return <-done })
+}
+
+// debugSocket is the Unix socket of a generation. It carries a name of its own
+// until the process is ready: one that fails must not take the name from the
+// process that goes on.
+type debugSocket struct {
+	ln         net.Listener
+	path, name string
+}
+
+// listenDebug makes the socket, mode 0600, in a directory that only its owner
+// enters. The first generation has the known name at once.
+func listenDebug(dataDir string, number uint64, first bool) (*debugSocket, error) {
+	s := &debugSocket{name: filepath.Join(dataDir, "debug.sock")}
+	s.path = s.name + "." + strconv.FormatUint(number, 10)
+	ln, err := net.Listen("unix", s.path)
 	if err != nil {
-		return nil, fault.Wrap(err, fault.Unavailable, "cannot make the debug socket %s", path)
+		return nil, fault.Wrap(err, fault.Unavailable, "cannot make the debug socket %s: %v", s.path, reason(err))
 	}
-	ln.(*net.UnixListener).SetUnlinkOnClose(false) // a newer generation's socket has the same name
-	if err := os.Chmod(path, 0o600); err != nil {
+	ln.(*net.UnixListener).SetUnlinkOnClose(false) // a newer generation's socket may have the name by then
+	s.ln = ln
+	if err = os.Chmod(s.path, 0o600); err == nil && first {
+		err = s.publish()
+	}
+	if err != nil {
 		ln.Close()
-		return nil, fault.Wrap(err, fault.Unavailable, "cannot protect the debug socket %s", path)
+		return nil, fault.Wrap(err, fault.Unavailable, "cannot protect the debug socket %s", s.path)
 	}
-	return ln, nil
+	return s, nil
+}
+
+// publish gives the socket its known name, in place of one that another process
+// left or has.
+func (s *debugSocket) publish() error {
+	if s.path == s.name {
+		return nil
+	}
+	if err := os.Rename(s.path, s.name); err != nil {
+		return err
+	}
+	s.path = s.name
+	return nil
 }
 
 // serveHTTP runs a plain HTTP server until ctx ends.
@@ -93,7 +147,7 @@ func serveHTTP(ctx context.Context, ln net.Listener, h http.Handler, log *slog.L
 		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug)}
 	stop := context.AfterFunc(ctx, func() { s.Close() })
 	defer stop()
-	if err := s.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
+	if err := s.Serve(ln); !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, net.ErrClosed) {
 		return fault.Wrap(err, fault.Unavailable, "the listener %s failed", ln.Addr())
 	}
 	return nil

@@ -2,40 +2,45 @@ package assembly
 
 import (
 	"maps"
-	"sync"
 
+	"teleport/sshaccess/nodelabels"
+	"teleport/telemetry"
 	"teleport/types"
 )
 
 // nodeDoc is the document of this host: its static labels, and those whose
 // values commands print.
 type nodeDoc struct {
-	p  *Process
-	id *types.Identity
-
-	mu  sync.Mutex
-	doc *types.Node
+	p      *Process
+	fixed  *types.Node // everything but the values of command labels; never changed
+	labels *nodelabels.Runner
 }
 
-func newNodeDoc(p *Process, id *types.Identity) *nodeDoc {
+func newNodeDoc(p *Process, id *types.Identity) (*nodeDoc, error) {
 	c := p.cfg.SSH
-	n := &types.Node{Header: types.Header{Kind: types.KindNode, Version: "v2",
+	n := &nodeDoc{p: p, fixed: &types.Node{Header: types.Header{Kind: types.KindNode, Version: "v2",
 		Metadata: types.Metadata{Name: id.Name, Labels: maps.Clone(c.Labels)}},
-		Spec: types.NodeSpec{Hostname: p.cfg.Nodename, PublicAddrs: c.PublicAddrs, UseTunnel: true, ServerVersion: types.Release}}
+		Spec: types.NodeSpec{Hostname: p.cfg.Nodename, PublicAddrs: c.PublicAddrs, UseTunnel: true, ServerVersion: types.Release}}}
+	commands := map[string]types.CommandLabel{}
 	for _, cmd := range c.Commands {
-		if n.Spec.CmdLabels == nil {
-			n.Spec.CmdLabels = map[string]types.CommandLabel{}
-		}
-		n.Spec.CmdLabels[cmd.Name] = types.CommandLabel{Command: cmd.Command, Period: cmd.Period}
+		commands[cmd.Name] = types.CommandLabel{Command: cmd.Command, Period: cmd.Period}
 	}
-	return &nodeDoc{p: p, id: id, doc: n}
+	var err error
+	n.labels, err = nodelabels.New(commands, func() {
+		if err := n.announce(); err != nil {
+			p.log.Warn("changed labels were not announced", telemetry.KeyErr, err)
+		}
+	})
+	return n, err
 }
 
 // document returns the node as it stands; callers do not change it.
 func (n *nodeDoc) document() *types.Node {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return n.doc
+	doc := *n.fixed
+	if labels := n.labels.Labels(); len(labels) > 0 {
+		doc.Spec.CmdLabels = labels
+	}
+	return &doc
 }
 
 func (n *nodeDoc) announce() error { return n.p.presence.set("ssh", n.document()) }

@@ -24,15 +24,23 @@ import (
 	"teleport/generation"
 	"teleport/lifecycle"
 	"teleport/member"
+	"teleport/predicate"
 	"teleport/session"
 	"teleport/store"
 	"teleport/telemetry"
 	"teleport/types"
 )
 
-// maxDrain is how long sessions may live on after a graceful stop; a fast stop
-// cuts them first.
+// maxDrain is how long sessions may live on after a graceful stop, and so the
+// greatest age of a generation that was replaced; a fast stop cuts them first.
 const maxDrain = 30 * time.Hour
+
+// maxReplace is how long a new generation may take until it is ready. While it
+// has the store, nobody answers for auth.
+const maxReplace = time.Minute
+
+// errDraining is why services of a leaving process are told to stop.
+var errDraining = errors.New("the process drains")
 
 // Options are what a process is made of.
 type Options struct {
@@ -66,10 +74,16 @@ type Process struct {
 	announcer *member.Announcer
 	presence  presence
 	via       *route // how this process reaches auth
+	diag      net.Listener
+	debug     *debugSocket
+	decisions *predicate.Cache // compiled role patterns, shared by all who decide here
 	closers   []func() error
 
-	stopOnce sync.Once
-	stop     context.CancelCauseFunc
+	ready    chan struct{}   // closed when every service works
+	leaving  context.Context // ends when the process shall drain
+	leave    context.CancelCauseFunc
+	leftOnce sync.Once
+	tasks    sync.WaitGroup // what Serve waits for beside the group
 }
 
 // New prepares a process: the data directory is checked and the generation
@@ -82,9 +96,12 @@ func New(o Options) (*Process, error) {
 	if err != nil {
 		return nil, err
 	}
+	leaving, leave := context.WithCancelCause(context.Background())
+	state := newHealth()
+	state.expect("services")
 	return &Process{cfg: o.Config, gen: o.Generation, log: o.Log, level: o.Level, onReady: o.OnReady, number: number,
-		metrics: telemetry.NewRegistry(), health: newHealth(), sessions: session.NewRegistry(),
-		group: lifecycle.New(o.Log, maxDrain)}, nil
+		metrics: telemetry.NewRegistry(), health: state, sessions: session.NewRegistry(),
+		group: lifecycle.New(o.Log, maxDrain), decisions: predicate.NewCache(), ready: make(chan struct{}), leaving: leaving, leave: leave}, nil
 }
 
 // prepareDataDir makes the directory, and refuses one that others may write in
@@ -121,77 +138,109 @@ func reason(err error) error {
 // Serve runs the process until ctx ends (a fast stop: sessions are cut), Drain
 // is called (a graceful one) or a service fails.
 func (p *Process) Serve(ctx context.Context) error {
-	group, stop := context.WithCancelCause(context.WithoutCancel(ctx))
-	defer stop(nil)
-	p.stop = stop
+	defer p.leave(nil)
 	defer p.close()
-	if err := p.build(ctx); err != nil {
-		return err
-	}
 	cut := context.AfterFunc(ctx, p.cut)
 	defer cut()
-	ready := make(chan struct{})
-	go p.whenReady(group, ready)
-	err := p.group.Serve(group)
-	stop(nil)
-	<-ready
-	return err
+	if err := p.prepare(ctx); err != nil {
+		return err
+	}
+	bye := context.AfterFunc(p.leaving, p.announcer.Drain)
+	defer bye()
+	life, end := context.WithCancel(p.leaving)
+	defer p.tasks.Wait()
+	defer end()
+	p.tasks.Go(func() { p.whenReady(life) })
+	return p.group.Serve(p.leaving)
 }
 
-// whenReady tells the previous generation and the outside world.
-func (p *Process) whenReady(ctx context.Context, done chan<- struct{}) {
-	defer close(done)
+// prepare builds the process; whoever stops it, gently or not, ends the waiting
+// for a cluster that does not answer.
+func (p *Process) prepare(ctx context.Context) error {
+	ctx, end := context.WithCancel(ctx)
+	defer end()
+	stop := context.AfterFunc(p.leaving, end)
+	defer stop()
+	return p.build(ctx)
+}
+
+// whenReady tells the outside world and the previous generation, in this order:
+// whoever waits for the old process's end must know the new one by then.
+func (p *Process) whenReady(ctx context.Context) {
 	select {
 	case <-p.group.Ready():
 	case <-ctx.Done():
 		return
 	}
-	if err := p.gen.Ready(); err != nil {
-		p.log.Warn("the previous process was not told to stop", telemetry.KeyErr, err)
-	}
 	if err := p.writePID(); err != nil {
 		p.log.Warn("no pid file", telemetry.KeyErr, err)
 	}
+	if p.debug != nil {
+		if err := p.debug.publish(); err != nil {
+			p.log.Warn("the debug socket keeps a name of its own", telemetry.KeyErr, err)
+		}
+	}
+	p.health.report("services", true)
 	p.log.Info("ready", "services", p.cfg.String(), "generation", p.number)
 	if p.onReady != nil {
 		p.onReady()
 	}
+	if err := p.gen.Ready(); err != nil {
+		// It would have drained for us; its supervisor starts another beside us now.
+		p.log.Error("this process stops", telemetry.KeyErr, err)
+		p.cut()
+		return
+	}
+	close(p.ready)
 }
 
 // Drain stops gracefully: no new work, sessions live on until they end.
 func (p *Process) Drain() {
-	p.stopOnce.Do(func() {
+	p.leftOnce.Do(func() {
 		p.health.drain()
-		if p.announcer != nil {
-			p.announcer.Drain()
-		}
 		p.log.Info("draining: no new work is taken", "sessions", p.sessions.Len())
-		p.stop(errors.New("draining"))
+		p.leave(errDraining)
 	})
 }
 
-// cut ends every session and then the process.
+// cut ends every session and then the process, and passes the word to older
+// generations that still drain.
 func (p *Process) cut() {
 	now, cancel := context.WithCancel(context.Background())
 	cancel()
 	if n := p.sessions.Drain(now); n > 0 {
 		p.log.Info("stopping: sessions were cut", "sessions", n)
 	}
+	p.gen.StopPrevious()
 	p.Drain()
 }
 
 // Replace starts the next generation of this process and drains this one. On an
-// error this one goes on as it was.
+// error this one goes on as it was, its auth service included.
 func (p *Process) Replace(ctx context.Context) error {
-	pid, err := p.gen.Replace(ctx, p.releaseStore)
+	select {
+	case <-p.ready:
+	default:
+		return fault.New(fault.Unavailable, "this process is not ready yet: stop it and start it anew")
+	}
+	wait, cancel := context.WithTimeout(ctx, maxReplace)
+	defer cancel()
+	pid, err := p.gen.Replace(wait, p.releaseStore)
 	if err != nil {
-		if p.auth != nil {
-			err = errors.Join(err, p.auth.resume())
+		if p.auth != nil && ctx.Err() == nil {
+			p.auth.resume()
 		}
 		return err
 	}
 	p.log.Info("a new process took over", "pid", pid)
+	if p.diag != nil {
+		p.diag.Close() // from now on the new one answers there, and only it
+	}
 	p.Drain()
+	if p.gen.AwaitStop(ctx) {
+		p.log.Info("the process that took over stops, and this one with it")
+		p.cut()
+	}
 	return nil
 }
 
@@ -208,13 +257,13 @@ func (p *Process) build(ctx context.Context) error {
 		wanted bool
 		build  func(context.Context) error
 	}{
+		{true, p.buildDiagnostics},
 		{true, p.buildMember},
 		{p.cfg.Auth != nil, p.buildAuth},
 		{p.cfg.Auth == nil, p.buildJoined},
 		{true, p.buildShared},
 		{p.cfg.Proxy != nil, p.buildProxy},
 		{p.cfg.SSH != nil, p.buildSSH},
-		{true, p.buildDiagnostics},
 	}
 	for _, s := range steps {
 		if !s.wanted {
@@ -227,34 +276,21 @@ func (p *Process) build(ctx context.Context) error {
 	return nil
 }
 
-func (p *Process) buildDiagnostics(ctx context.Context) error {
-	d := &diagnostics{health: p.health, metrics: p.metrics, level: p.level, log: p.log}
-	if p.cfg.DiagAddr != "" {
-		ln, err := p.gen.Listen(ctx, p.cfg.DiagAddr)
-		if err != nil {
-			return err
-		}
-		p.group.Add(lifecycle.Service{Name: "diagnostics", Serve: func(ctx context.Context) error {
-			return serveHTTP(ctx, ln, d.public(), p.log)
-		}})
-	}
-	if p.cfg.Debug {
-		ln, err := listenDebug(p.cfg.DataDir)
-		if err != nil {
-			return err
-		}
-		p.group.Add(lifecycle.Service{Name: "debug socket", Serve: func(ctx context.Context) error {
-			return serveHTTP(ctx, ln, d.private(), p.log)
-		}})
-	}
-	return nil
-}
-
 func (p *Process) writePID() error {
 	if p.cfg.PIDFile == "" {
 		return nil
 	}
+	p.closers = append(p.closers, p.removePID)
 	return generation.WriteFile(p.cfg.PIDFile, []byte(pidLine()), 0o644)
+}
+
+// removePID removes the file unless it names another generation by now.
+func (p *Process) removePID() error {
+	b, err := os.ReadFile(p.cfg.PIDFile)
+	if err != nil || string(b) != pidLine() {
+		return nil
+	}
+	return os.Remove(p.cfg.PIDFile)
 }
 
 // close releases what build made, newest first.

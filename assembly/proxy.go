@@ -161,7 +161,7 @@ func (x *proxyParts) buildGate() error {
 			}
 			return conn, nil
 		},
-		Log: p.log, Now: time.Now})
+		Cache: p.decisions, Log: p.log, Now: time.Now})
 	return nil
 }
 
@@ -229,7 +229,7 @@ func (x *proxyParts) buildWeb() (err error) {
 		return err
 	}
 	x.web, err = webapi.New(webapi.Options{Cluster: x.cluster, Version: types.Release, PublicAddr: p.publicAddr(), Hosts: names,
-		Auth: p.client, Policy: p.replica, TrustForwardedFor: p.cfg.Proxy.TrustForwardedFor, Assets: web.Assets(), Log: p.log, Now: time.Now,
+		Auth: p.client, Policy: p.replica, TrustForwardedFor: p.cfg.Proxy.TrustForwardedFor, Assets: web.Assets(), Cache: p.decisions, Log: p.log, Now: time.Now,
 		Upgrade: func(w http.ResponseWriter, r *http.Request, client net.Addr) error {
 			return x.routes.Upgrade(w, r, client, p.replica.Settings().Networking.ProxyPingInterval.Std())
 		}})
@@ -247,7 +247,8 @@ func (x *proxyParts) webTLS(*tls.ClientHelloInfo) (*tls.Config, error) {
 	return &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: x.certs.get}, nil
 }
 
-// run adds the services of the proxy in the order in which they must stop last.
+// run adds the services of the proxy. Their listeners end with the port; who
+// serves them then goes on with what was accepted.
 func (x *proxyParts) run(ln net.Listener) error {
 	p, r := x.p, x.routes
 	dials := r.ALPN(x.hostTLS(types.IdentityUser), tunframe.ALPNDial)
@@ -259,7 +260,7 @@ func (x *proxyParts) run(ln net.Listener) error {
 	pages := r.Web(x.webTLS)
 
 	add := func(name string, serve func(context.Context) error) {
-		p.group.Add(lifecycle.Service{Name: name, Serve: serve})
+		p.group.Add(lifecycle.Service{Name: name, Stage: lifecycle.Work, Serve: serve})
 	}
 	add("tunnels", func(ctx context.Context) error { return x.registry.Serve(ctx, tunnels, data) })
 	add("discovery", x.followProxies)
@@ -277,10 +278,10 @@ func (x *proxyParts) run(ln net.Listener) error {
 		add("web certificates", x.reloadCerts)
 	}
 	p.health.expect("proxy")
-	add("proxy port", func(ctx context.Context) error {
+	p.group.Add(lifecycle.Service{Name: "proxy port", Stage: lifecycle.Door, Serve: func(ctx context.Context) error {
 		p.health.report("proxy", true)
 		return r.Serve(ctx, ln)
-	})
+	}})
 	return nil
 }
 
@@ -295,7 +296,11 @@ func (x *proxyParts) serveWeb(ctx context.Context, ln net.Listener) error {
 		}
 	})
 	defer stop()
-	if err := s.Serve(ln); !errors.Is(err, http.ErrServerClosed) && ctx.Err() == nil {
+	err := s.Serve(ln)
+	if errors.Is(err, net.ErrClosed) { // the port has closed, as a drain begins
+		<-ctx.Done()
+	}
+	if ctx.Err() == nil {
 		return fault.Wrap(err, fault.Unavailable, "the web listener failed")
 	}
 	return nil
@@ -338,7 +343,8 @@ func (x *proxyParts) reloadCerts(ctx context.Context) error {
 
 // announceProxy registers this proxy. An address that only this host
 // understands (all interfaces) is not announced, unless the operator said how
-// agents reach it.
+// agents reach it. A port that wants a PROXY header is reached through the
+// balancer alone, which leads agents to each proxy in turn.
 func (p *Process) announceProxy(a net.Addr) error {
 	host, port, err := net.SplitHostPort(a.String())
 	if err != nil {
@@ -346,6 +352,7 @@ func (p *Process) announceProxy(a net.Addr) error {
 	}
 	addr := ""
 	switch ip := net.ParseIP(host); {
+	case proxyproto.Mode(p.cfg.Proxy.ProxyProtocol) == proxyproto.On:
 	case p.cfg.AdvertiseIP != "":
 		addr = net.JoinHostPort(p.cfg.AdvertiseIP, port)
 	case ip != nil && !ip.IsUnspecified():

@@ -3,7 +3,6 @@ package assembly
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"net"
 	"time"
 
@@ -52,10 +51,13 @@ func (p *Process) buildSSH(ctx context.Context) error {
 	} else {
 		p.closers = append(p.closers, child.Close)
 	}
-	node := newNodeDoc(p, id)
+	node, err := newNodeDoc(p, id)
+	if err != nil {
+		return err
+	}
 	service, err := sshaccess.New(sshaccess.Config{HostID: id.Name, Hostname: p.cfg.Nodename, Cluster: id.Cluster, Node: node.document,
 		HostSigners: func() []ssh.Signer { return []ssh.Signer{p.member.SSHSigner()} }, Verify: p.verifyUser, Policy: p.replica,
-		Audit: p.writer, Sessions: p.sessions, Recorder: recorder.Off{}, Accounts: &spawn.Accounts{}, Log: p.log, Child: child,
+		Audit: p.writer, Sessions: p.sessions, Recorder: recorder.Off{}, Accounts: &spawn.Accounts{}, Log: p.log, Child: child, Cache: p.decisions,
 		PortForwarding: p.cfg.SSH.PortForwarding, FileCopy: p.cfg.SSH.FileCopy, PermitUserEnv: p.cfg.SSH.PermitUserEnv,
 		ProxyAddr: func() string { return firstOf(p.cfg.ProxyServer, p.publicAddr()) }})
 	if err != nil {
@@ -66,9 +68,11 @@ func (p *Process) buildSSH(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	node.labels.RunOnce(ctx)
 	if err := node.announce(); err != nil {
 		return err
 	}
+	p.group.Add(lifecycle.Service{Name: "command labels", Serve: node.labels.Serve})
 	return p.holdTunnels(agent)
 }
 
@@ -83,13 +87,14 @@ func (p *Process) holdTunnels(agent *agentd.Agent) error {
 	pool, err := tunnel.NewPool(tunnel.PoolOptions{UUID: id.Name, Cluster: id.Cluster, Credentials: p.tunnelCredentials(),
 		Dial:   func(ctx context.Context, t tunnel.Target) (net.Conn, error) { return p.dialProxy(ctx, config, t) },
 		Handle: agent.Handle, Hello: tunframe.Hello{Generation: p.number, Services: []string{"ssh"}, Release: types.Release},
-		Drain: maxDrain, Backoff: lifecycle.Backoff{Min: 250 * time.Millisecond, Max: 15 * time.Second}, Log: p.log})
+		Drain: maxDrain, Backoff: lifecycle.Backoff{Min: 250 * time.Millisecond, Max: 8 * time.Second}, Log: p.log})
 	if err != nil {
 		return err
 	}
 	p.health.expect("tunnels")
-	p.group.Add(lifecycle.Service{Name: "tunnels of this agent", Serve: pool.Serve})
 	p.group.Add(lifecycle.Service{Name: "tunnel health", Serve: func(ctx context.Context) error { return p.followTunnels(ctx, pool) }})
+	// Ready with the first tunnel: a generation takes over only when dials find it.
+	p.group.Add(lifecycle.Service{Name: "tunnels of this agent", Stage: lifecycle.Work, Ready: pool.Ready(), Serve: pool.Serve})
 	return nil
 }
 
@@ -115,6 +120,19 @@ func (p *Process) ownProxy() string {
 	return p.publicAddr()
 }
 
+// throughTunnels dials auth through a tunnel, and as the process began where
+// none stands or carries.
+func throughTunnels(pool *tunnel.Pool, first dialFunc) dialFunc {
+	return func(ctx context.Context) (net.Conn, error) {
+		if len(pool.Proxies()) > 0 {
+			if conn, err := pool.DialAuth(ctx); err == nil || ctx.Err() != nil {
+				return conn, err
+			}
+		}
+		return first(ctx)
+	}
+}
+
 // followTunnels keeps the readiness of the process true to its tunnels, and
 // moves its API traffic onto them.
 func (p *Process) followTunnels(ctx context.Context, pool *tunnel.Pool) error {
@@ -130,14 +148,7 @@ func (p *Process) followTunnels(ctx context.Context, pool *tunnel.Pool) error {
 		case <-ready:
 			ready = nil
 			if p.cfg.ProxyServer != "" {
-				first := *p.via.dial.Load()
-				p.via.use(func(ctx context.Context) (net.Conn, error) {
-					conn, err := pool.DialAuth(ctx)
-					if err != nil && errors.Is(err, fault.Unavailable) {
-						return first(ctx)
-					}
-					return conn, err
-				})
+				p.via.use(throughTunnels(pool, *p.via.dial.Load()))
 			}
 		case <-changes: // a renewed certificate or a changed authority
 			pool.Redial()

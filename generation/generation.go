@@ -7,7 +7,14 @@
 //
 // Control socket, one line each: the new process says "need store" and is
 // answered "store free"; it says "ready" when it serves. End of file before
-// "ready" means that it failed: the old generation goes on as before.
+// "ready" means that one of them failed: the old generation goes on as before,
+// the new one ends, as until it is ready it belongs to the old one. After
+// "ready" the socket stays: "stop" on it passes a fast stop back to the
+// generations that still drain, and its end tells nothing.
+//
+// The new process is a sibling of the old one, not its child: whoever started
+// the first (systemd, a supervisor, a shell) is the parent of all, may wait for
+// each, and sees no zombie while an old one drains for hours.
 package generation
 
 import (
@@ -44,14 +51,15 @@ type Process struct {
 	mu        sync.Mutex
 	inherited map[string]*os.File // "network addr" -> socket not yet claimed
 	held      map[string]*net.TCPListener
-	parent    net.Conn // nil in a first generation and after Ready
+	parent    net.Conn // nil in a first generation
 	lines     *bufio.Reader
+	next      net.Conn // to the generation that replaced this one
 }
 
 // Open reads what a previous generation left in the environment, if there was
 // one, and removes it from there. Call it once, before anything listens.
 func Open() (*Process, error) {
-	exe, err := executable()
+	exe, err := Executable()
 	if err != nil {
 		return nil, err
 	}
@@ -79,9 +87,9 @@ func Open() (*Process, error) {
 	return p, nil
 }
 
-// executable finds the path that this process was started by, so that a
+// Executable finds the path that this process was started by, so that a
 // replaced binary is the one that a new generation runs.
-func executable() (string, error) {
+func Executable() (string, error) {
 	path, err := exec.LookPath(os.Args[0])
 	if err == nil {
 		path, err = filepath.Abs(path)
@@ -146,7 +154,11 @@ func listenFault(addr string, err error) error {
 		return &fault.Error{Kind: fault.Denied, Message: fmt.Sprintf("cannot listen on %s: permission denied", addr),
 			Hint: "Ports below 1024 need root or the capability CAP_NET_BIND_SERVICE."}
 	}
-	return fault.Wrap(err, fault.Unavailable, "cannot listen on %s", addr)
+	if isErrno(err, unix.EADDRNOTAVAIL) {
+		return &fault.Error{Kind: fault.Invalid, Message: fmt.Sprintf("cannot listen on %s: this host does not have that address", addr),
+			Hint: "ip addr lists the addresses of this host; 0.0.0.0 means all of them."}
+	}
+	return fault.Wrap(err, fault.Unavailable, "cannot listen on %s: %v", addr, err)
 }
 
 // AcquireStore blocks until the previous generation has freed the store. It
@@ -170,8 +182,8 @@ func (p *Process) AcquireStore(ctx context.Context) error {
 	return nil
 }
 
-// Ready tells the previous generation, if there is one, to drain. Inherited
-// listeners that nobody claimed are closed.
+// Ready tells the previous generation, if there is one, to drain; an error says
+// that it died meanwhile. Inherited listeners that nobody claimed are closed.
 func (p *Process) Ready() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -183,48 +195,112 @@ func (p *Process) Ready() error {
 		return nil
 	}
 	_, err := io.WriteString(p.parent, "ready\n")
-	p.parent.Close()
-	p.parent = nil
-	return err
+	return fault.Wrap(err, fault.Unavailable, "the previous process ended during the hand-over")
+}
+
+// StopPrevious passes a fast stop on to the previous generation, which may
+// still drain. One that has ended needs none.
+func (p *Process) StopPrevious() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.parent != nil {
+		_, _ = io.WriteString(p.parent, "stop\n") // it may have ended long ago
+		p.parent.Close()
+		p.parent = nil
+	}
+}
+
+// Replaced reports whether another generation has taken over.
+func (p *Process) Replaced() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.next != nil
 }
 
 // Replace starts the next generation and returns its process id when it is
 // ready; from then on the caller drains. freeStore is called when the new
-// process asks for the store. On an error the caller keeps serving; if
-// freeStore was called before, it is the caller's to take the store again.
+// process asks for the store. On an error, the end of ctx included, the new
+// process is gone and the caller keeps serving; if freeStore was called before,
+// it is the caller's to take the store again. A process is replaced once.
 func (p *Process) Replace(ctx context.Context, freeStore func() error) (pid int, err error) {
-	proc, control, err := p.spawn()
+	if p.Replaced() {
+		return 0, fault.New(fault.Conflict, "this process was replaced already and drains")
+	}
+	child, control, err := p.spawn()
 	if err != nil {
 		return 0, fault.Wrap(err, fault.Unavailable, "cannot start the new process")
 	}
-	defer control.Close()
+	defer child.release()
 	stop := context.AfterFunc(ctx, func() { control.Close() })
-	defer stop()
-	lines := bufio.NewReader(io.LimitReader(control, 4096))
+	err = negotiate(control, freeStore)
+	if !stop() {
+		err = fault.Wrap(context.Cause(ctx), fault.Timeout, "the new process was not ready in time; this one goes on")
+	}
+	if err != nil {
+		control.Close()
+		child.end()
+		return 0, err
+	}
+	p.mu.Lock()
+	p.next = control
+	p.mu.Unlock()
+	return child.pid, nil
+}
+
+// negotiate answers the new process until it is ready.
+func negotiate(control net.Conn, freeStore func() error) error {
+	buf := make([]byte, 0, 64)
 	for {
-		line, err := lines.ReadString('\n')
+		line, err := readLine(control, buf)
 		switch {
 		case err != nil:
-			end(proc)
-			return 0, fault.Wrap(err, fault.Unavailable, "the new process ended before it was ready; this one goes on")
-		case line == "need store\n":
+			return fault.Wrap(err, fault.Unavailable, "the new process ended before it was ready; this one goes on")
+		case line == "need store":
 			if err := freeStore(); err != nil {
-				end(proc)
-				return 0, err
+				return err
 			}
 			if _, err := io.WriteString(control, "store free\n"); err != nil {
 				continue // the read reports it
 			}
-		case line == "ready\n":
-			pid := proc.Pid
-			return pid, proc.Release()
+		case line == "ready":
+			return nil
 		}
 	}
 }
 
+// readLine reads one short line and not a byte more.
+func readLine(r io.Reader, buf []byte) (string, error) {
+	var b [1]byte
+	for buf = buf[:0]; len(buf) < cap(buf); buf = append(buf, b[0]) {
+		if _, err := io.ReadFull(r, b[:]); err != nil {
+			return "", err
+		}
+		if b[0] == '\n' {
+			return string(buf), nil
+		}
+	}
+	return "", fault.New(fault.Invalid, "a control line without an end")
+}
+
+// AwaitStop waits, after Replace, until the next generation passes a fast stop
+// on (true), or has ended or ctx does (false).
+func (p *Process) AwaitStop(ctx context.Context) bool {
+	p.mu.Lock()
+	next := p.next
+	p.mu.Unlock()
+	if next == nil {
+		return false
+	}
+	stop := context.AfterFunc(ctx, func() { next.Close() })
+	defer stop()
+	defer next.Close()
+	line, err := readLine(next, make([]byte, 0, 64))
+	return err == nil && line == "stop"
+}
+
 // spawn starts the new process with raw descriptors: os/exec would put the
 // listening sockets, whose mode is shared with ours, into blocking mode.
-func (p *Process) spawn() (*os.Process, net.Conn, error) {
+func (p *Process) spawn() (*sibling, net.Conn, error) {
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, nil, err
@@ -242,20 +318,17 @@ func (p *Process) spawn() (*os.Process, net.Conn, error) {
 		return nil, nil, err
 	}
 	env := append(os.Environ(), envControl+"=3", envListeners+"="+strings.Join(entries, ";"))
-	pid, err := syscall.ForkExec(p.exe, append([]string{p.exe}, os.Args[1:]...), &syscall.ProcAttr{Env: env, Files: files})
-	if err != nil {
-		return nil, nil, err
-	}
-	proc, err := os.FindProcess(pid)
-	if err != nil {
-		return nil, nil, err
-	}
 	conn, err := net.FileConn(ours)
 	if err != nil {
-		end(proc)
 		return nil, nil, err
 	}
-	return proc, conn, nil
+	pid, err := syscall.ForkExec(p.exe, append([]string{p.exe}, os.Args[1:]...), &syscall.ProcAttr{Env: env, Files: files,
+		Sys: &syscall.SysProcAttr{Cloneflags: unix.CLONE_PARENT}})
+	if err != nil {
+		conn.Close()
+		return nil, nil, err
+	}
+	return newSibling(pid), conn, nil
 }
 
 // duplicate appends a copy of each held listener's descriptor to files and
@@ -280,10 +353,4 @@ func (p *Process) duplicate(files *[]uintptr) (entries []string, err error) {
 		*files = append(*files, uintptr(dup))
 	}
 	return entries, nil
-}
-
-// end kills a generation that failed and takes its exit status.
-func end(proc *os.Process) {
-	_ = proc.Kill()
-	_, _ = proc.Wait()
 }

@@ -21,7 +21,14 @@ import (
 // generation's number and replaces itself when told to on standard input.
 func TestMain(m *testing.M) {
 	if role := os.Getenv("GENERATION_TEST"); role != "" {
-		if err := serveGeneration(role); err != nil {
+		serve := serveGeneration
+		switch os.Getenv("GENERATION_AS") {
+		case "supervisor":
+			serve = superviseGeneration
+		case "worker":
+			serve = workGeneration
+		}
+		if err := serve(role); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}

@@ -1,7 +1,9 @@
 // Package lifecycle runs the services of a process as one group: they start in
 // order, each after the one before it is ready; the first that fails ends the
-// others and is the reported cause; on the way down they stop in reverse order
-// under one deadline. A panic in a service is an error of that service.
+// others and is the reported cause; on the way down the doors close first, then
+// all who carry streams are told at once and waited for, and what they stand on
+// stops last, in reverse order; all under one deadline. A panic in a service is
+// an error of that service.
 package lifecycle
 
 import (
@@ -10,9 +12,27 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"sync"
 	"time"
+)
+
+// Stage is when a service is told to stop. The order of starts follows what a
+// service needs to begin, which may differ: an agent's tunnel needs the proxy's
+// port of the same process, and must be told to drain when that port closes.
+type Stage int
+
+// The stages, in the order of the way down, last to first.
+const (
+	// Core services stop last, one after the other, the newest first: what streams
+	// stand on while they live, such as policy and audit.
+	Core Stage = iota
+	// Work carries streams: all such services are told together, and may take
+	// long to end.
+	Work
+	// Door takes connections from outside and ends at once.
+	Door
 )
 
 // Service is one long-running part of a process.
@@ -26,6 +46,8 @@ type Service struct {
 	// Ready, when not nil, is closed once the service can do its work; the next
 	// service starts only then. Nil: ready as soon as it runs.
 	Ready <-chan struct{}
+	// Stage is when it stops; the zero value is Core.
+	Stage Stage
 	// Restart, when not nil, runs the service again after an error or a panic,
 	// with these pauses. A run of ten times the longest pause starts the count anew.
 	Restart *Backoff
@@ -58,6 +80,7 @@ func (g *Group) Ready() <-chan struct{} { return g.ready }
 // running is a started service: cancel tells it to stop, done is closed when it has.
 type running struct {
 	name   string
+	stage  Stage
 	cancel context.CancelCauseFunc
 	done   chan struct{}
 }
@@ -102,7 +125,7 @@ func (g *Group) Serve(ctx context.Context) error {
 // may start.
 func (r *run) start(ctx, base context.Context, s Service) bool {
 	own, cancel := context.WithCancelCause(base)
-	x := &running{name: s.Name, cancel: cancel, done: make(chan struct{})}
+	x := &running{name: s.Name, stage: s.Stage, cancel: cancel, done: make(chan struct{})}
 	r.started = append(r.started, x)
 	r.left.Go(func() {
 		defer close(x.done)
@@ -145,41 +168,65 @@ func (r *run) result() error {
 	return nil
 }
 
-// drain stops what was started, last first. After the deadline it cancels all
-// that is left and reports who did not stop.
+// drain stops what was started, stage by stage. After the deadline it cancels
+// all that is left and reports who did not stop.
 func (r *run) drain() error {
-	deadline := time.NewTimer(r.g.drain)
-	defer deadline.Stop()
-	cause := r.result()
+	drain, cause := r.g.drain, r.result()
 	if cause == nil {
 		cause = context.Canceled
+	} else {
+		drain = min(drain, failedDrain) // a new process shall take over soon
 	}
-	expired := false
+	deadline := time.NewTimer(drain)
+	defer deadline.Stop()
 	var late []string
-	for i := len(r.started) - 1; i >= 0; i-- {
-		x := r.started[i]
-		x.cancel(cause)
-		if !expired {
-			select {
-			case <-x.done:
-				continue
-			case <-deadline.C:
-				expired = true
-				for _, y := range r.started[:i] {
-					y.cancel(cause)
+	for _, batch := range r.batches() {
+		for _, x := range batch {
+			x.cancel(cause)
+		}
+		for _, x := range batch {
+			if len(late) == 0 {
+				select {
+				case <-x.done:
+					continue
+				case <-deadline.C:
+					for _, y := range r.started {
+						y.cancel(cause)
+					}
 				}
 			}
-		}
-		select {
-		case <-x.done:
-		default:
-			late = append(late, x.name)
+			select {
+			case <-x.done:
+			default:
+				late = append(late, x.name)
+			}
 		}
 	}
 	if len(late) > 0 {
-		return fmt.Errorf("did not stop within %v: %s", r.g.drain, strings.Join(late, ", "))
+		return fmt.Errorf("did not stop within %v: %s", drain, strings.Join(late, ", "))
 	}
 	return nil
+}
+
+// failedDrain is the drain time of a group that ends because a service failed.
+const failedDrain = 10 * time.Second
+
+// batches lists what was started in the order of the way down: those of one
+// batch are told together.
+func (r *run) batches() [][]*running {
+	var doors, work []*running
+	var core [][]*running
+	for _, x := range slices.Backward(r.started) {
+		switch x.stage {
+		case Door:
+			doors = append(doors, x)
+		case Work:
+			work = append(work, x)
+		default:
+			core = append(core, []*running{x})
+		}
+	}
+	return append([][]*running{doors, work}, core...)
 }
 
 // supervise runs s until it ends for good.

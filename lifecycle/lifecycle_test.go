@@ -67,6 +67,56 @@ func TestOrderOfStartAndStop(t *testing.T) {
 	})
 }
 
+func TestDoorsCloseFirstAndWorkIsToldTogether(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var j journal
+		g := New(slog.New(slog.DiscardHandler), time.Hour)
+		add := func(name string, stage Stage, stopAfter time.Duration) {
+			s := j.service(name, 0, stopAfter)
+			s.Stage = stage
+			g.Add(s)
+		}
+		add("policy", Core, 0)
+		add("streams", Work, 2*time.Second)
+		add("port", Door, time.Second)
+		add("tunnel", Work, 3*time.Second)
+		add("renewal", Core, 0)
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- g.Serve(ctx) }()
+		<-g.Ready()
+		begun := time.Now()
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("Serve: %v", err)
+		}
+		want := []string{"stop port", "stop streams", "stop tunnel", "stop renewal", "stop policy"}
+		if got := j.all()[5:]; !slices.Equal(got, want) {
+			t.Errorf("order %v", got)
+		}
+		if d := time.Since(begun); d != 4*time.Second {
+			t.Errorf("the two that carry streams were not told together: it took %v", d)
+		}
+	})
+}
+
+func TestAFailedGroupDoesNotWaitForStreams(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var j journal
+		g := New(slog.New(slog.DiscardHandler), 30*time.Hour)
+		g.Add(j.service("streams", 0, 20*time.Hour))
+		g.Add(Service{Name: "bad", Serve: func(context.Context) error { return errBroken }})
+		begun := time.Now()
+		if err := g.Serve(t.Context()); !errors.Is(err, errBroken) || !strings.Contains(err.Error(), "streams") {
+			t.Errorf("Serve: %v", err)
+		}
+		if d := time.Since(begun); d > time.Minute {
+			t.Errorf("it took %v", d)
+		}
+		time.Sleep(21 * time.Hour)
+	})
+}
+
 func TestFirstErrorIsTheCause(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var j journal

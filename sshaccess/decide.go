@@ -93,6 +93,7 @@ func (cn *conn) decideAs(id *types.Identity, epoch *types.UserEpochSpec, a acces
 		Roles: p.Roles(id.Authority.Roles), Locks: p.Locks(), LocksStale: !p.Fresh(now), Settings: p.Settings(),
 		Policy: strconv.FormatUint(p.Revision(), 10), Epoch: epoch, Action: a,
 		Resource: node, Labels: node.AllLabels(), HostID: cn.svc.cfg.HostID, Login: cn.peer.Login, Now: now,
+		Cache: cn.svc.cfg.Cache,
 	}
 	return decided{req, access.Decide(req)}
 }

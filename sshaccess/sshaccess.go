@@ -16,6 +16,7 @@ import (
 
 	"teleport/access"
 	"teleport/audit"
+	"teleport/predicate"
 	"teleport/recorder"
 	"teleport/session"
 	"teleport/sshaccess/childbin"
@@ -61,6 +62,7 @@ type Config struct {
 	// ProxyAddr is what SSH_SESSION_WEBPROXY_ADDR says. Optional.
 	ProxyAddr func() string
 	Budget    sshserver.Budget // zero fields take the defaults
+	Cache     *predicate.Cache // may be nil
 }
 
 // Inbound is what the dial header said about a connection.

@@ -30,6 +30,7 @@ type Options struct {
 	PreAuth       int             // connections that have not finished their handshake; 2048
 	PerIP         int             // of them from one address (IPv6: one /64); 256
 	Timeout       time.Duration   // from accept to the end of the handshake; 10 s
+	Grace         time.Duration   // for handshakes under way when Serve is told to stop; 1 s
 	ProxyProtocol proxyproto.Mode // PROXY headers: on, off, or unset
 	Log           *slog.Logger
 	Metrics       prometheus.Registerer // may be nil
@@ -86,6 +87,7 @@ func New(o Options) (*Router, error) {
 	o.PreAuth = cmp.Or(o.PreAuth, 2048)
 	o.PerIP = cmp.Or(o.PerIP, 256)
 	o.Timeout = cmp.Or(o.Timeout, 10*time.Second)
+	o.Grace = cmp.Or(o.Grace, time.Second)
 	if o.Log == nil {
 		o.Log = telemetry.Discard()
 	}
@@ -152,8 +154,8 @@ func (r *Router) Inject(c net.Conn) error {
 }
 
 // Serve accepts on all listeners until ctx is cancelled; then it closes them,
-// cuts what has not finished its handshake, closes the routes' listeners and
-// returns nil. It may be called once.
+// gives handshakes under way a moment, closes the routes' listeners and returns
+// nil. It may be called once.
 func (r *Router) Serve(ctx context.Context, listeners ...net.Listener) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -163,17 +165,21 @@ func (r *Router) Serve(ctx context.Context, listeners ...net.Listener) error {
 		}
 	})
 	defer stop()
+	life, cut := context.WithCancel(context.WithoutCancel(ctx))
+	defer cut()
 	var loops sync.WaitGroup
 	for _, ln := range listeners {
 		loops.Go(func() {
-			if err := r.accept(ctx, ln); err != nil {
+			if err := r.accept(ctx, life, ln); err != nil {
 				cancel(err)
 			}
 		})
 	}
-	loops.Go(func() { r.takeInjected(ctx) })
+	loops.Go(func() { r.takeInjected(ctx, life) })
 	loops.Wait()
 	close(r.done)
+	moment := time.AfterFunc(r.o.Grace, cut)
+	defer moment.Stop()
 	r.work.Wait()
 	for _, rt := range r.routes() {
 		rt.Close()
@@ -200,13 +206,13 @@ func (r *Router) routes() []*route {
 
 // accept starts work for each connection and never waits for it. Errors that
 // pass (out of descriptors) are waited out.
-func (r *Router) accept(ctx context.Context, ln net.Listener) error {
+func (r *Router) accept(ctx, life context.Context, ln net.Listener) error {
 	failures := 0
 	for {
 		c, err := ln.Accept()
 		if err == nil {
 			failures = 0
-			r.begin(ctx, c, r.serve)
+			r.begin(life, c, r.serve)
 			continue
 		}
 		if ctx.Err() != nil {
@@ -222,11 +228,11 @@ func (r *Router) accept(ctx context.Context, ln net.Listener) error {
 	}
 }
 
-func (r *Router) takeInjected(ctx context.Context) {
+func (r *Router) takeInjected(ctx, life context.Context) {
 	for {
 		select {
 		case c := <-r.injected:
-			r.begin(ctx, c, r.serveTLS)
+			r.begin(life, c, r.serveTLS)
 		case <-ctx.Done():
 			return
 		}

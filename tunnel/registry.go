@@ -45,6 +45,12 @@ type RegistryOptions struct {
 	MaxWarm  int           // of all agents together; 1024
 	DataWait time.Duration // how long a dial waits for a data connection before it takes a channel; 1 s
 
+	// Settle is how long after the start a dial may wait for an agent that has no
+	// tunnel yet, at most MaxWait: agents come back within seconds when a proxy
+	// restarts, and their users shall not notice. 15 s; negative: never.
+	Settle  time.Duration
+	MaxWait time.Duration // 5 s
+
 	Log     *slog.Logger
 	Metrics prometheus.Registerer // may be nil
 }
@@ -59,6 +65,8 @@ func (o *RegistryOptions) defaults() {
 	o.WarmIdle = cmp.Or(o.WarmIdle, time.Minute)
 	o.MaxWarm = cmp.Or(o.MaxWarm, 1024)
 	o.DataWait = cmp.Or(o.DataWait, time.Second)
+	o.Settle = cmp.Or(o.Settle, 15*time.Second)
+	o.MaxWait = cmp.Or(o.MaxWait, 5*time.Second)
 	if o.Log == nil {
 		o.Log = telemetry.Discard()
 	}
@@ -80,6 +88,8 @@ type Registry struct {
 	idle     chan struct{}      // closed when dialing is zero; nil while nobody waits
 	proxies  []tunframe.Proxy
 	draining bool
+	begun    time.Time     // of Serve
+	arrived  chan struct{} // closed and renewed when a tunnel is filed
 
 	warmTotal  atomic.Int64
 	handshakes chan struct{}
@@ -96,7 +106,7 @@ func NewRegistry(o RegistryOptions) (*Registry, error) {
 	}
 	o.defaults()
 	r := &Registry{o: o, agents: map[string][]*agent{}, departed: map[string]time.Time{},
-		pending: map[tunframe.DataID]*pendingData{}, open: map[*stream]string{}, handshakes: make(chan struct{}, o.Handshakes)}
+		pending: map[tunframe.DataID]*pendingData{}, open: map[*stream]string{}, arrived: make(chan struct{}), handshakes: make(chan struct{}, o.Handshakes)}
 	r.proxies = []tunframe.Proxy{{UUID: o.UUID}}
 	return r, r.measure()
 }
@@ -129,6 +139,9 @@ func (r *Registry) measure() error {
 func (r *Registry) Serve(ctx context.Context, tunnels, data net.Listener) error {
 	life, end := context.WithCancel(context.WithoutCancel(ctx))
 	defer end()
+	r.mu.Lock()
+	r.begun = time.Now()
+	r.mu.Unlock()
 	r.work.Go(func() { r.sweep(life) })
 	ctx, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
@@ -348,6 +361,8 @@ func (r *Registry) file(a *agent) (replaced []*agent, err error) {
 	r.agents[a.uuid] = append(r.agents[a.uuid], a)
 	r.tunnels++
 	delete(r.departed, a.uuid)
+	close(r.arrived)
+	r.arrived = make(chan struct{})
 	return replaced, nil
 }
 

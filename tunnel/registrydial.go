@@ -22,7 +22,7 @@ import (
 // answered is replaced by the next one. A refusal by the agent is a fault,
 // returned with the reply; an agent without a tunnel is fault.Unavailable.
 func (r *Registry) Dial(ctx context.Context, uuid string, h tunframe.Header) (net.Conn, tunframe.Reply, error) {
-	a, err := r.pick(uuid, h.Generation)
+	a, err := r.await(ctx, uuid, h.Generation)
 	if err != nil {
 		return nil, tunframe.Reply{}, err
 	}
@@ -44,6 +44,45 @@ func (r *Registry) Dial(ctx context.Context, uuid string, h tunframe.Header) (ne
 	r.open[s] = a.uuid
 	r.mu.Unlock()
 	return s, reply, nil
+}
+
+// await picks the tunnel for a dial. While this registry is young it waits for
+// an agent that has not come yet; one that came and left is not waited for.
+func (r *Registry) await(ctx context.Context, uuid string, generation uint64) (*agent, error) {
+	a, err := r.pick(uuid, generation)
+	if err == nil {
+		return a, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, r.o.MaxWait)
+	defer cancel()
+	for err != nil {
+		arrived, left := r.expected(uuid)
+		if left <= 0 {
+			return nil, err
+		}
+		timer := time.NewTimer(left)
+		select {
+		case <-arrived:
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return nil, err
+		}
+		timer.Stop()
+		a, err = r.pick(uuid, generation)
+	}
+	return a, nil
+}
+
+// expected tells how much longer an agent without a tunnel is expected, and
+// what closes when any agent comes.
+func (r *Registry) expected(uuid string) (<-chan struct{}, time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if _, left := r.departed[uuid]; left || r.draining || r.begun.IsZero() {
+		return r.arrived, 0
+	}
+	return r.arrived, time.Until(r.begun.Add(r.o.Settle))
 }
 
 // carry tries the carriers in order. An answer of the agent, yes or no, ends the search.

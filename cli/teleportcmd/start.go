@@ -6,7 +6,6 @@ import (
 	"errors"
 	"io"
 	"log/slog"
-	"net"
 	"os"
 	"os/signal"
 	"strings"
@@ -23,14 +22,15 @@ import (
 	"teleport/telemetry"
 )
 
-// fastStop is how long a process may take to end after TERM or INT.
-const fastStop = 10 * time.Second
+// fastStop is how long a process may take to end after TERM or INT, before it
+// ends without waiting.
+const fastStop = 8 * time.Second
 
 type startFlags struct {
 	config.Flags
-	path    string
-	text    string
-	dataDir string
+	path      string
+	text      string
+	supervise bool
 }
 
 func startCommand(s Streams) *cobra.Command {
@@ -39,11 +39,19 @@ func startCommand(s Streams) *cobra.Command {
 		Use: "start", Short: "Run the services in the foreground", Args: cobra.NoArgs,
 		Long: "Runs the services in the foreground.\n\n" +
 			"Signals: TERM and INT stop at once (sessions are cut), QUIT stops when the last session\n" +
-			"has ended, HUP starts a new process on the same ports and lets this one drain.",
+			"has ended, HUP starts a new process on the same ports and lets this one drain.\n\n" +
+			"With --supervise (and always as process 1 of a container) a small parent stays in the\n" +
+			"foreground: it starts the process again when it dies and passes the signals on. Under\n" +
+			"systemd (teleport install systemd) it is not needed.",
 		Example: "  teleport start                                  # a cluster on one machine\n" +
-			"  teleport start -c /etc/teleport.yaml\n" +
+			"  teleport start -c /etc/teleport.yaml --supervise\n" +
 			"  teleport start --roles=node --proxy=proxy.example.com:443 --token=TOKEN --ca-pin=sha256:…",
-		RunE: func(c *cobra.Command, _ []string) error { return start(c.Context(), s, f) },
+		RunE: func(c *cobra.Command, _ []string) error {
+			if (f.supervise || os.Getpid() == 1) && !generation.Supervised() {
+				return supervise(s)
+			}
+			return start(c.Context(), s, f)
+		},
 	}
 	fl := c.Flags()
 	fl.StringVarP(&f.path, "config", "c", "", "configuration file (default "+config.DefaultPath+", where it exists)")
@@ -60,6 +68,7 @@ func startCommand(s Streams) *cobra.Command {
 	fl.StringVar(&f.PIDFile, "pid-file", "", "write the process id here")
 	fl.StringVar(&f.DiagAddr, "diag-addr", "", "serve /healthz, /readyz and /metrics on this address")
 	fl.StringVar(&f.DataDir, "data-dir", "", "where state is kept (default "+config.DefaultDataDir+")")
+	fl.BoolVar(&f.supervise, "supervise", false, "stay as a small parent that starts the process again when it dies")
 	fl.BoolVarP(&f.Debug, "debug", "d", false, "log everything")
 	fl.BoolVar(&f.Insecure, "insecure", false, "believe any web certificate of the proxy when joining")
 	fl.BoolVar(&f.NoTLSPair, "insecure-no-tls", false, "make no self-signed web certificate: TLS ends in front of the proxy")
@@ -86,7 +95,7 @@ func start(ctx context.Context, s Streams, f startFlags) error {
 	if err != nil {
 		return err
 	}
-	p, err := assembly.New(assembly.Options{Config: cfg, Generation: gen, Log: log, Level: level, OnReady: func() { notify("READY=1") }})
+	p, err := assembly.New(assembly.Options{Config: cfg, Generation: gen, Log: log, Level: level, OnReady: func() { generation.Notify("READY=1") }})
 	if err != nil {
 		return err
 	}
@@ -135,6 +144,21 @@ func openLog(cfg *config.Config, stderr io.Writer) (*slog.Logger, *slog.LevelVar
 	return log, level, done, err
 }
 
+// supervise stays as the parent of the process that does the work. It reads no
+// configuration: it must be able to start a process again whatever that says.
+func supervise(s Streams) error {
+	path, err := generation.Executable()
+	if err != nil {
+		return err
+	}
+	code, err := (&generation.Supervisor{Path: path, Args: os.Args[1:],
+		Log: slog.New(slog.NewTextHandler(s.Err, nil))}).Run()
+	if err == nil && code != exitOK {
+		err = exitCode(code)
+	}
+	return err
+}
+
 // runWithSignals serves until a signal or a failure ends the process.
 func runWithSignals(ctx context.Context, p *assembly.Process, delay time.Duration, log *slog.Logger) error {
 	ctx, stop := context.WithCancel(ctx)
@@ -151,33 +175,36 @@ func runWithSignals(ctx context.Context, p *assembly.Process, delay time.Duratio
 		case err := <-done:
 			return err
 		case err := <-replaced:
-			replacing = false
 			if err != nil {
+				replacing = false
 				log.Error("the process was not replaced and goes on", telemetry.KeyErr, err)
+				generation.Notify("READY=1") // the reload is over
 			}
 		case sig := <-signals:
 			log.Info("signal", "signal", sig.String())
 			switch sig {
 			case syscall.SIGHUP:
-				if !replacing {
-					replacing = true
-					notify("RELOADING=1")
-					go func() { replaced <- p.Replace(ctx) }()
+				if replacing {
+					break // one at a time; a process that was replaced stays so
 				}
+				replacing = true
+				generation.Notify("RELOADING=1")
+				go func() { replaced <- p.Replace(ctx) }()
 			case syscall.SIGQUIT:
 				wait(ctx, delay)
 				p.Drain()
 			default:
 				wait(ctx, delay)
 				stop()
-				return afterStop(done)
+				return afterStop(done, log)
 			}
 		}
 	}
 }
 
-// afterStop waits for the end of a fast stop, but not for ever.
-func afterStop(done <-chan error) error {
+// afterStop waits for the end of a fast stop, but not for ever. What did not
+// stop in time loses nothing: a process may be killed at any moment.
+func afterStop(done <-chan error, log *slog.Logger) error {
 	select {
 	case err := <-done:
 		if errors.Is(err, context.Canceled) {
@@ -185,7 +212,8 @@ func afterStop(done <-chan error) error {
 		}
 		return err
 	case <-time.After(fastStop):
-		return fault.New(fault.Timeout, "some services did not stop within %s", fastStop)
+		log.Warn("some services did not stop in time and are left", "time", fastStop)
+		return nil
 	}
 }
 
@@ -200,19 +228,4 @@ func wait(ctx context.Context, d time.Duration) {
 	case <-t.C:
 	case <-ctx.Done():
 	}
-}
-
-// notify tells the service manager, where one listens (sd_notify). The main
-// process id goes along, as a new generation is another process.
-func notify(state string) {
-	path := os.Getenv("NOTIFY_SOCKET")
-	if path == "" {
-		return
-	}
-	conn, err := net.Dial("unixgram", path)
-	if err != nil {
-		return // the manager went away; nothing depends on it
-	}
-	defer conn.Close()
-	_, _ = io.WriteString(conn, state+"\nMAINPID="+itoa(os.Getpid()))
 }

@@ -4,6 +4,7 @@ package teleportcmd
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 
@@ -52,8 +53,17 @@ func Run(ctx context.Context, args []string, s Streams) int {
 	if err == nil {
 		return exitOK
 	}
+	if code := exitCode(0); errors.As(err, &code) {
+		return int(code) // of a supervised process, which has said why itself
+	}
 	return report(s.Err, err)
 }
+
+// exitCode is the end of a process that ran under this one.
+type exitCode int
+
+// Error implements error.
+func (c exitCode) Error() string { return fmt.Sprintf("exit code %d", int(c)) }
 
 // report prints one line, and one more with what to do, and chooses the exit code.
 func report(w io.Writer, err error) int {

@@ -22,6 +22,7 @@ import (
 	"teleport/dial"
 	"teleport/fault"
 	"teleport/netx"
+	"teleport/predicate"
 	"teleport/session"
 	"teleport/telemetry"
 	"teleport/types"
@@ -46,7 +47,7 @@ type Router interface {
 	Dial(ctx context.Context, r types.Resource, h dial.Header) (net.Conn, dial.Reply, error)
 }
 
-// Options configure a Proxy. All fields are required.
+// Options configure a Proxy. Fields without a remark are required.
 type Options struct {
 	UUID    string
 	Cluster string
@@ -58,9 +59,10 @@ type Options struct {
 	Peer func(tls.ConnectionState) (*types.Identity, error)
 	// Auth opens a connection to the auth service that is ready for a forward
 	// header: TLS with this proxy's host certificate, ALPN teleport-forward.
-	Auth func(ctx context.Context) (net.Conn, error)
-	Log  *slog.Logger
-	Now  func() time.Time
+	Auth  func(ctx context.Context) (net.Conn, error)
+	Cache *predicate.Cache // may be nil
+	Log   *slog.Logger
+	Now   func() time.Time
 }
 
 // Proxy passes connections on. Safe for concurrent use.
@@ -83,10 +85,19 @@ func (p *Proxy) ServeDials(ctx context.Context, ln net.Listener) error {
 	return p.Serve(ctx, ln, "dial", p.serveDial)
 }
 
+// authGrace is how long connections to the auth service live on in a proxy that
+// drains. Whoever holds one opens it again elsewhere; a control stream would
+// hold up the drain for as long as its process runs.
+const authGrace = 5 * time.Second
+
 // ServeAuth serves connections of ALPN teleport-auth@<cluster> until ctx ends:
 // inside the outer TLS runs the client's own TLS with the auth service.
 func (p *Proxy) ServeAuth(ctx context.Context, ln net.Listener) error {
-	return p.Serve(ctx, ln, "auth", func(ctx context.Context, conn net.Conn) error { return p.forward(ctx, conn, nil) })
+	life, cut := context.WithCancel(context.WithoutCancel(ctx))
+	defer cut()
+	leave := context.AfterFunc(ctx, func() { time.AfterFunc(authGrace, cut) })
+	defer leave()
+	return p.Serve(ctx, ln, "auth", func(_ context.Context, conn net.Conn) error { return p.forward(life, conn, nil) })
 }
 
 // ForwardAgent passes an agent's own traffic on to the auth service; it is a
@@ -225,7 +236,7 @@ func (p *Proxy) Standing(id *types.Identity, client netip.AddrPort, now time.Tim
 	pol := p.o.Policy
 	d := access.Decide(access.Request{Identity: id, ClientAddr: client.Addr(), Roles: pol.Roles(id.Authority.Roles),
 		Locks: pol.Locks(), LocksStale: !pol.Fresh(now), Settings: pol.Settings(), Policy: policyName(pol.Revision()),
-		Epoch: pol.Epoch(id.Name), Action: access.ActionRule, Kind: types.KindNode, Verb: "list", Live: true, Now: now})
+		Epoch: pol.Epoch(id.Name), Action: access.ActionRule, Kind: types.KindNode, Verb: "list", Live: true, Now: now, Cache: p.o.Cache})
 	d.Allow = d.Allow || !aboutCaller(d)
 	return d
 }
@@ -250,7 +261,7 @@ func (p *Proxy) request(c Caller, r types.Resource, now time.Time) access.Reques
 	}
 	return access.Request{Identity: c.Identity, ClientAddr: c.Addr.Addr(), Roles: pol.Roles(c.Identity.Authority.Roles),
 		Locks: pol.Locks(), LocksStale: !pol.Fresh(now), Settings: pol.Settings(), Policy: policyName(pol.Revision()),
-		Epoch: pol.Epoch(c.Identity.Name), Action: access.ActionDial, Resource: r, Labels: labels, HostID: host, Now: now}
+		Epoch: pol.Epoch(c.Identity.Name), Action: access.ActionDial, Resource: r, Labels: labels, HostID: host, Now: now, Cache: p.o.Cache}
 }
 
 func (p *Proxy) dialTimeout() time.Duration {

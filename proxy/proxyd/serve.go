@@ -13,9 +13,9 @@ import (
 	"teleport/lifecycle"
 )
 
-// Serve accepts until ctx ends and hands each connection to handle; what names
-// the route in logs. Streams that are open then go on; serve returns
-// when the last of them has ended, which the session registry's drain bounds.
+// Serve accepts until ctx ends or the listener closes, and hands each connection
+// to handle; what names the route in logs. Streams that are open then go on;
+// Serve returns when the last of them has ended.
 func (p *Proxy) Serve(ctx context.Context, ln net.Listener, what string, handle func(context.Context, net.Conn) error) error {
 	var streams sync.WaitGroup
 	defer streams.Wait()
@@ -30,8 +30,8 @@ func (p *Proxy) Serve(ctx context.Context, ln net.Listener, what string, handle 
 				conn.Close()
 			}
 			return nil
-		case errors.Is(err, net.ErrClosed):
-			return fault.Wrap(err, fault.Unavailable, "the %s listener closed", what)
+		case errors.Is(err, net.ErrClosed): // the port has closed, as a drain begins
+			return nil
 		case err != nil: // out of descriptors, say: wait, do not spin
 			failures++
 			pause := lifecycle.Backoff{Min: 5 * time.Millisecond, Max: time.Second}

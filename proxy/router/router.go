@@ -114,18 +114,21 @@ func (r *Router) Dial(ctx context.Context, q Query, h tunframe.Header) (net.Conn
 func (r *Router) DialNode(ctx context.Context, n *types.Node, h tunframe.Header) (net.Conn, tunframe.Reply, error) {
 	uuid := n.Metadata.Name
 	h.Kind, h.Name = types.KindNode, uuid
-	_, err := r.tunnels.Agent(uuid)
-	switch {
-	case err == nil:
-		conn, reply, err := r.tunnels.Dial(ctx, uuid, h)
-		reply.Hostname = cmp.Or(reply.Hostname, n.Spec.Hostname)
-		return conn, reply, err
-	case !n.Spec.UseTunnel && n.Spec.Addr != "" && r.direct != nil:
+	_, away := r.tunnels.Agent(uuid)
+	if away != nil && !n.Spec.UseTunnel && n.Spec.Addr != "" && r.direct != nil {
 		conn, reply, err := r.direct(ctx, n, h)
 		reply.Hostname = cmp.Or(reply.Hostname, n.Spec.Hostname)
 		return conn, reply, err
 	}
-	return nil, tunframe.Reply{}, r.offline(n)
+	// Also without a tunnel: it may be about to come.
+	conn, reply, err := r.tunnels.Dial(ctx, uuid, h)
+	reply.Hostname = cmp.Or(reply.Hostname, n.Spec.Hostname)
+	if err != nil && reply.Kind == "" {
+		if _, away := r.tunnels.Agent(uuid); away != nil {
+			err = r.offline(n)
+		}
+	}
+	return conn, reply, err
 }
 
 // offline explains why a known node cannot be reached.

@@ -34,6 +34,9 @@ func (p *place) Agent(uuid string) (tunnel.AgentInfo, error) {
 func (p *place) LastSeen(uuid string) time.Time { return p.seen[uuid] }
 
 func (p *place) Dial(_ context.Context, uuid string, h tunframe.Header) (net.Conn, tunframe.Reply, error) {
+	if !p.online[uuid] {
+		return nil, tunframe.Reply{}, fault.New(fault.Unavailable, "no tunnel")
+	}
 	p.dialed = h
 	c, _ := net.Pipe()
 	return c, tunframe.Reply{AgentUUID: uuid}, nil

@@ -14,6 +14,7 @@ import (
 	"teleport/api/gen/loginv1"
 	"teleport/api/rpc"
 	"teleport/fault"
+	"teleport/types"
 )
 
 // CookieName is the browser session's cookie. The prefix has browsers insist on
@@ -50,6 +51,9 @@ type (
 		Expires int64    `json:"expires"`
 		Version string   `json:"version"`
 		Proxy   string   `json:"proxy"` // public address, for command lines
+		// Rights are the verbs that the roles allow by kind, for the actions that
+		// the UI offers. The auth service decides again when one is used.
+		Rights map[string][]string `json:"rights"`
 	}
 )
 
@@ -137,6 +141,7 @@ func (h *Handler) signIn(w http.ResponseWriter, r *http.Request, _ rpc.Caller) e
 
 func (h *Handler) signOut(w http.ResponseWriter, r *http.Request, _ rpc.Caller) error {
 	http.SetCookie(w, &http.Cookie{Name: CookieName, Path: "/", MaxAge: -1, Secure: true, HttpOnly: true, SameSite: http.SameSiteStrictMode})
+	w.Header().Set("Clear-Site-Data", `"cache", "storage"`)
 	c, err := r.Cookie(CookieName)
 	if err != nil {
 		return rpc.WriteJSON(w, struct{}{})
@@ -156,7 +161,19 @@ func (h *Handler) signOut(w http.ResponseWriter, r *http.Request, _ rpc.Caller) 
 func (h *Handler) whoAmI(w http.ResponseWriter, _ *http.Request, c rpc.Caller) error {
 	id := c.Identity
 	return rpc.WriteJSON(w, sessionAnswer{User: id.Name, Cluster: id.Cluster, Roles: id.Authority.Roles,
-		Expires: id.Authority.Expires.Unix(), Version: h.o.Version, Proxy: h.o.PublicAddr})
+		Expires: id.Authority.Expires.Unix(), Version: h.o.Version, Proxy: h.o.PublicAddr, Rights: h.rights(c)})
+}
+
+func (h *Handler) rights(c rpc.Caller) map[string][]string {
+	out := map[string][]string{}
+	for _, x := range []struct{ kind, verb string }{{types.KindToken, "create"}} {
+		req := h.request(c, nil, access.ActionRule)
+		req.Kind, req.Verb = x.kind, x.verb
+		if access.Decide(req).Allow {
+			out[x.kind] = append(out[x.kind], x.verb)
+		}
+	}
+	return out
 }
 
 // resource is one row of the list.
