@@ -1,0 +1,77 @@
+// A real browser, watched: whatever a page should never do is written down and
+// fails the run.
+import { readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { join } from 'node:path';
+import { chromium } from 'playwright-core';
+
+const flags = [
+  '--disable-gpu',
+  '--disable-quic',
+  '--no-first-run',
+  '--disable-background-networking',
+  '--disable-component-update',
+  '--disable-sync',
+];
+const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
+
+/** Starts Chromium with one page on the cluster at `origin`. */
+export async function open(origin, shots) {
+  const chrome = await chromium.launch({
+    executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
+    chromiumSandbox: false,
+    args: flags,
+  });
+  const context = await chrome.newContext({
+    ignoreHTTPSErrors: true, // a cluster's first certificate is its own
+    baseURL: origin,
+    locale: 'en-US',
+    viewport: { width: 1280, height: 800 },
+    reducedMotion: 'reduce',
+    permissions: ['clipboard-read', 'clipboard-write'],
+  });
+  context.setDefaultTimeout(15_000);
+  const page = await context.newPage();
+  const faults = [];
+  page.on('pageerror', (e) => faults.push(`page error: ${e.message}`));
+  page.on('console', (m) => {
+    // A refused call is part of what is tested; the browser logs each.
+    if (m.type() === 'error' && !m.text().startsWith('Failed to load resource')) faults.push(`console: ${m.text()}`);
+  });
+  page.on('request', (r) => {
+    const url = new URL(r.url());
+    if (url.protocol !== 'blob:' && url.origin !== origin) faults.push(`request outside of the origin: ${url.origin}`);
+  });
+
+  return {
+    page,
+    context,
+    faults,
+    close: () => chrome.close(),
+    /** No accessibility violation, no scrolling sideways, and a picture where asked for. */
+    async check(name) {
+      await page.evaluate(axe);
+      const found = await page.evaluate(() => globalThis.axe.run(document, { resultTypes: ['violations'] }));
+      for (const v of found.violations) {
+        faults.push(`axe on ${name}: ${v.id}: ${v.nodes.map((n) => n.target.join(' ')).join(', ')}`);
+      }
+      const over = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
+      if (over > 0) faults.push(`${name} scrolls sideways by ${over} px`);
+      if (shots) await page.screenshot({ path: join(shots, `${name}.png`) });
+    },
+    /** The element with the focus, in a few words. */
+    focus: () =>
+      page.evaluate(() => {
+        const e = document.activeElement;
+        return e && e !== document.body ? `${e.tagName.toLowerCase()} ${e.getAttribute('name') ?? e.getAttribute('aria-label') ?? e.textContent}` : '';
+      }),
+    /** Presses Tab until the focus is on what fits. */
+    async tabTo(fits) {
+      for (let i = 0; i < 60; i++) {
+        if (await page.evaluate(fits)) return;
+        await page.keyboard.press('Tab');
+      }
+      throw new Error(`the Tab key does not reach ${fits}`);
+    },
+  };
+}

@@ -1,0 +1,18 @@
+import '../host/harden';
+import '../kit/signin-parts';
+import { ByePage, LinkPage, LoginPage, route } from '../features/signin/public';
+import { mount } from '../kit/Page';
+
+function SignIn() {
+  const r = route(location.pathname, location.search, location.origin);
+  switch (r.page) {
+    case 'bye':
+      return <ByePage />;
+    case 'link':
+      return <LinkPage token={r.token} />;
+    case 'login':
+      return <LoginPage next={r.next} />;
+  }
+}
+
+void mount(<SignIn />);

@@ -1,0 +1,2 @@
+export { Palette } from './Palette';
+export { rank, shells, type Entry } from './model';

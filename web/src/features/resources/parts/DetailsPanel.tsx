@@ -1,0 +1,70 @@
+import type { Resource } from '../../../api/cluster';
+import { useText, type Key } from '../../../i18n/text';
+import { CopyCommand } from '../../../kit/CopyCommand';
+import { SidePanel } from '../../../kit/SidePanel';
+import { holds, sshCommand, visible, type Filter } from '../model';
+import css from '../resources.module.css';
+
+interface Props {
+  resource: Resource | undefined;
+  twice: Set<string>;
+  filter: Filter;
+  onClose: () => void;
+  onToggle: (key: string, value: string) => void;
+}
+
+/** Everything about one resource, and its commands. */
+export function DetailsPanel({ resource: r, twice, filter, onClose, onToggle }: Props) {
+  const { t } = useText();
+  if (!r) {
+    return (
+      <SidePanel title={t('panel.details')} onClose={onClose}>
+        <p>{t('panel.gone')}</p>
+      </SidePanel>
+    );
+  }
+  const facts: [Key, string | undefined][] = [
+    ['panel.description', r.description],
+    ['panel.address', r.tunnel ? t('resources.tunnel') : r.address],
+    ['panel.version', r.version],
+    ['panel.id', r.id],
+  ];
+  return (
+    <SidePanel title={visible(r.name)} onClose={onClose}>
+      <section className={css.group}>
+        <h3>{t('panel.logins')}</h3>
+        {r.logins.length === 0 && <p className={css.quiet}>{t('resources.connect.none')}</p>}
+        {r.logins.map((login) => (
+          <CopyCommand key={login} command={sshCommand(r, login, twice)} />
+        ))}
+      </section>
+      <dl className={css.facts}>
+        {facts.map(
+          ([name, value]) =>
+            value && (
+              <div key={name}>
+                <dt>{t(name)}</dt>
+                <dd>
+                  <bdi>{visible(value)}</bdi>
+                </dd>
+              </div>
+            ),
+        )}
+      </dl>
+      <section className={css.group}>
+        <h3>{t('panel.labels')}</h3>
+        <ul className={css.chips}>
+          {Object.entries(r.labels)
+            .toSorted(([a], [b]) => a.localeCompare(b))
+            .map(([k, v]) => (
+              <li key={k}>
+                <button type="button" className={css.chip} data-on={holds(filter, k, v) || undefined} aria-pressed={holds(filter, k, v)} onClick={() => onToggle(k, v)}>
+                  <bdi>{visible(`${k}=${v}`)}</bdi>
+                </button>
+              </li>
+            ))}
+        </ul>
+      </section>
+    </SidePanel>
+  );
+}

@@ -1,0 +1,112 @@
+import { ChevronDown, Server } from 'lucide-react';
+import { memo } from 'react';
+import type { Resource } from '../../../api/cluster';
+import { useText } from '../../../i18n/text';
+import { holds, visible, type Filter } from '../model';
+import css from '../resources.module.css';
+
+interface Props {
+  resource: Resource;
+  index: number;
+  top: number;
+  height: number;
+  narrow: boolean;
+  active: boolean;
+  selected: boolean;
+  menuOpen: boolean;
+  filter: Filter;
+  onActive: (index: number) => void;
+  onOpen: (id: string) => void;
+  onToggle: (key: string, value: string) => void;
+  onConnect: (index: number) => void;
+}
+
+const shownLabels = 3;
+
+/** One resource. Only the row in hand has stops for the Tab key. */
+export const Row = memo(function Row(p: Props) {
+  const { t } = useText();
+  const { resource: r, index, active } = p;
+  const stop = active ? 0 : -1;
+  const how = r.tunnel ? t('resources.tunnel') : r.address;
+  const second = [how, r.version, r.description].filter(Boolean).join(' · ');
+  return (
+    <div
+      role="row"
+      id={`row-${index}`}
+      aria-rowindex={index + 2}
+      aria-selected={p.selected}
+      tabIndex={stop}
+      className={css.row}
+      style={{ transform: `translateY(${p.top}px)`, height: p.height }}
+      onFocus={() => p.onActive(index)}
+    >
+      <div role="gridcell" className={css.name}>
+        <Server size={18} role="img" aria-label={t('resources.kind.node')} />
+        <div className={css.nameText}>
+          <button type="button" className={css.link} tabIndex={stop} onClick={() => p.onOpen(r.id)}>
+            <bdi>{visible(r.name)}</bdi>
+          </button>
+          <bdi className={css.second}>{visible(second)}</bdi>
+        </div>
+      </div>
+      <div role="gridcell" className={css.labels}>
+        <Labels {...p} stop={stop} />
+      </div>
+      <div role="gridcell" className={css.connectCell}>
+        <button
+          type="button"
+          data-connect
+          className={css.connect}
+          tabIndex={stop}
+          aria-haspopup="menu"
+          aria-expanded={p.menuOpen}
+          aria-label={t('resources.connect.to', { name: visible(r.name) })}
+          onClick={() => p.onConnect(index)}
+        >
+          <span>{t('resources.connect')}</span>
+          <ChevronDown size={14} aria-hidden />
+        </button>
+      </div>
+    </div>
+  );
+});
+
+function Labels({ resource, filter, narrow, stop, onOpen, onToggle }: Props & { stop: number }) {
+  const { t } = useText();
+  const labels = Object.entries(resource.labels).toSorted(([a], [b]) => Number(a.includes('/')) - Number(b.includes('/')));
+  const most = narrow ? 2 : shownLabels;
+  const rest = labels.length - most;
+  return (
+    <>
+      {labels.slice(0, most).map(([k, v]) => {
+        const label = visible(`${k}=${v}`);
+        return (
+          <button
+            key={k}
+            type="button"
+            className={css.chip}
+            data-on={holds(filter, k, v) || undefined}
+            aria-pressed={holds(filter, k, v)}
+            aria-label={t('resources.label', { label })}
+            tabIndex={stop}
+            onClick={() => onToggle(k, v)}
+          >
+            <bdi>{label}</bdi>
+          </button>
+        );
+      })}
+      {rest > 0 && (
+        <button
+          type="button"
+          className={css.more}
+          tabIndex={stop}
+          aria-label={t('resources.more', { n: rest })}
+          onClick={() => onOpen(resource.id)}
+        >
+          +{rest}
+        </button>
+      )}
+    </>
+  );
+}

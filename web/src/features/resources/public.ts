@@ -1,0 +1,3 @@
+export { ResourcesPage, type Place } from './Page';
+export { useResources } from './queries';
+export { ambiguous, sshCommand, visible } from './model';

@@ -1,0 +1,38 @@
+import { describe, expect, it } from 'vitest';
+import { characters, codeDigits, grouped, route, safeReturn } from './model';
+
+const origin = 'https://proxy.example:3080';
+
+describe('safeReturn', () => {
+  it('keeps paths of the application', () => {
+    expect(safeReturn('/web/cluster/prod/resources?q=env%3Dprod', origin)).toBe('/web/cluster/prod/resources?q=env%3Dprod');
+  });
+  it.each([
+    null, '', 'https://evil.example/', '//evil.example/web/', '/\\evil.example', '/web/../webapi/ping', '/webapi/ping',
+    'javascript:alert(1)', '/web/login', '/web/bye', '/web/invite/abc', '/web/./login', '/web//../..//evil.example', '\t/web/',
+  ])('goes home instead of %j', (wanted) => expect(safeReturn(wanted, origin)).toBe('/web/'));
+});
+
+it('counts characters, not code units', () => {
+  expect(characters('비밀번호')).toBe(4);
+  expect(characters('🔑🔑')).toBe(2);
+});
+
+it('takes the digits of a pasted code', () => {
+  expect(codeDigits(' 123 456 ')).toBe('123456');
+  expect(codeDigits('12345678')).toBe('123456');
+  expect(codeDigits('abc')).toBe('');
+});
+
+it('groups a secret', () => {
+  expect(grouped('ABCDEFGHIJ')).toBe('ABCD EFGH IJ');
+  expect(grouped('ABCD')).toBe('ABCD');
+});
+
+it('knows its pages', () => {
+  expect(route('/web/login', '', origin)).toEqual({ page: 'login', next: '/web/' });
+  expect(route('/web/invite/tok', '', origin)).toEqual({ page: 'link', token: 'tok', purpose: 'invite' });
+  expect(route('/web/reset/tok', '', origin)).toEqual({ page: 'link', token: 'tok', purpose: 'reset' });
+  expect(route('/web/bye', '', origin)).toEqual({ page: 'bye' });
+  expect(route('/web/invite/', '', origin)).toEqual({ page: 'login', next: '/web/' });
+});

@@ -1,0 +1,41 @@
+// What the sign-in pages decide without React.
+
+/** The fewest characters of a new password; the auth service has the last word. */
+export const minPassword = 12;
+
+/** Where to go after signing in: a path of the application, or its front page. */
+export function safeReturn(wanted: string | null, origin: string): string {
+  const home = '/web/';
+  if (!wanted?.startsWith('/web/')) return home;
+  let url: URL;
+  try {
+    url = new URL(wanted, origin);
+  } catch {
+    return home;
+  }
+  if (url.origin !== origin || !url.pathname.startsWith('/web/')) return home;
+  if (/^\/web\/(login|invite|reset|bye)(\/|$)/.test(url.pathname)) return home;
+  return url.pathname + url.search + url.hash;
+}
+
+/** The length of a password as people and the server count it: in characters, not UTF-16 halves. */
+export const characters = (password: string): number => [...password].length;
+
+/** The digits of a pasted or typed code, at most six. */
+export const codeDigits = (typed: string): string => typed.replace(/\D/g, '').slice(0, 6);
+
+/** A secret in groups of four, to be typed from the screen. */
+export const grouped = (secret: string): string => secret.replace(/(.{4})(?=.)/g, '$1 ');
+
+export type Route =
+  | { page: 'login'; next: string }
+  | { page: 'link'; token: string; purpose: 'invite' | 'reset' }
+  | { page: 'bye' };
+
+/** Which page an address of the sign-in document is. */
+export function route(path: string, search: string, origin: string): Route {
+  const [, , first, token] = path.split('/');
+  if ((first === 'invite' || first === 'reset') && token) return { page: 'link', token, purpose: first };
+  if (first === 'bye') return { page: 'bye' };
+  return { page: 'login', next: safeReturn(new URLSearchParams(search).get('redirect_uri'), origin) };
+}
