@@ -42,7 +42,8 @@ func TestEachProcessComesAndGoesAsAsked(t *testing.T) {
 		p.Start(t)
 		echo()
 	}
-	if status, pid := agent.Readyz(); status != "ok" || pid != agent.PID() || !strings.Contains(agent.Log(), "ready") {
-		t.Errorf("%s %d", status, pid)
+	agent.WaitReady(t)
+	if !strings.Contains(agent.Log(), "ready") || len(agent.Generations()) != 4 {
+		t.Errorf("generations %v\n%s", agent.Generations(), agent.LogTail())
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -146,8 +147,22 @@ func (p *Process) WaitReady(t testing.TB) {
 		return status == "ok" && pid == want
 	})
 	if status, pid := p.Readyz(); !ok || status != "ok" || pid != want {
-		t.Fatalf("%s is not ready (%q, pid %d, alive %t)\n%s", p.Name, status, want, alive(want), p.LogTail())
+		t.Fatalf("%s is not ready (%q, pid %d, alive %t)\n%s\n%s", p.Name, status, want, alive(want), p.LogTail(), p.Goroutines())
 	}
+}
+
+// Goroutines is what every goroutine of the newest generation does now.
+func (p *Process) Goroutines() string {
+	resp, err := p.Debug("/debug/pprof/goroutine?debug=1")
+	if err != nil {
+		return err.Error()
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
+	if err != nil {
+		return err.Error()
+	}
+	return string(b)
 }
 
 // Readyz asks the process's debug socket for its state and its process id. The
