@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"net"
+	"slices"
 	"time"
 
 	"teleport/api/authclient"
@@ -88,7 +89,7 @@ func (p *Process) join(ctx context.Context) error {
 	pause := lifecycle.Backoff{Min: time.Second, Max: 15 * time.Second}
 	for failures := 1; ; failures++ {
 		err := p.joinOnce(ctx, func(c *authclient.Client) error { return p.member.Join(ctx, c, prover, p.cfg.Token) })
-		if err == nil || fault.KindOf(err) != fault.Unavailable && fault.KindOf(err) != fault.Timeout {
+		if err == nil || !slices.Contains([]fault.Kind{fault.Unavailable, fault.Timeout, fault.Limit}, fault.KindOf(err)) {
 			return err
 		}
 		p.log.Warn("cannot join yet, trying again", telemetry.KeyErr, err)

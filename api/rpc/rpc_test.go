@@ -220,6 +220,40 @@ func TestAnonymousBudgetAndSize(t *testing.T) {
 	}
 }
 
+// One stranger that reads slowly leaves places for the others.
+func TestOneStrangerTakesAShare(t *testing.T) {
+	entered, leave := make(chan struct{}), make(chan struct{})
+	s, _ := newServer(t, func(context.Context) error {
+		entered <- struct{}{}
+		<-leave
+		return nil
+	}, Limits{Anonymous: 8})
+	from := func(addr string) int {
+		r := httptest.NewRequest(http.MethodPost, statusv1connect.StatusServicePingProcedure, strings.NewReader("{}"))
+		r.Header.Set("Content-Type", "application/json")
+		r.RemoteAddr = addr
+		w := httptest.NewRecorder()
+		s.ServeHTTP(w, r)
+		return w.Code
+	}
+	codes := make(chan int, 3)
+	for range 2 {
+		go func() { codes <- from("192.0.2.1:1") }()
+		<-entered
+	}
+	if c := from("192.0.2.1:2"); c != http.StatusTooManyRequests {
+		t.Errorf("beyond the share: %d", c)
+	}
+	go func() { codes <- from("192.0.2.2:1") }()
+	<-entered
+	close(leave)
+	for range 3 {
+		if c := <-codes; c != http.StatusOK {
+			t.Errorf("within the share: %d", c)
+		}
+	}
+}
+
 func TestUnaryCallsHaveADeadline(t *testing.T) {
 	var has bool
 	s, _ := newServer(t, func(ctx context.Context) error { _, has = ctx.Deadline(); return nil }, Limits{UnaryTimeout: time.Hour})

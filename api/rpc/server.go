@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"maps"
 	"net/http"
+	"net/netip"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -36,9 +37,11 @@ type Limits struct {
 	AnonymousBytes int
 	// UnaryTimeout bounds a unary call, reading included (default 60 s).
 	UnaryTimeout time.Duration
-	// Anonymous is how many anonymous calls run at once (default 32); further
-	// ones are refused, not queued.
+	// Anonymous is how many anonymous calls run at once (default 64); further
+	// ones are refused, not queued. One client address takes a quarter of them.
 	Anonymous int
+	// AnonymousTimeout bounds an anonymous call, reading included (default 15 s).
+	AnonymousTimeout time.Duration
 }
 
 func (l Limits) withDefaults() Limits {
@@ -55,7 +58,10 @@ func (l Limits) withDefaults() Limits {
 		l.UnaryTimeout = time.Minute
 	}
 	if l.Anonymous == 0 {
-		l.Anonymous = 32
+		l.Anonymous = 64
+	}
+	if l.AnonymousTimeout == 0 {
+		l.AnonymousTimeout = 15 * time.Second
 	}
 	return l
 }
@@ -79,8 +85,9 @@ type Server struct {
 	streams   map[string]bool // registered procedures; true for streaming ones
 	anonymous chan struct{}
 
-	mu   sync.Mutex
-	live map[*liveStream]struct{}
+	mu        sync.Mutex
+	live      map[*liveStream]struct{}
+	strangers map[netip.Addr]int // anonymous calls under way, by client
 }
 
 // liveStream is a streaming call under way.
@@ -97,7 +104,7 @@ func NewServer(cfg Config) *Server {
 	}
 	l := cfg.Limits.withDefaults()
 	return &Server{cfg: cfg, limits: l, mux: http.NewServeMux(), streams: map[string]bool{},
-		anonymous: make(chan struct{}, l.Anonymous), live: map[*liveStream]struct{}{}}
+		anonymous: make(chan struct{}, l.Anonymous), live: map[*liveStream]struct{}{}, strangers: map[netip.Addr]int{}}
 }
 
 // Register mounts one service. build is the generated constructor, applied to
@@ -149,27 +156,60 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		ctx = context.WithValue(ctx, refusedKey{}, err)
 	}
 	ctx = WithCaller(ctx, caller)
+	open := s.cfg.Table[r.URL.Path].Level == LevelAnonymous
 	if !streaming {
+		limit := s.limits.UnaryTimeout
+		if open {
+			limit = min(limit, s.limits.AnonymousTimeout)
+		}
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, s.limits.UnaryTimeout)
+		ctx, cancel = context.WithTimeout(ctx, limit)
 		defer cancel()
 		// Not every ResponseWriter has deadlines; those of net/http do.
-		_ = http.NewResponseController(w).SetReadDeadline(now.Add(s.limits.UnaryTimeout))
+		_ = http.NewResponseController(w).SetReadDeadline(now.Add(limit))
 	} else if caller.Identity != nil {
 		var end func()
 		ctx, end = s.track(ctx, caller, s.cfg.Table[r.URL.Path], now)
 		defer end()
 	}
-	if s.cfg.Table[r.URL.Path].Level == LevelAnonymous {
-		select {
-		case s.anonymous <- struct{}{}:
-			defer func() { <-s.anonymous }()
-		default:
+	if open {
+		leave, admitted := s.enter(caller.Addr.Addr())
+		defer leave()
+		if !admitted {
 			ctx = context.WithValue(ctx, refusedKey{}, error(fault.New(fault.Limit, "too many unauthenticated calls at once").
 				WithHint("try again in a moment")))
 		}
 	}
 	s.mux.ServeHTTP(w, r.WithContext(ctx))
+}
+
+// enter counts an anonymous call, against all of them and against its client's
+// share: one stranger that reads slowly does not keep the others out.
+func (s *Server) enter(client netip.Addr) (end func(), admitted bool) {
+	none := func() {}
+	s.mu.Lock()
+	full := s.strangers[client] >= max(1, s.limits.Anonymous/4)
+	if !full {
+		s.strangers[client]++
+	}
+	s.mu.Unlock()
+	if full {
+		return none, false
+	}
+	leave := func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.strangers[client]--; s.strangers[client] == 0 {
+			delete(s.strangers, client)
+		}
+	}
+	select {
+	case s.anonymous <- struct{}{}:
+		return func() { <-s.anonymous; leave() }, true
+	default:
+		leave()
+		return none, false
+	}
 }
 
 // track files a streaming call where Recheck finds it, and bounds it by the

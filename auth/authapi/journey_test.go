@@ -112,6 +112,55 @@ func TestNodeReplicaAndItsScope(t *testing.T) {
 	}
 }
 
+// A watch ends when the right to see what it shows is taken away.
+func TestAWatchEndsWithItsRight(t *testing.T) {
+	w := newWorld(t)
+	watcher := &types.Role{Header: types.Header{Kind: types.KindRole, Version: "v8", Metadata: types.Metadata{Name: "watcher"}}}
+	watcher.Spec.Allow.Rules = []types.Rule{{Resources: []string{"token"}, Verbs: []string{"list", "read"}}}
+	stored, err := authclient.Put(t.Context(), w.admin(), authclient.Create, watcher)
+	must(t, err)
+	own := w.user("wanda", "watcher")
+	w.settle()
+	stream, err := w.client(own).Watch(t.Context(), []string{types.KindToken}, 0)
+	must(t, err)
+	_, err = stream.Next(t.Context())
+	must(t, err)
+	stored.Spec.Allow.Rules = nil
+	_, err = authclient.Put(t.Context(), w.admin(), authclient.Upsert, stored)
+	must(t, err)
+	w.settle()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	for err == nil {
+		_, err = stream.Next(ctx)
+	}
+	if !errors.Is(err, fault.Denied) {
+		t.Errorf("the watch ended with %v", err)
+	}
+}
+
+// Strangers that a proxy passes on and that then say nothing keep nobody out.
+func TestSilentStrangersKeepNobodyOut(t *testing.T) {
+	w := newWorld(t)
+	proxyID, proxyCert := w.host("proxy1", types.RoleProxy)
+	outer, err := tlscert.ClientConfig(tlscert.Source{Certificate: func() *tls.Certificate { return proxyCert }, Trust: w.server.Trust, Now: time.Now},
+		tlscert.Server{Cluster: "example", Role: types.RoleAuth}, authserver.ALPNForward)
+	must(t, err)
+	for range 150 {
+		raw, err := w.dial(t.Context())
+		must(t, err)
+		conn := tls.Client(raw, outer)
+		must(t, dial.WriteForward(conn, proxyID, &net.TCPAddr{IP: net.IPv4(203, 0, 113, 1), Port: 1}, ""))
+		defer conn.Close()
+	}
+	_, err = w.client(proxyCert).WhoAmI(t.Context())
+	if !errors.Is(err, fault.Denied) { // served: WhoAmI is for users
+		t.Errorf("the proxy itself: %v", err)
+	}
+	_, err = w.admin().Status(t.Context())
+	must(t, err)
+}
+
 // A lock ends the control stream of the host that it bans.
 func TestLockCutsLiveStreams(t *testing.T) {
 	w := newWorld(t)

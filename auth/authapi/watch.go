@@ -32,6 +32,10 @@ func (s resourceService) Watch(ctx context.Context, req *connect.Request[resourc
 		if err != nil {
 			return err
 		}
+		// Rights may have gone since the stream began; it beats every few seconds.
+		if _, err := s.a.watchable(ctx, rpc.CallerFrom(ctx), req.Msg.Kinds); err != nil {
+			return err
+		}
 		if err := sendBatch(out, batch); err != nil {
 			return err
 		}

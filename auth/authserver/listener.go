@@ -23,10 +23,15 @@ const (
 	ALPNForward = "teleport-forward" // from a proxy: host mTLS, forward header, then the client's own TLS
 )
 
-// Bounds of what a peer may cost before it is known.
+// Bounds of what a peer may cost before it is known. Clients that a proxy passes
+// on are many, and anybody can be one: they have a budget of their own, of which
+// one client network takes a share, so that strangers at a proxy's door keep
+// neither each other nor the processes of the cluster out.
 const (
 	handshakeTimeout = 15 * time.Second
 	maxHandshakes    = 128
+	maxForwarded     = 512
+	maxPerClient     = 32
 	drainTimeout     = 5 * time.Second
 )
 
@@ -45,6 +50,7 @@ type Listener struct {
 	inner  *tls.Config // the client's own TLS within a forwarded connection
 	http   *http.Server
 	budget chan struct{}
+	passed share // of forwarded clients
 }
 
 // NewListener returns a listener for the handler. source gives the auth
@@ -59,6 +65,7 @@ func NewListener(source tlscert.Source, handler Handler, log *slog.Logger) *List
 		outer:  tlscert.ServerConfig(source, options(ALPNAPI, ALPNForward)),
 		inner:  tlscert.ServerConfig(source, options(ALPNAPI)),
 		budget: make(chan struct{}, maxHandshakes),
+		passed: share{most: maxForwarded, each: maxPerClient},
 		http: &http.Server{
 			Handler: handler, ConnContext: rpc.ConnContext,
 			ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 5 * time.Minute, MaxHeaderBytes: 32 << 10,
@@ -130,8 +137,9 @@ func (l *Listener) accept(ctx context.Context, ln net.Listener, out *connQueue, 
 			continue
 		}
 		wg.Go(func() {
-			defer func() { <-l.budget }()
-			ready, err := l.handshake(ctx, conn)
+			free := sync.OnceFunc(func() { <-l.budget })
+			defer free()
+			ready, err := l.handshake(ctx, conn, free)
 			if err != nil {
 				l.log.DebugContext(ctx, "a connection was refused", "addr", conn.RemoteAddr().String(), "error", err)
 				_ = conn.Close() // refused
@@ -142,8 +150,9 @@ func (l *Listener) accept(ctx context.Context, ln net.Listener, out *connQueue, 
 	}
 }
 
-// handshake brings a connection to the point where the API can be spoken.
-func (l *Listener) handshake(ctx context.Context, conn net.Conn) (net.Conn, error) {
+// handshake brings a connection to the point where the API can be spoken. known
+// is called when the peer itself has shown who it is.
+func (l *Listener) handshake(ctx context.Context, conn net.Conn, known func()) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
 	defer cancel()
 	if err := conn.SetDeadline(time.Now().Add(handshakeTimeout)); err != nil {
@@ -160,7 +169,7 @@ func (l *Listener) handshake(ctx context.Context, conn net.Conn) (net.Conn, erro
 	case ALPNAPI:
 	case ALPNForward:
 		var err error
-		if ready, err = l.forwarded(ctx, outer); err != nil {
+		if ready, err = l.forwarded(ctx, outer, known); err != nil {
 			return nil, err
 		}
 	default:
@@ -174,15 +183,20 @@ func (l *Listener) handshake(ctx context.Context, conn net.Conn) (net.Conn, erro
 
 // forwarded unwraps a client's own TLS from a connection of a proxy. Only then
 // is the client's address believed.
-func (l *Listener) forwarded(ctx context.Context, outer *tls.Conn) (*tls.Conn, error) {
+func (l *Listener) forwarded(ctx context.Context, outer *tls.Conn, known func()) (*tls.Conn, error) {
 	proxy, err := tlscert.Peer(outer.ConnectionState(), l.source.Trust(), l.source.Now(), types.IdentityHost)
 	if err != nil {
 		return nil, err
 	}
-	conn, _, err := dial.ReadForward(outer, proxy)
+	conn, header, err := dial.ReadForward(outer, proxy)
 	if err != nil {
 		return nil, err
 	}
+	if !l.passed.take(header.Client.Addr()) {
+		return nil, fault.New(fault.Limit, "too many clients at once from the network of %s", header.Client.Addr())
+	}
+	defer l.passed.give(header.Client.Addr())
+	known()
 	inner := tls.Server(forwardedConn{conn, proxy.Name}, l.inner)
 	if err := inner.HandshakeContext(ctx); err != nil {
 		return nil, err
