@@ -146,7 +146,7 @@ func (x *proxyParts) buildGate() error {
 		return err
 	}
 	x.proxy = proxyd.New(proxyd.Options{UUID: x.uuid, Cluster: x.cluster, Policy: p.replica,
-		Router: nodeRouter{router.New(p.replica, x.registry, nil), p.replica.Settings}, Sessions: p.sessions,
+		Router: nodeRouter{router.New(p.replica, x.registry, nil), x.cluster, p.replica.Settings}, Sessions: p.sessions,
 		Peer: func(cs tls.ConnectionState) (*types.Identity, error) {
 			return tlscert.Peer(cs, p.replica.Trust(), time.Now(), types.IdentityUser)
 		},
@@ -168,6 +168,7 @@ func (x *proxyParts) buildGate() error {
 // nodeRouter is the router of nodes as the proxy asks for it.
 type nodeRouter struct {
 	*router.Router
+	cluster  string
 	settings func() access.Settings
 }
 
@@ -176,7 +177,7 @@ func (r nodeRouter) Resolve(kind, name string, visible func(types.Resource) bool
 		return nil, fault.New(fault.NotFound, "there is no %s %q", kind, name)
 	}
 	s := r.settings().Networking
-	return r.Router.Resolve(router.Query{Name: name, Visible: func(n *types.Node) bool { return visible(n) },
+	return r.Router.Resolve(router.Query{Name: name, Visible: func(n *types.Node) bool { return visible(n) }, Cluster: r.cluster,
 		Strategy: router.Strategy(s.RoutingStrategy), CaseInsensitive: s.CaseInsensitiveRouting})
 }
 
@@ -196,9 +197,12 @@ func (j jumpRouter) Dial(ctx context.Context, id *types.Identity, client netip.A
 	if err != nil {
 		host = target
 	}
-	conn, _, err := j.proxy.Dial(ctx, proxyd.Caller{Identity: id, Addr: client}, types.KindNode, host)
+	caller := proxyd.Caller{Identity: id, Addr: client}
+	conn, _, err := j.proxy.Dial(ctx, caller, types.KindNode, host)
 	if errors.Is(err, fault.NotFound) && port != "" {
-		conn, _, err = j.proxy.Dial(ctx, proxyd.Caller{Identity: id, Addr: client}, types.KindNode, target)
+		if conn, _, again := j.proxy.Dial(ctx, caller, types.KindNode, target); again == nil {
+			return conn, nil
+		}
 	}
 	return conn, err
 }

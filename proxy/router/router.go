@@ -53,6 +53,9 @@ type Query struct {
 	// Visible reports whether the caller may know of a node. It is required:
 	// what it hides does not exist for them.
 	Visible         func(*types.Node) bool
+	// Cluster is the cluster's name. OpenSSH's users write NAME.CLUSTER, which is
+	// tried after all that a node says of itself.
+	Cluster         string
 	Strategy        Strategy // empty: Unambiguous
 	CaseInsensitive bool     // host names
 }
@@ -154,11 +157,17 @@ func matchers(q Query) []func(*types.Node) bool {
 	if q.CaseInsensitive {
 		same = strings.EqualFold
 	}
-	return []func(*types.Node) bool{
-		func(n *types.Node) bool { return n.Metadata.Name == q.Name },
-		func(n *types.Node) bool { return n.Spec.Hostname != "" && same(n.Spec.Hostname, q.Name) },
-		func(n *types.Node) bool { return hasAddress(n, q.Name) },
+	uuid := func(name string) func(*types.Node) bool {
+		return func(n *types.Node) bool { return n.Metadata.Name == name }
 	}
+	host := func(name string) func(*types.Node) bool {
+		return func(n *types.Node) bool { return n.Spec.Hostname != "" && same(n.Spec.Hostname, name) }
+	}
+	all := []func(*types.Node) bool{uuid(q.Name), host(q.Name), func(n *types.Node) bool { return hasAddress(n, q.Name) }}
+	if short, ok := strings.CutSuffix(q.Name, "."+q.Cluster); ok && q.Cluster != "" && short != "" {
+		all = append(all, uuid(short), host(short))
+	}
+	return all
 }
 
 // selector reads k=v,k=v. Host names and addresses hold no "=".

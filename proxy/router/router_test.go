@@ -57,6 +57,8 @@ func newPlace() *place {
 		node("u3", "db", "10.0.0.3:3022", map[string]string{"env": "dev"}, 100),
 		node("u4", "u1", "", nil, 100), // a host that calls itself like another's UUID
 		node("u5", "secret", "", map[string]string{"env": "dev"}, 100),
+		node("u6", "whole.example.com", "", nil, 100),
+		node("u7", "whole", "", nil, 100),
 	}, online: map[string]bool{"u1": true, "u2": true}, seen: map[string]time.Time{}}
 }
 
@@ -87,9 +89,16 @@ func TestResolve(t *testing.T) {
 		{name: "secret", kind: fault.NotFound},
 		{name: "u5", kind: fault.NotFound},
 		{name: "env=", kind: fault.NotFound},
+		{name: "db.example.com", want: "u3"},
+		{name: "u2.example.com", want: "u2"},
+		{name: "web.example.com", kind: fault.Conflict},
+		{name: "whole.example.com", want: "u6"}, // its host name as it is wins over the shorter one
+		{name: "secret.example.com", kind: fault.NotFound},
+		{name: ".example.com", kind: fault.NotFound},
+		{name: "db.example.org", kind: fault.NotFound},
 		{name: "", kind: fault.Invalid},
 	} {
-		n, err := r.Resolve(Query{Name: c.name, Strategy: c.strategy, CaseInsensitive: c.fold, Visible: visible})
+		n, err := r.Resolve(Query{Name: c.name, Strategy: c.strategy, CaseInsensitive: c.fold, Cluster: "example.com", Visible: visible})
 		switch {
 		case c.kind != "":
 			if !errors.Is(err, c.kind) {
