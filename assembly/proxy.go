@@ -131,9 +131,10 @@ func (x *proxyParts) buildTunnels() (err error) {
 
 // lockedHost refuses a process that a lock names.
 func lockedHost(locks []*types.Lock, uuid string) error {
+	now := time.Now()
 	for _, l := range locks {
-		if l.Spec.Target == (types.LockTarget{ServerID: uuid}) {
-			return fault.New(fault.Denied, "lock targeting ServerID:%q is in force: %s", uuid, l.Spec.Message)
+		if access.LockInForce(l, access.LockSubject{ServerID: uuid}, now) {
+			return fault.New(fault.Denied, "%s", access.LockText(l))
 		}
 	}
 	return nil
@@ -161,7 +162,7 @@ func (x *proxyParts) buildGate() error {
 			}
 			return conn, nil
 		},
-		Cache: p.decisions, Log: p.log, Now: time.Now})
+		Cache: p.decisions, Refused: p.dialRefused, Log: p.log, Now: time.Now})
 	return nil
 }
 
@@ -268,6 +269,7 @@ func (x *proxyParts) run(ln net.Listener) error {
 	}
 	add("tunnels", func(ctx context.Context) error { return x.registry.Serve(ctx, tunnels, data) })
 	add("discovery", x.followProxies)
+	add("locks", x.followLocks)
 	add("auth pass-through", func(ctx context.Context) error { return x.proxy.ServeAuth(ctx, auth) })
 	add("dials", func(ctx context.Context) error { return x.proxy.ServeDials(ctx, dials) })
 	for name, ln := range map[string]net.Listener{"jump host over TLS": sshTLS, "jump host": sshPlain} {

@@ -61,8 +61,18 @@ type Options struct {
 	// header: TLS with this proxy's host certificate, ALPN teleport-forward.
 	Auth  func(ctx context.Context) (net.Conn, error)
 	Cache *predicate.Cache // may be nil
-	Log   *slog.Logger
-	Now   func() time.Time
+	// Refused is told of every dial that the policy refuses, for the audit log: a
+	// caller who may not know of the resource is answered that there is none.
+	Refused func(ctx context.Context, r Refusal)
+	Log     *slog.Logger
+	Now     func() time.Time
+}
+
+// Refusal is a dial that was refused.
+type Refusal struct {
+	Caller   Caller
+	Resource types.Resource
+	Decision access.Decision
 }
 
 // Proxy passes connections on. Safe for concurrent use.
@@ -179,7 +189,7 @@ func (p *Proxy) open(ctx context.Context, c Caller, h dial.Header) (net.Conn, di
 	if h.Cluster != "" && h.Cluster != p.o.Cluster {
 		return nil, dial.Reply{}, info, fault.New(fault.NotFound, "the cluster %q is not known here", h.Cluster)
 	}
-	resource, err := p.resolve(c, h.Kind, h.Name)
+	resource, err := p.resolve(ctx, c, h.Kind, h.Name)
 	if err != nil {
 		return nil, dial.Reply{}, info, err
 	}
@@ -190,6 +200,7 @@ func (p *Proxy) open(ctx context.Context, c Caller, h dial.Header) (net.Conn, di
 	}
 	d := access.Decide(p.request(c, resource, p.o.Now()))
 	if !d.Allow {
+		p.o.Refused(ctx, Refusal{c, resource, d})
 		return nil, dial.Reply{}, info, refusal(d)
 	}
 	out := dial.New(h.Kind, resource.Head().Name())
@@ -214,20 +225,30 @@ func (p *Proxy) open(ctx context.Context, c Caller, h dial.Header) (net.Conn, di
 // resolve hides what the caller may not see. When that leaves nothing and the
 // reason lies with the caller, not with the resource, the reason is the answer:
 // whoever is locked out learns that, and not that the host does not exist.
-func (p *Proxy) resolve(c Caller, kind, name string) (types.Resource, error) {
+func (p *Proxy) resolve(ctx context.Context, c Caller, kind, name string) (types.Resource, error) {
 	now := p.o.Now()
 	var own *access.Decision
+	var hidden *Refusal
 	resource, err := p.o.Router.Resolve(kind, name, func(r types.Resource) bool {
 		d := access.Decide(p.request(c, r, now))
+		if !d.Allow {
+			hidden = &Refusal{c, r, d}
+		}
 		if !d.Allow && aboutCaller(d) {
 			own = &d
 		}
 		return d.Allow
 	})
-	if errors.Is(err, fault.NotFound) && own != nil {
+	if !errors.Is(err, fault.NotFound) {
+		return resource, err
+	}
+	if hidden != nil {
+		p.o.Refused(ctx, *hidden)
+	}
+	if own != nil {
 		return nil, refusal(*own)
 	}
-	return resource, err
+	return nil, err
 }
 
 // Standing decides about a caller alone: whether the certificate, the locks and

@@ -96,6 +96,9 @@ type world struct {
 	agents *agents
 	proxy  *Proxy
 	auth   net.Listener
+
+	mu      sync.Mutex
+	refused []Refusal
 }
 
 func node(uuid, hostname, env string) *types.Node {
@@ -124,7 +127,12 @@ func newWorld(t *testing.T) *world {
 			return tlscert.Peer(cs, w.Trust, time.Now(), types.IdentityUser)
 		},
 		Auth: func(ctx context.Context) (net.Conn, error) { return w.net.DialContext(ctx, "tcp", "auth:1") },
-		Log:  slog.New(slog.DiscardHandler), Now: time.Now})
+		Refused: func(_ context.Context, r Refusal) {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			w.refused = append(w.refused, r)
+		},
+		Log: slog.New(slog.DiscardHandler), Now: time.Now})
 	ctx, stop := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
 	wg.Go(func() { _ = sessions.Serve(ctx, w.policy) })
@@ -266,6 +274,36 @@ func TestWhatTheGateRefuses(t *testing.T) {
 				t.Errorf("an agent was dialled")
 			}
 		})
+	}
+}
+
+// The log learns of a refused dial also where the caller hears that there is no
+// such node.
+func TestRefusedDialsAreTold(t *testing.T) {
+	w := newWorld(t)
+	w.serve(t)
+	for name, want := range map[string]string{"db-1": "u-prod", "web-9": "", "web-1": ""} {
+		w.refused = nil
+		_, _, err := w.dial(t, alice(), header(name))
+		if (err == nil) != (name == "web-1") {
+			t.Errorf("%s: %v", name, err)
+		}
+		w.mu.Lock()
+		got := ""
+		for _, r := range w.refused {
+			got += r.Resource.Head().Name()
+			if r.Caller.Identity.Name != "alice" || r.Decision.Allow || len(r.Decision.Reasons) == 0 || !r.Caller.Addr.IsValid() {
+				t.Errorf("%s: told %+v", name, r)
+			}
+		}
+		w.mu.Unlock()
+		if got != want {
+			t.Errorf("%s: told of %q, want %q", name, got, want)
+		}
+	}
+	w.policy.lock(types.LockTarget{User: "alice"})
+	if _, _, err := w.dial(t, alice(), header("web-1")); err == nil || len(w.refused) != 1 {
+		t.Errorf("a locked caller: %v, told %d times", err, len(w.refused))
 	}
 }
 
