@@ -7,6 +7,7 @@ package router
 import (
 	"cmp"
 	"context"
+	"errors"
 	"net"
 	"slices"
 	"strings"
@@ -52,7 +53,7 @@ type Query struct {
 	Name string
 	// Visible reports whether the caller may know of a node. It is required:
 	// what it hides does not exist for them.
-	Visible         func(*types.Node) bool
+	Visible func(*types.Node) bool
 	// Cluster is the cluster's name. OpenSSH's users write NAME.CLUSTER, which is
 	// tried after all that a node says of itself.
 	Cluster         string
@@ -127,7 +128,11 @@ func (r *Router) DialNode(ctx context.Context, n *types.Node, h tunframe.Header)
 	conn, reply, err := r.tunnels.Dial(ctx, uuid, h)
 	reply.Hostname = cmp.Or(reply.Hostname, n.Spec.Hostname)
 	if err != nil && reply.Kind == "" {
-		if _, away := r.tunnels.Agent(uuid); away != nil {
+		_, away := r.tunnels.Agent(uuid)
+		switch {
+		case errors.Is(away, tunnel.ErrDraining):
+			err = fault.Wrap(away, fault.Unavailable, "node %s is stopping and takes no new connections", cmp.Or(n.Spec.Hostname, uuid))
+		case away != nil:
 			err = r.offline(n)
 		}
 	}
