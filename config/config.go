@@ -205,7 +205,7 @@ func tokenValue(s string) (types.Secret, error) {
 	}
 	b, err := os.ReadFile(s)
 	if err != nil {
-		return types.Secret{}, fault.Wrap(err, fault.Invalid, "cannot read the token file %s", s)
+		return types.Secret{}, fault.Unreadable(err, "the token file "+s)
 	}
 	return types.NewSecret(strings.TrimSpace(string(b))), nil
 }

@@ -64,7 +64,7 @@ func TestWrongFilesSayWhereAndWhatToDo(t *testing.T) {
 		{"top", "version: v3\nauth_servce: {enabled: no}\n", `f.yaml:2:1: unknown key "auth_servce" at the top of the file`, `Did you mean "auth_service"?`},
 		{"list", "version: v3\nssh_service:\n  commands:\n  - {nme: x}\n", `f.yaml:4:6: unknown key "nme" under ssh_service.commands`, `Did you mean "name"?`},
 		{"version", "teleport: {nodename: a}\n", `f.yaml: version is ""`, "version: v3"},
-		{"syntax", "version: v3\nteleport:\n  a: b: c\n", "f.yaml: [3:", ""},
+		{"syntax", "version: v3\nteleport:\n  a: b: c\n", "f.yaml:3:6: ", ""},
 		{"empty", "", "f.yaml is empty", ""},
 		{"bool", "version: v3\nssh_service: {enabled: perhaps}\n", `"perhaps" is neither yes nor no`, ""},
 		{"duration", "version: v3\nteleport: {shutdown_delay: 5}\n", `"5" is not a duration`, ""},

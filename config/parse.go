@@ -1,7 +1,6 @@
 package config
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -24,14 +23,14 @@ const maxFile = 1 << 20
 func ReadFile(path string) (*File, error) {
 	info, err := os.Stat(path)
 	if err != nil {
-		return nil, fault.Wrap(err, fault.NotFound, "cannot read config file %s: %v", path, errors.Unwrap(err))
+		return nil, fault.Unreadable(err, "config file "+path)
 	}
 	if info.Size() > maxFile {
 		return nil, fault.New(fault.Invalid, "config file %s is larger than 1 MiB", path)
 	}
 	b, err := os.ReadFile(path)
 	if err != nil {
-		return nil, fault.Wrap(err, fault.Invalid, "cannot read config file %s: %v", path, errors.Unwrap(err))
+		return nil, fault.Unreadable(err, "config file "+path)
 	}
 	return Parse(filepath.ToSlash(path), b)
 }
@@ -43,11 +42,11 @@ func Parse(name string, text []byte) (*File, error) {
 	}
 	tree, err := parser.ParseBytes(text, 0)
 	if err != nil {
-		return nil, fault.New(fault.Invalid, "%s: %s", name, firstLine(err))
+		return nil, syntaxFault(name, err)
 	}
 	f := &File{}
 	if len(tree.Docs) == 0 || tree.Docs[0].Body == nil {
-		return nil, fault.New(fault.Invalid, "%s is empty", name)
+		return nil, fault.New(fault.Invalid, "%s is empty", name).WithHint("Write one with: teleport configure")
 	}
 	if len(tree.Docs) > 1 {
 		return nil, fault.New(fault.Invalid, "%s holds more than one document", name)
@@ -59,7 +58,7 @@ func Parse(name string, text []byte) (*File, error) {
 	}
 	if err := yaml.NodeToValue(tree.Docs[0].Body, f, yaml.CustomUnmarshaler(unmarshalFlag),
 		yaml.CustomUnmarshaler(unmarshalStrings), yaml.CustomUnmarshaler(unmarshalDuration)); err != nil {
-		return nil, fault.New(fault.Invalid, "%s: %s", name, firstLine(err))
+		return nil, syntaxFault(name, err)
 	}
 	if f.Version != "v3" {
 		return nil, fault.New(fault.Invalid, "%s: version is %q, and this program reads v3", name, f.Version).
@@ -245,9 +244,16 @@ func unmarshalStrings(s *Strings, b []byte) error {
 	return nil
 }
 
-// firstLine reduces the library's message, which quotes the source over several
-// lines, to "[line:column] what".
-func firstLine(err error) string {
-	s, _, _ := strings.Cut(err.Error(), "\n")
-	return s
+// syntaxFault reduces the library's message, which starts with "[line:column]"
+// and quotes the source over several lines, to "file:line:column: what".
+func syntaxFault(name string, err error) error {
+	text, _, _ := strings.Cut(err.Error(), "\n")
+	at, what, ok := strings.Cut(strings.TrimPrefix(text, "["), "] ")
+	switch {
+	case !ok || at == text:
+		return fault.New(fault.Invalid, "%s: %s", name, text)
+	case strings.Contains(what, "'\t'"):
+		return fault.New(fault.Invalid, "%s:%s: a tab stands where spaces must", name, at).WithHint("YAML is indented with spaces.")
+	}
+	return fault.New(fault.Invalid, "%s:%s: %s", name, at, what)
 }

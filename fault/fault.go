@@ -149,11 +149,20 @@ func Message(err error) string {
 	return "internal error"
 }
 
-// Hint returns the advice of the outermost fault that carries one, or "".
+// Hint returns the advice of the outermost fault that carries one, or "". Of
+// errors that were joined, the first with an advice counts.
 func Hint(err error) string {
 	for err != nil {
 		if e, ok := err.(*Error); ok && e.Hint != "" {
 			return e.Hint
+		}
+		if list, ok := err.(interface{ Unwrap() []error }); ok {
+			for _, e := range list.Unwrap() {
+				if hint := Hint(e); hint != "" {
+					return hint
+				}
+			}
+			return ""
 		}
 		err = errors.Unwrap(err)
 	}

@@ -33,14 +33,41 @@ func (a *API) writeUser(ctx context.Context, c rpc.Caller, mode store.Mode, had,
 			mode, u.Metadata.Revision = store.Update, had.Metadata.Revision
 		}
 	}
+	if err := a.checkRoles(ctx, had, u); err != nil {
+		return nil, err
+	}
 	epoch, err := a.nextEpoch(ctx, had, u)
 	if err != nil {
 		return nil, err
 	}
-	if err := a.d.Store.Apply(ctx, store.Write{Mode: mode, Doc: u}, store.Write{Mode: store.Upsert, Doc: epoch}); err != nil {
+	err = a.d.Store.Apply(ctx, store.Write{Mode: mode, Doc: u}, store.Write{Mode: store.Upsert, Doc: epoch})
+	switch {
+	case fault.KindOf(err) == fault.AlreadyExists:
+		return nil, fault.New(fault.AlreadyExists, "user %q exists already", u.Name()).
+			WithHint("tctl users update changes roles and logins, tctl users reset makes a link for a new password")
+	case err != nil:
 		return nil, err
 	}
 	return a.users.Get(ctx, u.Metadata.Name)
+}
+
+// checkRoles refuses to give a role that does not exist: whoever makes a role of
+// that name later would give it to somebody unseen. A role that the user has
+// since before and that is gone stays as it is.
+func (a *API) checkRoles(ctx context.Context, had, u *types.User) error {
+	for _, name := range u.Spec.Roles {
+		if had != nil && slices.Contains(had.Spec.Roles, name) {
+			continue
+		}
+		_, err := store.Of[*types.Role](a.d.Store).Get(ctx, name)
+		if fault.KindOf(err) == fault.NotFound {
+			return fault.New(fault.Invalid, "there is no role named %q", name).WithHint("tctl get roles --format=text lists the roles")
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // nextEpoch is the epoch after a user changes from had to u. It moves when

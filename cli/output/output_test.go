@@ -139,7 +139,7 @@ func TestReadDocumentsNamesTheLine(t *testing.T) {
 	if _, err := output.ReadDocuments("r", strings.NewReader(strings.Repeat("[", 100000))); err == nil {
 		t.Error("deep nesting is accepted")
 	}
-	if _, err := output.ReadDocuments("r", strings.NewReader(strings.Repeat("a", 5<<20))); fault.KindOf(err) != fault.Limit {
+	if _, err := output.ReadDocuments("r", strings.NewReader(strings.Repeat("a", 5<<20))); fault.KindOf(err) != fault.Invalid {
 		t.Error("a file of 5 MiB is accepted")
 	}
 }

@@ -10,8 +10,6 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
-
-	"teleport/fault"
 )
 
 // Table is aligned text: a header, a rule, rows. The zero value has no columns.
@@ -57,8 +55,7 @@ func (t *Table) Write(w io.Writer, width int) error {
 			if i > 0 {
 				line.WriteByte(' ')
 			}
-			cell = shorten(cell, widths[i])
-			line.WriteString(cell + strings.Repeat(" ", widths[i]-Width(cell)))
+			line.WriteString(Pad(cell, widths[i]))
 		}
 		b.WriteString(strings.TrimRight(line.String(), " ") + "\n")
 	}
@@ -91,6 +88,12 @@ func fit(widths []int, width int) {
 		widths[i]--
 		total--
 	}
+}
+
+// Pad makes s exactly n columns wide: shortened with "…", or filled with spaces.
+func Pad(s string, n int) string {
+	s = shorten(s, n)
+	return s + strings.Repeat(" ", max(n-Width(s), 0))
 }
 
 // shorten cuts s to n columns, the last of them "…".
@@ -170,12 +173,4 @@ func Labels(m map[string]string) string {
 	}
 	slices.Sort(pairs)
 	return strings.Join(pairs, ",")
-}
-
-// Error prints a failure for people: one line, and a hint on a second.
-func Error(w io.Writer, program string, err error) {
-	fmt.Fprintf(w, "%s: %s\n", program, Clean(fault.Message(err)))
-	if hint := fault.Hint(err); hint != "" {
-		fmt.Fprintf(w, "  %s\n", Clean(hint))
-	}
 }

@@ -8,6 +8,7 @@ import (
 	"io"
 	"math"
 	"strconv"
+	"strings"
 
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/parser"
@@ -61,13 +62,13 @@ func ReadDocuments(name string, r io.Reader) ([]types.Resource, error) {
 func ReadYAML(name string, r io.Reader) ([]Document, error) {
 	data, err := io.ReadAll(io.LimitReader(r, maxFile+1))
 	if err != nil {
-		return nil, fault.Wrap(err, fault.Invalid, "cannot read %s", name)
+		return nil, fault.Unreadable(err, name)
 	}
 	if len(data) > maxFile {
-		return nil, fault.New(fault.Limit, "%s is larger than %d MiB", name, maxFile>>20)
+		return nil, fault.New(fault.Invalid, "%s is larger than %d MiB", name, maxFile>>20)
 	}
 	if flowDepth(data) > maxDepth {
-		return nil, fault.New(fault.Limit, "%s is nested too deeply", name)
+		return nil, fault.New(fault.Invalid, "%s is nested too deeply", name)
 	}
 	file, err := parser.ParseBytes(data, 0)
 	if err != nil {
@@ -132,7 +133,11 @@ func syntaxFault(name string, err error) error {
 		GetMessage() string
 	}
 	if errors.As(err, &at) && at.GetToken() != nil && at.GetToken().Position != nil {
-		return fault.New(fault.Invalid, "%s:%d: %s", name, at.GetToken().Position.Line, Clean(at.GetMessage()))
+		message, line := at.GetMessage(), at.GetToken().Position.Line
+		if strings.Contains(message, "'\t'") || strings.HasPrefix(message, "found character '\t'") {
+			return fault.New(fault.Invalid, "%s:%d: a tab stands where spaces must", name, line).WithHint("YAML is indented with spaces")
+		}
+		return fault.New(fault.Invalid, "%s:%d: %s", name, line, Clean(message))
 	}
 	return fault.Wrap(err, fault.Invalid, "%s is not YAML", name)
 }

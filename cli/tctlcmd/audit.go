@@ -185,7 +185,7 @@ func (a *app) auditExport() *cobra.Command {
 		}
 		f, err := os.OpenFile(out, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 		if err != nil {
-			return fault.Wrap(err, fault.Unavailable, "cannot write %s: %v", out, errors.Unwrap(err))
+			return fault.Unwritable(err, out)
 		}
 		err = errors.Join(api.ExportAudit(ctx, req, f), f.Close())
 		if err != nil {
@@ -367,7 +367,7 @@ func loadCheckpoint(path string) (*chain.Signed, error) {
 		return nil, nil //nolint:nilnil // the first verification saves one
 	}
 	if err != nil {
-		return nil, fault.Wrap(err, fault.Unavailable, "cannot read %s", path)
+		return nil, fault.Unreadable(err, path)
 	}
 	s := &chain.Signed{}
 	if err := json.Unmarshal(b, s); err != nil {
@@ -384,7 +384,7 @@ func saveCheckpoint(path string, last *chain.Signed) error {
 	if err != nil {
 		return err
 	}
-	return profile.WriteFile(path, append(b, '\n'), 0o644)
+	return fault.Unwritable(profile.WriteFile(path, append(b, '\n'), 0o644), path)
 }
 
 func (a *app) printReport(r chain.Report) error {

@@ -13,6 +13,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -120,7 +121,7 @@ func (a *app) writeTo(path string, data []byte, mode os.FileMode) error {
 		_, err := a.Out.Write(data)
 		return err
 	}
-	return profile.WriteFile(path, data, mode)
+	return fault.Unwritable(profile.WriteFile(path, data, mode), path)
 }
 
 type signFlags struct {
@@ -137,6 +138,9 @@ func (a *app) authSign() *cobra.Command {
 			if (f.user == "") == (len(f.hosts) == 0) {
 				return fault.New(fault.Invalid, "say either --user or --host")
 			}
+			if err := f.check(); err != nil {
+				return err // before a certificate exists that nobody gets
+			}
 			if f.user != "" {
 				return a.signUser(ctx, api, f)
 			}
@@ -152,6 +156,24 @@ func (a *app) authSign() *cobra.Command {
 		return c // the flag was defined above
 	}
 	return c
+}
+
+// check looks at what can be known before anything is issued.
+func (f signFlags) check() error {
+	known := []string{"file", "openssh", "tls"}
+	if f.user == "" {
+		known = known[1:]
+	}
+	if f.format != "" && !slices.Contains(known, f.format) && (f.user != "" || f.format != "file") {
+		return fault.New(fault.Invalid, "unknown format %q", f.format).WithHint("formats: %s", strings.Join(known, ", "))
+	}
+	if f.ttl < time.Minute {
+		return fault.New(fault.Invalid, "--ttl %s is too short: certificates last a minute or longer", f.ttl)
+	}
+	if info, err := os.Stat(filepath.Dir(f.out)); err != nil || !info.IsDir() {
+		return fault.New(fault.Invalid, "the directory of --out=%s does not exist", f.out)
+	}
+	return nil
 }
 
 // freshKeys makes keys here: private halves never travel.
@@ -261,8 +283,9 @@ func (a *app) writeFiles(f signFlags, files []identityfile.File, note string) er
 		if x.Private {
 			mode = 0o600
 		}
-		if err := profile.WriteFile(filepath.Join(dir, x.Name), x.Data, mode); err != nil {
-			return err
+		path := filepath.Join(dir, x.Name)
+		if err := profile.WriteFile(path, x.Data, mode); err != nil {
+			return fault.Unwritable(err, path)
 		}
 		fmt.Fprintf(a.Out, "Wrote %s\n", filepath.Join(dir, x.Name))
 	}

@@ -116,11 +116,7 @@ func loopback(addr string) string {
 }
 
 func (a *app) byIdentity(ctx context.Context, path, server string) (*authclient.Client, error) {
-	b, err := os.ReadFile(path)
-	if err != nil {
-		return nil, fault.Wrap(err, fault.NotFound, "cannot read the identity file %s", path)
-	}
-	cred, err := identityfile.Decode(b)
+	cred, err := identityfile.ReadFile(path)
 	if err != nil {
 		return nil, err
 	}

@@ -17,15 +17,18 @@ func (a *app) lockCmd() *cobra.Command {
 	var t types.LockTarget
 	var message, expires string
 	var ttl time.Duration
+	var limited func() bool
 	c := a.verb("lock", "Ban a user, role, login, host or device at once, live sessions included",
 		"  tctl lock --user=alice --message='laptop stolen' --ttl=24h\n  tctl rm lock/UUID   # lift it", cobra.NoArgs,
 		func(ctx context.Context, api *authclient.Client, _ []string) error {
 			l := &types.Lock{Header: types.Header{Kind: types.KindLock, Version: "v2", Metadata: types.Metadata{Name: uuid.NewString()}},
 				Spec: types.LockSpec{Target: t, Message: message}}
 			switch {
-			case ttl > 0 && expires != "":
+			case limited() && ttl <= 0:
+				return fault.New(fault.Invalid, "--ttl %s is not a time to come", ttl).WithHint("leave it out for a lock that holds until it is removed")
+			case limited() && expires != "":
 				return fault.New(fault.Invalid, "say --ttl or --expires, not both")
-			case ttl > 0:
+			case limited():
 				at := time.Now().Add(ttl).UTC().Truncate(time.Second)
 				l.Spec.Expires = &at
 			case expires != "":
@@ -45,6 +48,7 @@ func (a *app) lockCmd() *cobra.Command {
 			return err
 		})
 	fl := c.Flags()
+	limited = func() bool { return fl.Changed("ttl") }
 	fl.StringVar(&t.User, "user", "", "user to lock")
 	fl.StringVar(&t.Role, "role", "", "role to lock")
 	fl.StringVar(&t.Login, "login", "", "OS login to lock")

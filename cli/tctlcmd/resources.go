@@ -160,7 +160,7 @@ func (a *app) readFile(args []string) ([]types.Resource, error) {
 	}
 	f, err := os.Open(args[0])
 	if err != nil {
-		return nil, fault.Wrap(err, fault.NotFound, "cannot read %s: %v", args[0], errors.Unwrap(err))
+		return nil, fault.Unreadable(err, args[0])
 	}
 	defer f.Close()
 	return output.ReadDocuments(args[0], f)
@@ -219,11 +219,11 @@ func (a *app) editDocument(ctx context.Context, api *authclient.Client, doc type
 	before := text.Bytes()
 	f, err := os.CreateTemp("", "tctl-edit-*.yaml")
 	if err != nil {
-		return fault.Wrap(err, fault.Unavailable, "cannot make a temporary file")
+		return fault.Unwritable(err, os.TempDir())
 	}
 	path := f.Name()
 	if _, err = f.Write(before); err != nil {
-		return errors.Join(fault.Wrap(err, fault.Unavailable, "cannot write %s", path), f.Close(), os.Remove(path))
+		return errors.Join(fault.Unwritable(err, path), f.Close(), os.Remove(path))
 	}
 	if err := f.Close(); err != nil {
 		return err
@@ -233,7 +233,7 @@ func (a *app) editDocument(ctx context.Context, api *authclient.Client, doc type
 	}
 	after, err := os.ReadFile(path)
 	if err != nil {
-		return fault.Wrap(err, fault.Unavailable, "cannot read %s back", path)
+		return fault.Unreadable(err, path)
 	}
 	if bytes.Equal(before, after) {
 		fmt.Fprintln(a.Out, "Nothing was changed.")
@@ -269,8 +269,13 @@ func (a *app) runEditor(ctx context.Context, path string) error {
 	words := strings.Fields(editor)
 	cmd := exec.CommandContext(ctx, words[0], append(words[1:], path)...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = a.In, a.Out, a.Err
-	if err := cmd.Run(); err != nil {
-		return fault.Wrap(err, fault.Invalid, "the editor %q failed: %v", editor, err)
+	err := cmd.Run()
+	var exit *exec.ExitError
+	switch {
+	case errors.As(err, &exit):
+		return fault.Wrap(err, fault.Invalid, "the editor %q ended with %v; nothing was changed", editor, exit)
+	case err != nil:
+		return fault.Advise(fault.Wrap(err, fault.Invalid, "the editor %q cannot be run", editor), "name one that is installed: EDITOR=nano tctl edit …")
 	}
 	return nil
 }

@@ -7,15 +7,13 @@ package tctlcmd
 import (
 	"context"
 	"io"
-	"os"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
-	"golang.org/x/term"
 
 	"teleport/api/authclient"
 	"teleport/cli/output"
-	"teleport/fault"
+	"teleport/client/terminal"
 	"teleport/types"
 )
 
@@ -27,16 +25,6 @@ type Env struct {
 	Getenv func(string) string
 }
 
-// Exit codes, as in tsh.
-const (
-	exitFailed   = 1
-	exitUsage    = 2
-	exitLogin    = 3
-	exitDenied   = 4
-	exitNotFound = 5
-	exitAway     = 6
-)
-
 const rootLong = `tctl administers a cluster.
 
 On an auth host it needs no login: it uses the administrator's certificate in
@@ -44,7 +32,8 @@ the data directory that the configuration names. Elsewhere it uses your tsh
 login, as far as your roles allow, or an identity file (-i).
 
 Exit codes: 0 done, 1 failed, 2 wrong use, 3 not logged in or expired,
-4 not allowed or not trusted, 5 no such thing, 6 not reachable.`
+4 not allowed or not trusted, 5 no such thing, 6 not reachable,
+130 interrupted.`
 
 // app is one run of the command.
 type app struct {
@@ -60,7 +49,7 @@ type app struct {
 func Run(ctx context.Context, args []string, env Env) int {
 	a := &app{Env: env}
 	root := &cobra.Command{Use: "tctl", Short: "Administer a cluster", Long: rootLong, SilenceUsage: true, SilenceErrors: true,
-		Args: cobra.NoArgs, RunE: func(c *cobra.Command, _ []string) error { return c.Help() }}
+		RunE: func(c *cobra.Command, _ []string) error { return c.Help() }}
 	root.SetArgs(args)
 	root.SetIn(env.In)
 	root.SetOut(env.Out)
@@ -71,59 +60,17 @@ func Run(ctx context.Context, args []string, env Env) int {
 	f.StringVarP(&a.identity, "identity", "i", "", "identity file (TELEPORT_IDENTITY_FILE)")
 	f.BoolVar(&a.insecure, "insecure", false, "believe any web certificate of a proxy")
 	f.BoolVarP(&a.debug, "debug", "d", false, "show the causes of errors")
-	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
-		return fault.New(fault.Invalid, "%v", err).WithHint("See %s --help.", c.CommandPath())
-	})
 	root.AddCommand(a.usersCmd(), a.tokensCmd(), a.nodesCmd(), a.inventoryCmd(), a.statusCmd(), a.authCmd(), a.auditCmd(), a.lockCmd(), a.versionCmd())
 	root.AddCommand(a.resourceCmds()...)
-	strict(root)
+	output.Strict(root)
 	if err := root.ExecuteContext(ctx); err != nil {
 		if a.debug {
 			_, _ = io.WriteString(env.Err, "cause: "+err.Error()+"\n")
 		}
-		output.Error(env.Err, "", err)
-		return exitCode(err)
+		output.Error(env.Err, err)
+		return output.ExitCode(err)
 	}
 	return 0
-}
-
-func exitCode(err error) int {
-	switch fault.KindOf(err) {
-	case fault.Invalid:
-		return exitUsage
-	case fault.Unauthenticated:
-		return exitLogin
-	case fault.Denied, fault.Untrusted:
-		return exitDenied
-	case fault.NotFound:
-		return exitNotFound
-	case fault.Unavailable, fault.Timeout:
-		return exitAway
-	}
-	return exitFailed
-}
-
-// strict turns cobra's complaints about arguments into faults with a hint.
-func strict(c *cobra.Command) {
-	if check := c.Args; check != nil {
-		c.Args = func(c *cobra.Command, args []string) error {
-			if err := check(c, args); err != nil {
-				return fault.New(fault.Invalid, "%v", err).WithHint("Use: %s", c.UseLine())
-			}
-			return nil
-		}
-	} else if c.HasSubCommands() {
-		c.Args = func(c *cobra.Command, args []string) error {
-			if len(args) > 0 {
-				return fault.New(fault.Invalid, "%s has no command %q", c.CommandPath(), args[0]).WithHint("See %s --help.", c.CommandPath())
-			}
-			return nil
-		}
-		c.RunE = func(c *cobra.Command, _ []string) error { return c.Help() }
-	}
-	for _, sub := range c.Commands() {
-		strict(sub)
-	}
 }
 
 // verb makes a command whose action talks to the auth service.
@@ -139,17 +86,7 @@ func (a *app) verb(use, short, example string, args cobra.PositionalArgs, run fu
 }
 
 // width is the terminal's, 0 where the output is none.
-func (a *app) width() int {
-	f, ok := a.Out.(*os.File)
-	if !ok {
-		return 0
-	}
-	w, _, err := term.GetSize(int(f.Fd()))
-	if err != nil {
-		return 0
-	}
-	return w
-}
+func (a *app) width() int { return terminal.Width(a.Out) }
 
 // formatFlag adds --format and returns how to print: a value as JSON or YAML,
 // or the text form.

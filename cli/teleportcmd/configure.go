@@ -140,11 +140,11 @@ func writeNew(s Streams, path string, text []byte) error {
 		return fault.New(fault.AlreadyExists, "%s exists already", path).WithHint("Remove it first, or choose another --output.")
 	}
 	if err != nil {
-		return fault.Wrap(err, fault.Unavailable, "cannot write %s: %v", path, errors.Unwrap(err))
+		return fault.Unwritable(err, path)
 	}
 	_, err = f.Write(text)
 	if err := errors.Join(err, f.Close()); err != nil {
-		return errors.Join(fault.Wrap(err, fault.Unavailable, "cannot write %s", path), os.Remove(path))
+		return errors.Join(fault.Unwritable(err, path), os.Remove(path))
 	}
 	fmt.Fprintf(s.Out, "Wrote %s. Start it with: teleport start -c %s\n", path, path)
 	return nil

@@ -77,7 +77,7 @@ func installCommand(s Streams) *cobra.Command {
 				_, err := io.WriteString(s.Out, text)
 				return err
 			}
-			return fault.Wrap(os.WriteFile(out, []byte(text), 0o644), fault.Unavailable, "cannot write %s", out)
+			return fault.Unwritable(os.WriteFile(out, []byte(text), 0o644), out)
 		}}
 	c.Flags().StringVar(&envFile, "env-file", "/etc/default/teleport", "file with environment variables of the service")
 	c.Flags().StringVar(&pidFile, "pid-file", "/run/teleport.pid", "file for the process id")

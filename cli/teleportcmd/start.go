@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"teleport/assembly"
+	"teleport/cli/output"
 	"teleport/config"
 	"teleport/fault"
 	"teleport/generation"
@@ -130,7 +131,7 @@ func openLog(cfg *config.Config, stderr io.Writer) (*slog.Logger, *slog.LevelVar
 	default:
 		f, err := os.OpenFile(cfg.Log.Output, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
 		if err != nil {
-			return nil, nil, nil, fault.Wrap(err, fault.Unavailable, "cannot write the log file %s", cfg.Log.Output)
+			return nil, nil, nil, fault.Unwritable(err, cfg.Log.Output)
 		}
 		out, done = f, func() { f.Close() }
 	}
@@ -153,7 +154,7 @@ func supervise(s Streams) error {
 	}
 	code, err := (&generation.Supervisor{Path: path, Args: os.Args[1:],
 		Log: slog.New(slog.NewTextHandler(s.Err, nil))}).Run()
-	if err == nil && code != exitOK {
+	if err == nil && code != output.ExitOK {
 		err = exitCode(code)
 	}
 	return err

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"teleport/cli/output"
 	"teleport/fault"
 	"teleport/types"
 )
@@ -21,13 +22,6 @@ type Streams struct {
 	Err io.Writer
 }
 
-// Exit codes.
-const (
-	exitOK    = 0
-	exitError = 1
-	exitUsage = 2 // a wrong flag, argument or configuration
-)
-
 // Run runs the command and returns its exit code.
 func Run(ctx context.Context, args []string, s Streams) int {
 	root := &cobra.Command{
@@ -37,7 +31,10 @@ func Run(ctx context.Context, args []string, s Streams) int {
 			"(certificate authority and state), the proxy service (the public door) and the SSH\n" +
 			"service (access to this host).\n\n" +
 			"Without a configuration, teleport start runs all of them on this machine.\n\n" +
-			"Exit codes: 0 success, 1 failure, 2 wrong usage or configuration.",
+			"Exit codes: 0 done, 1 failed, 2 wrong use, configuration or file, 3 not joined or\n" +
+			"expired, 4 not allowed or not trusted, 5 no such thing, 6 something needed does not\n" +
+			"answer or has no room, 130 interrupted. After 2, 3 and 4 a person must act: starting\n" +
+			"again does not help.",
 		SilenceUsage: true, SilenceErrors: true,
 		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
 	}
@@ -46,12 +43,10 @@ func Run(ctx context.Context, args []string, s Streams) int {
 	root.SetOut(s.Out)
 	root.SetErr(s.Err)
 	root.AddCommand(startCommand(s), configureCommand(s), nodeCommand(s), statusCommand(s), installCommand(s), debugCommand(s), versionCommand(s))
-	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
-		return fault.New(fault.Invalid, "%v", err).WithHint("See %s --help.", c.CommandPath())
-	})
+	output.Strict(root)
 	err := root.ExecuteContext(ctx)
 	if err == nil {
-		return exitOK
+		return output.ExitOK
 	}
 	if code := exitCode(0); errors.As(err, &code) {
 		return int(code) // of a supervised process, which has said why itself
@@ -65,20 +60,13 @@ type exitCode int
 // Error implements error.
 func (c exitCode) Error() string { return fmt.Sprintf("exit code %d", int(c)) }
 
-// report prints one line, and one more with what to do, and chooses the exit code.
+// report says what is wrong and chooses the exit code.
 func report(w io.Writer, err error) int {
-	message := fault.Message(err)
 	if fault.KindOf(err) == fault.Internal {
-		message = err.Error() // at this terminal sits the operator: the cause is for them
+		err = errors.New(err.Error()) // at this terminal sits the operator: the cause is for them
 	}
-	fmt.Fprintf(w, "ERROR: %s\n", message)
-	if hint := fault.Hint(err); hint != "" {
-		fmt.Fprintf(w, "%s\n", hint)
-	}
-	if fault.KindOf(err) == fault.Invalid {
-		return exitUsage
-	}
-	return exitError
+	output.Error(w, err)
+	return output.ExitCode(err)
 }
 
 func versionCommand(s Streams) *cobra.Command {

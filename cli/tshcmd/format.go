@@ -3,14 +3,14 @@ package tshcmd
 import (
 	"encoding/json"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/goccy/go-yaml"
 	"github.com/spf13/cobra"
 
+	"teleport/cli/output"
+	"teleport/client/terminal"
 	"teleport/fault"
 )
 
@@ -49,20 +49,11 @@ func (a *app) writeDocs(format string, v any) error {
 	return err
 }
 
-// writeTable writes aligned columns. Cells come from the cluster, so control
-// characters are dropped.
-func writeTable(w io.Writer, head []string, rows [][]string) error {
-	t := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
-	line := make([]string, len(head))
-	for i, h := range head {
-		line[i] = strings.Repeat("-", len(h))
+// writeTable writes aligned columns, shortened to fit a terminal.
+func (a *app) writeTable(head []string, rows [][]string) error {
+	t := output.NewTable(head...)
+	for _, row := range rows {
+		t.Row(row...)
 	}
-	for _, row := range append([][]string{head, line}, rows...) {
-		cells := make([]string, len(row))
-		for i, c := range row {
-			cells[i] = strings.NewReplacer("\t", " ", "\n", " ").Replace(clean(c))
-		}
-		fmt.Fprintln(t, strings.TrimRight(strings.Join(cells, "\t"), "\t"))
-	}
-	return t.Flush()
+	return t.Write(a.out, terminal.Width(a.out))
 }

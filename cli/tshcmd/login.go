@@ -169,7 +169,9 @@ func (a *app) switchTo(dir *profile.Dir, addr string) (bool, error) {
 func (a *app) prove(ctx context.Context, web *client.Web, ping *client.Ping, user string, single bool) (*identityfile.Credential, error) {
 	ask := ceremony.New(a.in, a.errs)
 	if motd := strings.TrimSpace(ping.Auth.MessageOfTheDay); motd != "" {
-		fmt.Fprintf(a.errs, "%s\n", clean(motd))
+		for line := range strings.SplitSeq(motd, "\n") {
+			fmt.Fprintln(a.errs, clean(line))
+		}
 	}
 	if user == "" {
 		return nil, fault.New(fault.Invalid, "no user was named").WithHint("add --user=NAME")
@@ -220,7 +222,7 @@ func (a *app) writeOut(cred *identityfile.Credential, f loginFlags) error {
 			mode = 0o600
 		}
 		if err := profile.WriteFile(file.Name, file.Data, mode); err != nil {
-			return fault.Wrap(err, fault.Unavailable, "%s cannot be written", file.Name)
+			return fault.Unwritable(err, file.Name)
 		}
 		fmt.Fprintf(a.errs, "wrote %s\n", file.Name)
 	}

@@ -103,7 +103,7 @@ func (a *app) writeNodes(nodes []*types.Node, f lsFlags) error {
 		}
 		rows = append(rows, row)
 	}
-	return writeTable(a.out, head, rows)
+	return a.writeTable(head, rows)
 }
 
 func nodeAddress(n *types.Node) string {

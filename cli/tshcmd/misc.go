@@ -53,7 +53,7 @@ func (a *app) clusters(format string, quiet bool) error {
 		_, err := fmt.Fprintln(a.out, clean(list[0].Name))
 		return err
 	}
-	return writeTable(a.out, []string{"Cluster Name", "Status", "Type", "Selected"},
+	return a.writeTable([]string{"Cluster Name", "Status", "Type", "Selected"},
 		[][]string{{list[0].Name, list[0].Status, list[0].Type, ">"}})
 }
 

@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	"teleport/cli/output"
 	"teleport/fault"
 )
 
@@ -61,8 +62,8 @@ func TestShellQuote(t *testing.T) {
 
 func TestErrorsAreHarmless(t *testing.T) {
 	var b strings.Builder
-	showError(&b, fault.New(fault.Conflict, "ambiguous:\none\x1b[2J\ntwo").WithHint("do\rsomething"))
-	if got := b.String(); got != "ERROR: ambiguous:\n  one[2J\n  two\nhint: dosomething\n" {
+	output.Error(&b, fault.New(fault.Conflict, "ambiguous:\none\x1b[2J\ntwo").WithHint("do\rsomething"))
+	if got := b.String(); got != "ERROR: ambiguous:\n  one\\x1b[2J\n  two\nhint: do\\x0dsomething\n" {
 		t.Errorf("%q", got)
 	}
 }

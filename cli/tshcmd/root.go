@@ -6,6 +6,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"teleport/cli/output"
 	"teleport/fault"
 )
 
@@ -45,22 +46,16 @@ func (a *app) root() *cobra.Command {
 		Long:          rootLong,
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		Args:          cobra.NoArgs,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
 			return a.fromEnv(cmd.Flags())
 		},
 	}
 	cmd.CompletionOptions.DisableDefaultCmd = true
-	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return fault.New(fault.Invalid, "%v", err).WithHint("see: %s --help", cmd.CommandPath())
-	})
 	a.globals(cmd.PersistentFlags())
 	cmd.AddCommand(a.loginCmd(), a.logoutCmd(), a.statusCmd(), a.lsCmd(), a.sshCmd(), a.scpCmd(), a.configCmd(),
 		a.proxyCmd(), a.clustersCmd(), a.envCmd(), a.versionCmd(), a.completionCmd())
-	for _, c := range cmd.Commands() {
-		strictArgs(c)
-	}
+	output.Strict(cmd)
 	return cmd
 }
 
@@ -91,19 +86,4 @@ func (a *app) fromEnv(f *pflag.FlagSet) error {
 		}
 	}
 	return nil
-}
-
-// strictArgs turns cobra's complaints about arguments into faults with a hint.
-func strictArgs(cmd *cobra.Command) {
-	if check := cmd.Args; check != nil {
-		cmd.Args = func(cmd *cobra.Command, args []string) error {
-			if err := check(cmd, args); err != nil {
-				return fault.New(fault.Invalid, "%v", err).WithHint("use: %s", cmd.UseLine())
-			}
-			return nil
-		}
-	}
-	for _, c := range cmd.Commands() {
-		strictArgs(c)
-	}
 }

@@ -14,21 +14,13 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"teleport/cli/output"
 	"teleport/fault"
 )
 
-// Exit codes. They are documented in the help text of the root command.
-const (
-	exitOK          = 0
-	exitFailed      = 1
-	exitUsage       = 2
-	exitNotLoggedIn = 3
-	exitDenied      = 4
-	exitNotFound    = 5
-	exitUnavailable = 6
-	exitCanceled    = 130 // as a shell reports SIGINT
-	exitSSH         = 255 // ssh, scp and proxy ssh: the failure is ours, not the remote command's
-)
+// exitSSH is how ssh, scp and proxy ssh end when the failure is ours and not the
+// remote command's. The other codes are those of package output.
+const exitSSH = 255
 
 // app is one run of tsh: its streams, environment and global flags.
 type app struct {
@@ -67,70 +59,24 @@ func (a *app) finish(ctx context.Context, cmd *cobra.Command, err error) int {
 	var code exitCode
 	switch {
 	case err == nil:
-		return exitOK
+		return output.ExitOK
 	case errors.As(err, &code):
 		return int(code)
 	case ctx.Err() != nil, fault.KindOf(err) == fault.Canceled:
-		return exitCanceled // by the person, who knows
+		return output.ExitInterrupted // by the person, who knows
 	}
-	if line, _, _ := strings.Cut(err.Error(), "\n"); strings.HasPrefix(line, "unknown command") {
-		err = fault.New(fault.Invalid, "%s", line).WithHint("see: tsh --help")
-	}
-	showError(a.errs, err)
+	output.Error(a.errs, err)
 	if cmd != nil && cmd.Annotations[likeSSH] != "" {
 		return exitSSH
 	}
-	return codeOf(err)
+	return output.ExitCode(err)
 }
 
 // likeSSH marks commands whose own failures end with 255, as OpenSSH's do.
 const likeSSH = "exit-like-ssh"
 
-func codeOf(err error) int {
-	switch fault.KindOf(err) {
-	case fault.Invalid, fault.AlreadyExists:
-		return exitUsage
-	case fault.Unauthenticated:
-		return exitNotLoggedIn
-	case fault.Denied, fault.Untrusted:
-		return exitDenied
-	case fault.NotFound, fault.Conflict:
-		return exitNotFound
-	case fault.Unavailable, fault.Timeout, fault.Limit:
-		return exitUnavailable
-	case fault.Canceled:
-		return exitCanceled
-	}
-	return exitFailed
-}
-
-// showError writes one line that says what is wrong, and one that says what to
-// do about it, where there is an answer to that.
-func showError(w io.Writer, err error) {
-	msg := fault.Message(err)
-	var f *fault.Error
-	if !errors.As(err, &f) && fault.KindOf(err) == fault.Internal {
-		msg = err.Error() // an error of this machine's files or flags: no secret, and all there is to say
-	}
-	var b strings.Builder
-	b.WriteString("ERROR: " + clean(msg) + "\n")
-	if hint := fault.Hint(err); hint != "" {
-		b.WriteString("hint: " + clean(hint) + "\n")
-	}
-	_, _ = io.WriteString(w, b.String())
-}
-
-// clean keeps text that came from elsewhere from moving the cursor. Line breaks
-// stay, indented: an ambiguous name lists its candidates.
-func clean(s string) string {
-	s = strings.Map(func(r rune) rune {
-		if r != '\n' && r != '\t' && (r < 0x20 || (r >= 0x7f && r < 0xa0)) {
-			return -1
-		}
-		return r
-	}, strings.TrimSpace(s))
-	return strings.ReplaceAll(s, "\n", "\n  ")
-}
+// clean keeps text that came from elsewhere from moving the cursor.
+func clean(s string) string { return output.Clean(strings.TrimSpace(s)) }
 
 // serial lets goroutines share a writer that is no file: the notes of a
 // forwarding and the errors of a remote command go to the same stream.
@@ -162,7 +108,7 @@ func lookup(env []string) func(string) string {
 	return func(k string) string { return m[k] }
 }
 
-// logger is quiet unless asked: what a person must know goes through showError.
+// logger is quiet unless asked: what a person must know goes through output.Error.
 func (a *app) logger() *slog.Logger {
 	level := slog.LevelError
 	if a.global.debug {

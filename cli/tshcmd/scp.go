@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"teleport/cli/output"
 	"teleport/client/filecopy"
 	"teleport/client/terminal"
 	"teleport/fault"
@@ -126,9 +127,9 @@ func (a *app) scpResult(err error) error {
 		return err
 	}
 	for _, e := range flatten(err) {
-		showError(a.errs, e)
+		output.Error(a.errs, e)
 	}
-	return exitCode(exitFailed)
+	return exitCode(output.ExitFailed)
 }
 
 func flatten(err error) []error {
@@ -187,7 +188,15 @@ func (b *progressBar) draw(now time.Time) {
 		percent = min(100, b.done*100/b.total)
 	}
 	rate := float64(b.done) / max(now.Sub(b.begun).Seconds(), 0.001)
-	fmt.Fprintf(b.app.errs, "\r\x1b[K%-40.40s %3d%% %9s %9s/s", clean(filepath.Base(b.name)), percent, bytesText(float64(b.done)), bytesText(rate))
+	name := output.Pad(clean(filepath.Base(b.name)), b.columns())
+	fmt.Fprintf(b.app.errs, "\r\x1b[K%s %3d%% %10s %12s", name, percent, bytesText(float64(b.done)), bytesText(rate)+"/s")
+}
+
+// columns is the room for a name: what the numbers leave of the line, but for
+// the last column, in which some terminals wrap.
+func (b *progressBar) columns() int {
+	const numbers = len(" 100% 1023.9 MiB 1023.9 MiB/s")
+	return min(max(terminal.Width(b.app.errs)-numbers-1, 8), 40)
 }
 
 // end finishes the line of the last file.

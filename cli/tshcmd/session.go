@@ -1,9 +1,6 @@
 package tshcmd
 
 import (
-	"errors"
-	"io/fs"
-	"os"
 	"os/user"
 	"time"
 
@@ -95,7 +92,7 @@ func (a *app) pick(dir *profile.Dir) (*profile.Profile, error) {
 }
 
 func (a *app) openIdentity() (*session, error) {
-	cred, err := readIdentity(a.global.identity)
+	cred, err := identityfile.ReadFile(a.global.identity)
 	if err != nil {
 		return nil, err
 	}
@@ -120,28 +117,6 @@ func (a *app) identityProfile(cred *identityfile.Credential) (*profile.Profile, 
 		return nil, fault.New(fault.Invalid, "an identity file does not say which proxy to use").WithHint("add --proxy=HOST[:PORT]")
 	}
 	return &profile.Profile{WebProxyAddr: a.global.proxy, User: cred.User(), Cluster: cred.Cluster(), TLSRouting: true}, nil
-}
-
-func readIdentity(path string) (*identityfile.Credential, error) {
-	info, err := os.Stat(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fault.New(fault.Invalid, "the identity file %s does not exist", path)
-	}
-	if err != nil {
-		return nil, fault.Wrap(err, fault.Invalid, "the identity file %s cannot be read", path)
-	}
-	if info.Mode().IsRegular() && info.Mode().Perm()&0o077 != 0 {
-		return nil, fault.New(fault.Untrusted, "the identity file %s holds a private key and can be read by others", path).
-			WithHint("make it private: chmod 600 %s", path)
-	}
-	if info.Size() > identityfile.MaxSize {
-		return nil, fault.New(fault.Limit, "the identity file %s is too large", path)
-	}
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return nil, fault.Wrap(err, fault.Invalid, "the identity file %s cannot be read", path)
-	}
-	return identityfile.Decode(data)
 }
 
 // connect makes a client of the session's cluster. Nothing is dialled yet.

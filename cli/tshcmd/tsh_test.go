@@ -33,7 +33,7 @@ func TestLogin(t *testing.T) {
 		t.Errorf("self-signed certificate: %+v", r)
 	}
 	r := w.logIn()
-	if r.code != 0 || !strings.Contains(r.out, "> Proxy:       "+w.addr) || !strings.Contains(r.err, "Be [31mcareful.") || strings.Contains(r.err, "\x1b") {
+	if r.code != 0 || !strings.Contains(r.out, "> Proxy:       "+w.addr) || !strings.Contains(r.err, `Be \x1b[31mcareful.`) || strings.Contains(r.err, "\x1b") {
 		t.Fatalf("login: %+v", r)
 	}
 	if r := w.tsh("", "login", "--proxy="+w.addr); r.code != 0 {
@@ -94,7 +94,7 @@ func TestList(t *testing.T) {
 		t.Errorf("without a log-in: %+v", r)
 	}
 	w.mustLogIn()
-	want := "Node Name  Address   Labels\n---------  -------   ------\ndb-1       ⟵ Tunnel  env=test\nweb-1      ⟵ Tunnel  env=prod,role=web\n"
+	want := "Node Name Address  Labels\n--------- -------- -----------------\ndb-1      ⟵ Tunnel env=test\nweb-1     ⟵ Tunnel env=prod,role=web\n"
 	if r := w.tsh("", "ls"); r.code != 0 || r.out != want {
 		t.Errorf("ls: %+v", r)
 	}

@@ -70,11 +70,7 @@ func (d *Dir) write(name string, data []byte) error {
 }
 
 func (d *Dir) unwritable(err error) error {
-	f := "the profile directory %s cannot be written"
-	if errors.Is(err, unix.ENOSPC) {
-		f = "the disk that holds %s is full"
-	}
-	return fault.Wrap(err, fault.Unavailable, f, d.path)
+	return fault.Advise(fault.Unwritable(err, d.path), "set TELEPORT_HOME to a directory of your own, on a disk with room")
 }
 
 // WriteFile writes a file whole or not at all: to a new name beside it, synced,

@@ -119,10 +119,14 @@ func (d *Dir) Credential(p *Profile) (*identityfile.Credential, error) {
 	if os.IsNotExist(err) {
 		return nil, fault.New(fault.NotFound, "the keys of %s on %s are gone", p.User, p.Name()).WithHint("log in again: tsh login --proxy=%s", p.WebProxyAddr)
 	}
-	if err != nil && fault.KindOf(err) == fault.Internal {
+	if err != nil {
 		return nil, d.broken(err, filepath.Join("keys", p.Name()))
 	}
-	return c, err
+	if len(c.Authorities) == 0 || c.Authorities[0].Cluster != p.Cluster {
+		cause := fault.New(fault.Invalid, "the authorities of cluster %s are missing", p.Cluster)
+		return nil, d.broken(cause, filepath.Join("keys", p.Name()))
+	}
+	return c, nil
 }
 
 func (d *Dir) readCredential(p *Profile) (*identityfile.Credential, error) {

@@ -16,6 +16,7 @@
 package profile
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -108,7 +109,11 @@ func (d *Dir) Current() (*Profile, error) {
 	if err != nil {
 		return nil, err
 	}
-	return d.Load(strings.TrimSpace(string(data)))
+	name := strings.TrimSpace(string(data))
+	if fileName("proxy", name) != nil {
+		return nil, d.broken(fault.New(fault.Invalid, "it does not name a proxy"), "current-profile")
+	}
+	return d.Load(name)
 }
 
 func notLoggedIn() error {
@@ -143,7 +148,11 @@ func (d *Dir) broken(cause error, file string) error {
 	if cause == nil {
 		cause = fault.New(fault.Invalid, "the file names another proxy")
 	}
-	return fault.Advise(fault.Wrap(cause, fault.Invalid, "%s is damaged", path), "remove it with tsh logout, and log in again")
+	text := "it cannot be read"
+	if f := new(fault.Error); errors.As(cause, &f) {
+		text = f.Message // of no fault, the text may quote a key
+	}
+	return fault.Advise(fault.Wrap(cause, fault.Invalid, "%s is damaged: %s", path, text), "remove it with tsh logout, and log in again")
 }
 
 // List returns all profiles, in order of their names. A damaged one is left

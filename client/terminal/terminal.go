@@ -44,6 +44,19 @@ type Terminal struct {
 // Is tells whether a stream is a terminal.
 func Is(stream any) bool { return asTerminal(stream) != nil }
 
+// Width is how many columns a terminal has, 0 for a stream that is none.
+func Width(stream any) int {
+	f := asTerminal(stream)
+	if f == nil {
+		return 0
+	}
+	columns, _, err := term.GetSize(int(f.Fd()))
+	if err != nil {
+		return 0
+	}
+	return columns
+}
+
 func asTerminal(v any) *os.File {
 	if f, ok := v.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
 		return f
