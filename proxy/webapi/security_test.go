@@ -40,6 +40,7 @@ type auth struct {
 	ended         bool
 	minted, asked int
 	addrs         []string
+	background    []bool
 }
 
 func (a *auth) answer(bearer, addr string) error {
@@ -71,7 +72,8 @@ func (a *auth) CheckWebSession(_ context.Context, r *loginv1.CheckWebSessionRequ
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.asked++
-	return &loginv1.CheckWebSessionResponse{}, a.answer(r.Bearer, r.ClientAddr)
+	a.background = append(a.background, r.Background)
+	return &loginv1.CheckWebSessionResponse{ExpiresUnix: a.now().Add(8 * time.Hour).Unix()}, a.answer(r.Bearer, r.ClientAddr)
 }
 
 func (a *auth) EndWebSession(_ context.Context, r *loginv1.EndWebSessionRequest) error {

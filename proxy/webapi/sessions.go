@@ -40,6 +40,17 @@ type webSession struct {
 	leaf  *x509.Certificate
 	renew time.Time // when the certificate is half spent
 	asOf  time.Time // when auth last said that the session lives
+	ends  time.Time // when the session ends, unless somebody ends it before
+}
+
+// backgroundHeader marks a call that a timer of the page makes and nobody asked
+// for. It does not put off the idle limit.
+const backgroundHeader = "X-Teleport-Background"
+
+// asking is a cookie as it came, with what auth wants to know of the request.
+type asking struct {
+	bearer, clientAddr string
+	background         bool
 }
 
 const (
@@ -62,11 +73,11 @@ func (s *sessions) forget(bearer string) {
 }
 
 // use returns the session of a cookie.
-func (s *sessions) use(ctx context.Context, bearer, clientAddr string) (*webSession, error) {
-	if !bearerForm.MatchString(bearer) {
+func (s *sessions) use(ctx context.Context, a asking) (*webSession, error) {
+	if !bearerForm.MatchString(a.bearer) {
 		return nil, fault.New(fault.Unauthenticated, "the session is not valid").WithHint("Sign in again.")
 	}
-	key := hashOf(bearer)
+	key := hashOf(a.bearer)
 	now := s.o.Now()
 	s.mu.Lock()
 	w := s.live[key]
@@ -74,14 +85,18 @@ func (s *sessions) use(ctx context.Context, bearer, clientAddr string) (*webSess
 	if w != nil && now.Sub(w.asOf) < recheck && now.Before(w.id.Authority.Expires) {
 		return w, nil
 	}
-	v, err, _ := s.flight.Do(string(key[:]), func() (any, error) {
+	v, err, _ := s.flight.Do(a.flight(key), func() (any, error) {
 		if w != nil && now.Before(w.renew) {
-			return s.check(ctx, w, bearer, clientAddr)
+			return s.check(ctx, w, a)
 		}
-		return s.fetch(ctx, bearer, clientAddr)
+		fresh, err := s.fetch(ctx, a)
+		if err != nil {
+			return nil, err
+		}
+		return s.check(ctx, fresh, a) // which says when the session ends
 	})
 	if err != nil {
-		s.forget(bearer)
+		s.forget(a.bearer)
 		return nil, err
 	}
 	w = v.(*webSession)
@@ -98,24 +113,44 @@ func (s *sessions) use(ctx context.Context, bearer, clientAddr string) (*webSess
 	return w, nil
 }
 
+// flight names the question, so that a person's call does not join a timer's.
+func (a asking) flight(key [32]byte) string {
+	if a.background {
+		return string(key[:]) + " background"
+	}
+	return string(key[:])
+}
+
+// ends returns when the session of a cookie that was just used ends.
+func (s *sessions) ends(bearer string) (time.Time, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	w, ok := s.live[hashOf(bearer)]
+	if !ok {
+		return time.Time{}, false
+	}
+	return w.ends, true
+}
+
 // askTimeout bounds one question to auth.
 const askTimeout = 15 * time.Second
 
 // check asks auth whether a session that is known here lives.
-func (s *sessions) check(ctx context.Context, w *webSession, bearer, clientAddr string) (*webSession, error) {
+func (s *sessions) check(ctx context.Context, w *webSession, a asking) (*webSession, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), askTimeout)
 	defer cancel()
 	asked := s.o.Now()
-	if _, err := s.o.Auth.CheckWebSession(ctx, &loginv1.CheckWebSessionRequest{Bearer: bearer, ClientAddr: clientAddr}); err != nil {
+	out, err := s.o.Auth.CheckWebSession(ctx, &loginv1.CheckWebSessionRequest{Bearer: a.bearer, ClientAddr: a.clientAddr, Background: a.background})
+	if err != nil {
 		return nil, err
 	}
 	again := *w
-	again.asOf = asked
+	again.asOf, again.ends = asked, time.Unix(out.ExpiresUnix, 0)
 	return &again, nil
 }
 
 // fetch shows the bearer to auth. The key is made here and stays here.
-func (s *sessions) fetch(ctx context.Context, bearer, clientAddr string) (*webSession, error) {
+func (s *sessions) fetch(ctx context.Context, a asking) (*webSession, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), askTimeout)
 	defer cancel()
 	asked := s.o.Now()
@@ -127,7 +162,8 @@ func (s *sessions) fetch(ctx context.Context, bearer, clientAddr string) (*webSe
 	if err != nil {
 		return nil, err
 	}
-	out, err := s.o.Auth.UseWebSession(ctx, &loginv1.UseWebSessionRequest{Bearer: bearer, Keys: &loginv1.UserKeys{TlsPublic: der}, ClientAddr: clientAddr})
+	out, err := s.o.Auth.UseWebSession(ctx, &loginv1.UseWebSessionRequest{Bearer: a.bearer, Keys: &loginv1.UserKeys{TlsPublic: der},
+		ClientAddr: a.clientAddr, Background: a.background})
 	if err != nil {
 		return nil, err
 	}
@@ -159,7 +195,7 @@ func (h *Handler) identify(r *http.Request) (rpc.Caller, error) {
 	if err != nil || cookie.Value == "" {
 		return c, nil
 	}
-	w, err := h.sessions.use(r.Context(), cookie.Value, addr.String())
+	w, err := h.sessions.use(r.Context(), asking{bearer: cookie.Value, clientAddr: addr.String(), background: r.Header.Get(backgroundHeader) != ""})
 	if err != nil {
 		return c, err
 	}

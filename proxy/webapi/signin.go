@@ -158,10 +158,16 @@ func (h *Handler) signOut(w http.ResponseWriter, r *http.Request, _ rpc.Caller) 
 	return rpc.WriteJSON(w, struct{}{})
 }
 
-func (h *Handler) whoAmI(w http.ResponseWriter, _ *http.Request, c rpc.Caller) error {
+func (h *Handler) whoAmI(w http.ResponseWriter, r *http.Request, c rpc.Caller) error {
 	id := c.Identity
+	ends := id.Authority.Expires // of the certificate, which the proxy renews while the session lives
+	if cookie, err := r.Cookie(CookieName); err == nil {
+		if t, ok := h.sessions.ends(cookie.Value); ok {
+			ends = t
+		}
+	}
 	return rpc.WriteJSON(w, sessionAnswer{User: id.Name, Cluster: id.Cluster, Roles: id.Authority.Roles,
-		Expires: id.Authority.Expires.Unix(), Version: h.o.Version, Proxy: h.o.PublicAddr, Rights: h.rights(c)})
+		Expires: ends.Unix(), Version: h.o.Version, Proxy: h.o.PublicAddr, Rights: h.rights(c)})
 }
 
 func (h *Handler) rights(c rpc.Caller) map[string][]string {
