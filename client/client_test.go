@@ -72,7 +72,19 @@ func TestLoginReplyRefused(t *testing.T) {
 	if _, err := good.credential(k); err != nil {
 		t.Fatal(err)
 	}
+	rival, err := json.Marshal(clienttest.NewCA(t, "bank").Documents()[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	both := reply(k, doc, rival)
+	c, err := both.credential(k)
+	if err != nil || len(c.Authorities) != 1 || c.Cluster() != "example" {
+		t.Errorf("an authority for another cluster came along: %v", err)
+	}
+	named := func(cluster string) loginReply { r := reply(k, doc); r.Cluster = cluster; return r }
 	for name, r := range map[string]loginReply{
+		"a pattern as cluster": named("*"), "a path as cluster": named("../x"), "two clusters": named("example,bank"), "a negation": named("!example"),
+		"a line break": named("example\nHost *"), "no cluster": named(""),
 		"another key": reply(other, doc), "no authority": reply(k), "broken authority": reply(k, json.RawMessage(`{"spec":{"type":"host","active":{"ssh_public":"x"}}}`)),
 	} {
 		if _, err := r.credential(k); err == nil || fault.KindOf(err) == fault.Internal {

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"crypto"
 	"crypto/x509"
@@ -100,11 +101,18 @@ func (r *loginReply) credential(k Keys) (*identityfile.Credential, error) {
 	if err != nil {
 		return nil, fault.Wrap(err, fault.Invalid, "the proxy's answer holds no TLS certificate")
 	}
+	// The name becomes file names and patterns of known_hosts and ssh_config.
+	if err := types.CheckHostname(r.Cluster); err != nil {
+		return nil, fault.Wrap(err, fault.Untrusted, "the proxy's answer is for a cluster whose name cannot be one")
+	}
 	docs := make([]*types.CertAuthority, 0, len(r.Authorities))
 	for _, raw := range r.Authorities {
 		doc := new(types.CertAuthority)
 		if err := json.Unmarshal(raw, doc); err != nil {
 			return nil, fault.Wrap(err, fault.Invalid, "the proxy's answer holds an authority that does not parse")
+		}
+		if name := cmp.Or(doc.Spec.Cluster, doc.Metadata.Name); name != "" && name != r.Cluster {
+			continue // a cluster speaks for itself, and for no other that this person may know
 		}
 		docs = append(docs, doc)
 	}

@@ -366,8 +366,11 @@ func TestRegistrationIsHeldToTheCertificate(t *testing.T) {
 		openssh := node(idA, "web-1", map[string]string{"env": "test"})
 		openssh.SubKind, openssh.Spec.Addr = "openssh", "192.0.2.1:22"
 		user := &types.User{Header: types.Header{Kind: types.KindUser, Version: "v2", Metadata: types.Metadata{Name: "root"}}}
+		elsewhere := node(idA, "web-1", map[string]string{"env": "test"})
+		elsewhere.Spec.PublicAddrs = []string{"web-1:22", "db-1.example.com:22"}
 		for name, doc := range map[string]types.Resource{
-			"another UUID": foreign, "a role it lacks": proxy, "a user": user, "another sub kind": openssh,
+			"an address of another's": elsewhere,
+			"another UUID":            foreign, "a role it lacks": proxy, "a user": user, "another sub kind": openssh,
 			"another host name": node(idA, "db-1", map[string]string{"env": "test"}),
 			"a missing label":   node(idA, "web-1", nil),
 			"a wrong label":     node(idA, "web-1", map[string]string{"env": "prod"}),
@@ -380,7 +383,7 @@ func TestRegistrationIsHeldToTheCertificate(t *testing.T) {
 		if w.has(types.KindNode, idA) || w.has(types.KindNode, idB) || w.has(types.KindProxy, idA) || w.has(types.KindUser, "root") {
 			t.Error("a refused document was written")
 		}
-		if n := len(w.events.Events(event.TypeInstanceRefused)); n != 7 {
+		if n := len(w.events.Events(event.TypeInstanceRefused)); n != 8 {
 			t.Errorf("%d refusals were recorded", n)
 		}
 		a.announce(node(idA, "web-1", map[string]string{"env": "test"}))

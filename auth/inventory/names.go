@@ -2,6 +2,7 @@ package inventory
 
 import (
 	"context"
+	"net"
 	"slices"
 	"strings"
 
@@ -99,15 +100,15 @@ func admit(id *types.Identity, doc types.Resource) error {
 	case h.Metadata.Name != id.Name:
 		return fault.New(fault.Denied, "it may register only its own UUID, %s", id.Name)
 	}
-	hostname, labels := "", h.Metadata.Labels
+	hostname, labels, addrs := "", h.Metadata.Labels, []string(nil)
 	switch d := doc.(type) {
 	case *types.Node:
 		if d.SubKind != "" && d.SubKind != "teleport" {
 			return fault.New(fault.Denied, "an agent registers only itself, not a node of the sub kind %s", d.SubKind)
 		}
-		hostname, labels = d.Spec.Hostname, d.AllLabels()
+		hostname, labels, addrs = d.Spec.Hostname, d.AllLabels(), d.Spec.PublicAddrs
 	case *types.Proxy:
-		hostname = d.Spec.Hostname
+		hostname, addrs = d.Spec.Hostname, d.Spec.PublicAddrs
 	}
 	if own := id.Authority.Hostname; own != "" && hostname != own {
 		return fault.New(fault.Denied, "its certificate is for the host name %q, not %q", own, hostname)
@@ -115,6 +116,17 @@ func admit(id *types.Identity, doc types.Resource) error {
 	if !join.Covers(id.Authority.Scope, hostname, labels) {
 		return fault.New(fault.Denied, "its join token does not allow the host name %q with these labels", hostname).
 			WithHint("join with a token whose scope covers them")
+	}
+	// A dial finds a node by its registered addresses too: a host that may not bear
+	// a name may not be found under it.
+	for _, a := range addrs {
+		if host, _, err := net.SplitHostPort(a); err == nil {
+			a = host
+		}
+		if !join.CoversName(id.Authority.Scope, a) {
+			return fault.New(fault.Denied, "its join token does not allow the address %.80q", a).
+				WithHint("join with a token whose scope covers it")
+		}
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package profile
 
 import (
+	"bytes"
 	"os"
 	"path/filepath"
 	"strings"
@@ -50,6 +51,9 @@ func (d *Dir) Save(p *Profile, c *identityfile.Credential) error {
 		return err
 	}
 	return d.locked(func() error {
+		if err := d.checkRivals(p, c.Authorities); err != nil {
+			return err
+		}
 		if err := d.writeCredential(p, c); err != nil {
 			return err
 		}
@@ -175,6 +179,53 @@ func (d *Dir) authorities(p *Profile) ([]identityfile.Authority, error) {
 		}
 	}
 	return list, nil
+}
+
+// checkRivals refuses a cluster that calls itself by the name of one that is
+// known through another proxy and shares no key with it: known_hosts is one file
+// for all, so the newcomer would speak for the servers of the other. While an
+// authority rotates, old and new documents have a key in common.
+func (d *Dir) checkRivals(p *Profile, list []identityfile.Authority) error {
+	data, err := d.read("known_hosts")
+	if os.IsNotExist(err) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	known, _, err := identityfile.ParseKnownHosts(data)
+	if err != nil {
+		return nil //nolint:nilerr // a damaged file vouches for nobody; it is replaced
+	}
+	profiles, err := d.List()
+	if err != nil {
+		return err
+	}
+	for _, a := range list {
+		for _, old := range known {
+			if old.Cluster != a.Cluster || sharesKey(a, old) {
+				continue
+			}
+			for _, q := range profiles {
+				if q.Cluster == a.Cluster && q.Name() != p.Name() {
+					return fault.New(fault.Untrusted, "%s calls itself cluster %q, as %s does, but has another authority", p.Name(), a.Cluster, q.Name()).
+						WithHint("if the cluster was made anew, log out of the old one first: tsh logout --proxy=%s", q.WebProxyAddr)
+				}
+			}
+		}
+	}
+	return nil
+}
+
+func sharesKey(a, b identityfile.Authority) bool {
+	for _, x := range a.SSHKeys {
+		for _, y := range b.SSHKeys {
+			if bytes.Equal(x.Marshal(), y.Marshal()) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // addKnownHosts replaces the lines of the given clusters and keeps the rest.

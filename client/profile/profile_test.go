@@ -130,6 +130,30 @@ func TestKnownHostsOfSeveralClusters(t *testing.T) {
 	}
 }
 
+// A cluster that takes the name of another one does not get to speak for its
+// servers: known_hosts is one file for all.
+func TestARivalOfTheSameNameIsRefused(t *testing.T) {
+	d := open(t)
+	honest := clienttest.NewCA(t, "one")
+	first := save(t, d, honest, "proxy.one.example:3080", "alice")
+	before := read(t, d.Paths(first).KnownHosts)
+	rival := clienttest.NewCA(t, "one").Credential(t, clienttest.User{Name: "alice", Logins: []string{"root"}})
+	err := d.Save(&profile.Profile{WebProxyAddr: "evil.example:3080", User: "alice", Cluster: "one"}, rival)
+	if fault.KindOf(err) != fault.Untrusted || fault.Hint(err) == "" {
+		t.Errorf("a rival was stored: %v", err)
+	}
+	if read(t, d.Paths(first).KnownHosts) != before {
+		t.Error("known_hosts has changed")
+	}
+	save(t, d, honest, "second.one.example:3080", "alice") // another proxy of the same cluster
+	if err := d.Remove(&profile.Profile{WebProxyAddr: "second.one.example:3080", User: "alice", Cluster: "one"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Save(first, rival); err != nil { // the cluster behind the same proxy was made anew
+		t.Error(err)
+	}
+}
+
 func TestRemoveLeavesNoKey(t *testing.T) {
 	d := open(t)
 	p := save(t, d, clienttest.NewCA(t, "one"), "proxy.example:3080", "alice")
