@@ -13,6 +13,7 @@ import (
 
 	"teleport/api/gen/joinv1"
 	"teleport/audit"
+	"teleport/auth/admincert"
 	"teleport/auth/authserver"
 	"teleport/auth/ca"
 	"teleport/backend/sqlitekv"
@@ -92,7 +93,11 @@ func (u *authUnit) open(ctx context.Context, first bool) (*authRun, error) {
 	if err != nil {
 		return nil, errors.Join(err, r.close())
 	}
-	if cluster == "" {
+	known := cluster != ""
+	if !known {
+		if err := freshStart(p.cfg.DataDir, c.StoragePath); err != nil {
+			return nil, errors.Join(err, r.close())
+		}
 		cluster = firstOf(c.ClusterName, p.cfg.Nodename)
 	}
 	if first {
@@ -100,7 +105,7 @@ func (u *authUnit) open(ctx context.Context, first bool) (*authRun, error) {
 			return nil, errors.Join(err, r.close())
 		}
 	}
-	kek, err := sealingKey(p.dir("proc", "keystore.key"))
+	kek, err := sealingKey(p.dir("proc", "keystore.key"), known)
 	if err != nil {
 		return nil, errors.Join(err, r.close())
 	}
@@ -271,9 +276,20 @@ func storedName(ctx context.Context, s *store.Store) (string, error) {
 	return doc.Spec.ClusterName, nil
 }
 
+// freshStart refuses to begin a new cluster where an older one had its data: all
+// agents and people would be locked out, and nobody would know why.
+func freshStart(dataDir, storage string) error {
+	if _, err := os.Stat(admincert.Path(dataDir)); err != nil {
+		return nil
+	}
+	return fault.New(fault.Invalid, "the store in %s is empty, and %s belongs to a cluster that was started before", storage, dataDir).
+		WithHint("Restore the store from a backup (storage.path says where it lies), or begin a new cluster with another data directory.")
+}
+
 // sealingKey is the key of this host under which CA keys lie in the store: a
 // copy of the store alone signs nothing.
-func sealingKey(path string) ([]byte, error) {
+// It is made with the cluster, and never for one that is there.
+func sealingKey(path string, exists bool) ([]byte, error) {
 	b, err := os.ReadFile(path)
 	if err == nil {
 		if len(b) != softkeys.KEKSize {
@@ -281,8 +297,8 @@ func sealingKey(path string) ([]byte, error) {
 		}
 		return b, nil
 	}
-	if !errors.Is(err, fs.ErrNotExist) {
-		return nil, fault.Wrap(err, fault.Unavailable, "cannot read the key file %s", path)
+	if exists || !errors.Is(err, fs.ErrNotExist) {
+		return nil, fault.Advise(fault.Unreadable(err, path), "Restore it from a backup: without it the CA keys cannot be read.")
 	}
 	b = make([]byte, softkeys.KEKSize)
 	if _, err := rand.Read(b); err != nil {

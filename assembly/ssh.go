@@ -92,9 +92,9 @@ func (p *Process) holdTunnels(agent *agentd.Agent) error {
 		return err
 	}
 	p.health.expect("tunnels")
-	p.group.Add(lifecycle.Service{Name: "tunnel health", Serve: func(ctx context.Context) error { return p.followTunnels(ctx, pool) }})
-	// Ready with the first tunnel: a generation takes over only when dials find it.
-	p.group.Add(lifecycle.Service{Name: "tunnels of this agent", Stage: lifecycle.Work, Ready: pool.Ready(), Serve: pool.Serve})
+	settled := make(chan struct{})
+	p.group.Add(lifecycle.Service{Name: "tunnel health", Serve: func(ctx context.Context) error { return p.followTunnels(ctx, pool, settled) }})
+	p.group.Add(lifecycle.Service{Name: "tunnels of this agent", Stage: lifecycle.Work, Ready: settled, Serve: pool.Serve})
 	return nil
 }
 
@@ -133,27 +133,43 @@ func throughTunnels(pool *tunnel.Pool, first dialFunc) dialFunc {
 	}
 }
 
+// settleTime is how long a process waits, after its first tunnel, for those to
+// the other proxies before it calls itself ready.
+const settleTime = 3 * time.Second
+
 // followTunnels keeps the readiness of the process true to its tunnels, and
-// moves its API traffic onto them.
-func (p *Process) followTunnels(ctx context.Context, pool *tunnel.Pool) error {
+// moves its API traffic onto them. It closes settled when each proxy of the
+// cluster has a tunnel, or one has for a while: a generation takes over only
+// when dials find it wherever they come from.
+func (p *Process) followTunnels(ctx context.Context, pool *tunnel.Pool, settled chan struct{}) error {
 	changes, stop := p.member.Subscribe()
 	defer stop()
 	t := time.NewTicker(time.Second)
 	defer t.Stop()
-	ready := pool.Ready()
+	quick := time.NewTicker(100 * time.Millisecond)
+	defer quick.Stop()
+	var first time.Time
 	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-ready:
-			ready = nil
+		n := len(pool.Proxies())
+		if n > 0 && first.IsZero() {
+			first = time.Now()
 			if p.cfg.ProxyServer != "" {
 				p.via.use(throughTunnels(pool, *p.via.dial.Load()))
 			}
+		}
+		if settled != nil && n > 0 && (n >= len(p.replica.Proxies()) || time.Since(first) > settleTime) {
+			close(settled)
+			settled = nil
+			quick.Stop()
+		}
+		p.health.report("tunnels", n > 0)
+		select {
+		case <-ctx.Done():
+			return nil
 		case <-changes: // a renewed certificate or a changed authority
 			pool.Redial()
+		case <-quick.C:
 		case <-t.C:
 		}
-		p.health.report("tunnels", len(pool.Proxies()) > 0)
 	}
 }

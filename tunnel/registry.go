@@ -394,8 +394,12 @@ func (r *Registry) remove(a *agent) {
 	r.departed[a.uuid] = a.live.lastHeard()
 }
 
+// ErrDraining is within the error of a dial to an agent that takes nothing new.
+var ErrDraining = errors.New("the agent drains")
+
 // pick chooses the tunnel for a dial: the generation asked for, else one that
-// does not drain, the highest generation, the newest connection.
+// does not drain, the highest generation, the newest connection. An agent that
+// only drains takes nothing new.
 func (r *Registry) pick(uuid string, generation uint64) (*agent, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -411,6 +415,9 @@ func (r *Registry) pick(uuid string, generation uint64) (*agent, error) {
 	}
 	if best == nil {
 		return nil, fault.New(fault.Unavailable, "agent %s has no tunnel to this proxy", uuid)
+	}
+	if generation == 0 && best.isDraining() {
+		return nil, fault.Wrap(ErrDraining, fault.Unavailable, "agent %s is stopping and takes no new connections", uuid)
 	}
 	return best, nil
 }
