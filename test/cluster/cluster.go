@@ -193,9 +193,5 @@ func (c *Cluster) processes() []*Process {
 
 func port(t testing.TB) string {
 	t.Helper()
-	p, err := freePort()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return net.JoinHostPort("127.0.0.1", p)
+	return net.JoinHostPort("127.0.0.1", FreePort(t))
 }

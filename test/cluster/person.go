@@ -78,12 +78,20 @@ func (p *Person) Accept(t testing.TB, link string) {
 		OTPSecret string `json:"otp_secret"`
 	}
 	p.web(t, http.MethodGet, "/webapi/invites/"+token, nil, &invite)
-	p.SetOTP(invite.OTPSecret)
+	p.enroll(invite.OTPSecret)
 	p.web(t, http.MethodPost, "/webapi/invites/"+token, map[string]string{"password": p.Password, "otp": p.OTP(t)}, nil)
 }
 
-// SetOTP gives the person the authenticator app that somebody else enrolled.
+// SetOTP gives the person the authenticator app that somebody else enrolled, who
+// may have used every code of now.
 func (p *Person) SetOTP(secret string) {
+	p.enroll(secret)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.used = time.Now().Unix()/otpPeriod + 1
+}
+
+func (p *Person) enroll(secret string) {
 	p.c.Secret(secret, "OTP secret")
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"testing"
 
 	"golang.org/x/sys/unix"
 )
@@ -49,4 +50,14 @@ func probe(port string) error {
 		return err
 	}
 	return ln.Close()
+}
+
+// FreePort takes a port of this machine for the life of this test program.
+func FreePort(t testing.TB) string {
+	t.Helper()
+	p, err := freePort()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
 }

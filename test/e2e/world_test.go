@@ -1,0 +1,89 @@
+package e2e
+
+import (
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"teleport/test/cluster"
+)
+
+// within bounds what a test waits for; it measures nothing.
+const within = 30 * time.Second
+
+// world is a cluster of auth, proxy and one agent, with a person who is logged in
+// and may become an ordinary account of this machine.
+type world struct {
+	*cluster.Cluster
+	alice *cluster.Person
+	os    *cluster.OSUser
+	node  *cluster.Process
+	to    string // login@node
+}
+
+func newWorld(t *testing.T, o cluster.Opts) *world {
+	t.Helper()
+	o.Agents = max(1, o.Agents)
+	c := cluster.New(t, o)
+	w := &world{Cluster: c, node: c.Agents[0], os: c.OSUser(t, "/bin/sh")}
+	w.to = w.os.Name + "@" + w.node.Name
+	w.alice = c.User(t, "alice", []string{"access", "editor", "auditor"}, []string{w.os.Name})
+	w.alice.Login(t)
+	return w
+}
+
+// ssh runs a command on the node as the ordinary account.
+func (w *world) ssh(args ...string) cluster.Result {
+	return w.alice.Tsh(append([]string{"ssh", w.to}, args...)...)
+}
+
+func write(t *testing.T, path, text string) string {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func contains(t *testing.T, text string, parts ...string) {
+	t.Helper()
+	for _, p := range parts {
+		if !strings.Contains(text, p) {
+			t.Errorf("%q is missing in:\n%s", p, text)
+		}
+	}
+}
+
+// give makes a file of this machine that the account owns.
+func (w *world) give(t *testing.T, path string) {
+	t.Helper()
+	if err := os.Chown(path, w.os.UID, w.os.GID); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// listen takes a free port of this machine and answers each connection by f.
+func listen(t *testing.T, f func(net.Conn)) string {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { ln.Close() })
+	go func() {
+		for {
+			conn, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			go func() { defer conn.Close(); f(conn) }()
+		}
+	}()
+	return ln.Addr().String()
+}
