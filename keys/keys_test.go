@@ -2,6 +2,7 @@ package keys
 
 import (
 	"crypto"
+	//lint:ignore SA1019 a key that must be refused
 	"crypto/dsa"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -88,6 +89,7 @@ func TestWeakKeysRefused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	//lint:ignore SA1019 only the raw fields make a point that is not on the curve
 	off := &ecdsa.PublicKey{Curve: elliptic.P256(), X: big.NewInt(1), Y: big.NewInt(1)}
 	for name, k := range map[string]crypto.PublicKey{
 		"RSA 8192": big4, "RSA 1024": small, "RSA e=3": &exp3, "P-521": p521.Public(), "not on the curve": off, "DSA": &dsa.PublicKey{}, "nil": nil,

@@ -61,7 +61,6 @@ type port struct {
 	net               *memnet.Network
 	hostPool, webPool *x509.CertPool
 	hostCert          tls.Certificate
-	clientCertsOnWeb  atomic.Bool
 	stop              func()
 }
 

@@ -115,7 +115,7 @@ func acquire(path string) (*os.File, error) {
 			WithHint("stop that process, or give this one another data directory")
 	}
 	me := fmt.Sprintf("%s (pid %d)\n", filepath.Base(os.Args[0]), os.Getpid())
-	if err := f.Truncate(0); err == nil {
+	if err = f.Truncate(0); err == nil {
 		_, err = f.WriteAt([]byte(me), 0)
 	}
 	if err != nil {

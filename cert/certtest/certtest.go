@@ -249,19 +249,20 @@ var FrozenTime = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 const FrozenCluster = "frozen.example.com"
 
 // frozenKeys derives test keys from names: the same for ever.
-func frozenKeys(name string) (ed25519.PrivateKey, *ecdsa.PrivateKey) {
+func frozenKeys(t testing.TB, name string) (ed25519.PrivateKey, *ecdsa.PrivateKey) {
+	t.Helper()
 	seed := sha256.Sum256([]byte("frozen test key " + name))
 	d := new(big.Int).SetBytes(seed[:])
-	k := &ecdsa.PrivateKey{D: d.Mod(d, elliptic.P256().Params().N)}
-	k.Curve = elliptic.P256()
-	k.X, k.Y = k.Curve.ScalarBaseMult(k.D.Bytes())
+	d.Mod(d, elliptic.P256().Params().N)
+	k, err := ecdsa.ParseRawPrivateKey(elliptic.P256(), d.FillBytes(make([]byte, 32)))
+	must(t, err)
 	return ed25519.NewKeyFromSeed(seed[:]), k
 }
 
 // FrozenWorld is the world that signed the frozen certificates.
 func FrozenWorld(t testing.TB) *World {
 	t.Helper()
-	return build(t, FrozenCluster, FrozenTime, frozenKeys)
+	return build(t, FrozenCluster, FrozenTime, func(name string) (ed25519.PrivateKey, *ecdsa.PrivateKey) { return frozenKeys(t, name) })
 }
 
 // FrozenTrust trusts the frozen certificates. CA certificates are made anew from
@@ -271,15 +272,16 @@ func FrozenTrust(t testing.TB) *cert.Trust { return FrozenWorld(t).Trust }
 // FrozenSSHKey is the certified SSH key.
 func FrozenSSHKey(t testing.TB) ssh.PublicKey {
 	t.Helper()
-	k, _ := frozenKeys("subject")
+	k, _ := frozenKeys(t, "subject")
 	pub, err := keys.NewSSHPublic(k.Public())
 	must(t, err)
 	return pub
 }
 
 // FrozenTLSKey is the certified TLS key.
-func FrozenTLSKey() crypto.PublicKey {
-	_, k := frozenKeys("subject")
+func FrozenTLSKey(t testing.TB) crypto.PublicKey {
+	t.Helper()
+	_, k := frozenKeys(t, "subject")
 	return k.Public()
 }
 

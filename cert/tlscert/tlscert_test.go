@@ -317,7 +317,7 @@ func TestFrozen(t *testing.T) {
 		id := certtest.FrozenIdentity(kind)
 		if certtest.Update() {
 			w := certtest.FrozenWorld(t)
-			der, err := tlscert.Sign(id, certtest.FrozenTLSKey(), w.Certs[caOf(kind)], w.TLS[caOf(kind)], certtest.FrozenTime)
+			der, err := tlscert.Sign(id, certtest.FrozenTLSKey(t), w.Certs[caOf(kind)], w.TLS[caOf(kind)], certtest.FrozenTime)
 			if err != nil {
 				t.Fatal(err)
 			}

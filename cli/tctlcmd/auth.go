@@ -125,7 +125,7 @@ func (a *app) writeTo(path string, data []byte, mode os.FileMode) error {
 }
 
 type signFlags struct {
-	user, out, format, proxy string
+	user, out, format string
 	hosts                    []string
 	ttl                      time.Duration
 	overwrite                bool

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -13,8 +12,6 @@ import (
 	"teleport/config"
 	"teleport/fault"
 )
-
-func itoa(n int) string { return strconv.Itoa(n) }
 
 type configureFlags struct {
 	output, roles, labels, test string

@@ -69,6 +69,9 @@ func TestModes(t *testing.T) {
 	d := open(t)
 	save(t, d, clienttest.NewCA(t, "one"), "proxy.example:3080", "alice")
 	err := filepath.WalkDir(d.Path(), func(path string, e fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
 		info, err := e.Info()
 		if err != nil {
 			return err
