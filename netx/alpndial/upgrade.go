@@ -83,7 +83,11 @@ func (d *Dialer) websocket(ctx context.Context) (net.Conn, error) {
 }
 
 func upgradeError(err error, answer *http.Response, addr string) error {
-	if answer != nil && answer.StatusCode != http.StatusSwitchingProtocols {
+	switch {
+	case answer == nil, answer.StatusCode == http.StatusSwitchingProtocols:
+	case answer.StatusCode >= http.StatusBadGateway && answer.StatusCode <= http.StatusGatewayTimeout:
+		return fault.Wrap(err, fault.Unavailable, "the load balancer at %s reaches no proxy now (%s)", addr, answer.Status)
+	default:
 		return fault.Wrap(err, fault.Unavailable, "%s answers %s with %s, not with a WebSocket", addr, UpgradePath, answer.Status).(*fault.Error).
 			WithHint("the load balancer before the proxy must pass WebSockets on")
 	}

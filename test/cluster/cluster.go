@@ -40,6 +40,8 @@ type Opts struct {
 	OneProcess bool
 	// Config may change the configuration of a process before its first start.
 	Config func(process string, conf Doc)
+	// Env is added to the environment of every process.
+	Env []string
 	// NoOracles says why the end of this cluster cannot be judged; "" judges it.
 	NoOracles string
 }
@@ -55,6 +57,9 @@ type Cluster struct {
 	Proxies []*Process
 	// Agents are the SSH agents.
 	Agents []*Process
+	// Front is the address of a balancer before the proxies, which people and
+	// agents use from when it is set.
+	Front string
 
 	opts Opts
 	bin  string
@@ -124,8 +129,13 @@ func (c *Cluster) AddAgent(t testing.TB, hostname string, tweaks ...func(Doc)) *
 	return p
 }
 
-// ProxyAddr is the address at which clients reach the first proxy.
-func (c *Cluster) ProxyAddr() string { return c.Proxies[0].WebAddr }
+// ProxyAddr is the address at which clients reach the first proxy, or the Front.
+func (c *Cluster) ProxyAddr() string {
+	if c.Front != "" {
+		return c.Front
+	}
+	return c.Proxies[0].WebAddr
+}
 
 // Bin is the directory of the commands teleport, tsh and tctl.
 func (c *Cluster) Bin() string { return c.bin }

@@ -28,6 +28,8 @@ type Person struct {
 	Password string
 	// Home is TELEPORT_HOME and HOME of this person's commands.
 	Home string
+	// MoreEnv is added to the environment of this person's commands.
+	MoreEnv []string
 
 	c      *Cluster
 	mu     sync.Mutex
@@ -155,7 +157,7 @@ func (p *Person) Run(c Command) Result {
 func (p *Person) Env() []string {
 	env := append(baseEnv(), "HOME="+p.Home, "TELEPORT_HOME="+filepath.Join(p.Home, ".tsh"), "SHELL=/bin/sh", "USER="+p.Name)
 	env[0] = "PATH=" + p.c.bin + ":" + strings.TrimPrefix(env[0], "PATH=")
-	return env
+	return append(env, p.MoreEnv...)
 }
 
 // WebClient is an HTTP client that believes any certificate of the proxy, as a

@@ -59,7 +59,7 @@ func (c *Cluster) newProcess(t testing.TB, name string, conf Doc) *Process {
 	t.Helper()
 	dir := filepath.Join(c.Dir, name+"-"+unique())
 	p := &Process{Name: name, Dir: dir, DataDir: filepath.Join(dir, "data"), ConfigPath: filepath.Join(dir, "teleport.yaml"),
-		Conf: conf, c: c, logPath: filepath.Join(dir, "log")}
+		Conf: conf, Env: c.opts.Env, c: c, logPath: filepath.Join(dir, "log")}
 	conf.Set("teleport.data_dir", p.DataDir)
 	if c.opts.Config != nil {
 		c.opts.Config(name, conf)

@@ -159,7 +159,7 @@ func (s *survivors) counting(t *testing.T, who *cluster.Person, node *cluster.Pr
 func (s *survivors) openssh(t *testing.T, who *cluster.Person, node *cluster.Process) *counter {
 	t.Helper()
 	conf := who.Home + "/ssh_config"
-	writeFile(t, conf, who.Tsh("config").OK(t))
+	write(t, conf, who.Tsh("config").OK(t))
 	return count(t, who.Name+"'s OpenSSH session on "+node.Name,
 		who.Go(t, cluster.Need(t, "ssh", "openssh-client"), "-F", conf, s.login+"@"+node.Name+"."+s.Name, echoLoop))
 }
@@ -298,12 +298,12 @@ func TestANewGenerationThatFailsLeavesTheOldOneWhole(t *testing.T) {
 	refused := func(bad string) {
 		t.Helper()
 		seen := strings.Count(s.Auth.Log(), "was not replaced")
-		writeFile(t, s.Auth.ConfigPath, bad)
+		write(t, s.Auth.ConfigPath, bad)
 		s.Auth.Signal(t, syscall.SIGHUP)
 		cluster.Until(t, patience, "the old process to say that it goes on", func() bool {
 			return strings.Count(s.Auth.Log(), "was not replaced") > seen
 		})
-		writeFile(t, s.Auth.ConfigPath, string(good))
+		write(t, s.Auth.ConfigPath, string(good))
 		// The old one has its auth service, its proxy and its sockets.
 		s.Auth.WaitReady(t)
 		s.Tctl("users", "ls").OK(t)
