@@ -165,16 +165,20 @@ func (a *app) usersUpdate() *cobra.Command {
 
 func (a *app) usersReset() *cobra.Command {
 	var ttl time.Duration
+	var show func(any, func() error) error
 	c := a.verb("reset NAME", "Drop a user's password and second factors and print a link to set new ones", "", cobra.ExactArgs(1),
 		func(ctx context.Context, api *authclient.Client, args []string) error {
 			link, err := api.ResetUser(ctx, &accountv1.ResetUserRequest{User: args[0], TtlSeconds: int64(ttl / time.Second)})
 			if err != nil {
 				return err
 			}
-			_, err = fmt.Fprintf(a.Out, "The password of %q was reset. The link is valid until %s:\n\n%s\n", args[0], until(link.ExpiresUnix), linkURL(link))
-			return err
+			return show(linkJSON(args[0], link), func() error {
+				_, err := fmt.Fprintf(a.Out, "The password of %q was reset. The link is valid until %s:\n\n%s\n", args[0], until(link.ExpiresUnix), linkURL(link))
+				return err
+			})
 		})
 	c.Flags().DurationVar(&ttl, "ttl", 8*time.Hour, "how long the link is valid (at most 24h)")
+	show = a.formatFlag(c.Flags())
 	return c
 }
 

@@ -40,7 +40,7 @@ func TestTctlManagesUsers(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, cluster.Opts{})
 	contains(t, w.Tctl("users", "ls").OK(t), "alice", "access", "editor")
-	w.Tctl("users", "add", "alice", "--roles=access").Exit(t, 1)
+	w.Tctl("users", "add", "alice", "--roles=access").Exit(t, 2)
 	w.Tctl("users", "add", "../etc", "--roles=access").Exit(t, 2)
 	w.Tctl("users", "update", "nobody", "--set-roles=access").Exit(t, 5)
 	w.Tctl("users", "update", "alice", "--set-roles=no-such-role").Exit(t, 2)
@@ -137,7 +137,7 @@ spec:
   allow: {logins: ['{{internal.logins}}'], node_labels: {'*': '*'}}
 `)
 	w.Tctl("create", file).OK(t)
-	w.Tctl("create", file).Exit(t, 1)
+	w.Tctl("create", file).Exit(t, 2)
 	w.Tctl("create", "-f", file).OK(t)
 	contains(t, w.Tctl("get", "role/dev").OK(t), "kind: role", "name: dev", "env:")
 	contains(t, w.Tctl("get", "roles", "--format=text").OK(t), "dev", "ops", "access")
