@@ -5,7 +5,7 @@ import { format, type Params } from './format';
 
 export type Key = keyof typeof en;
 export type Catalogue = Record<Key, string>;
-export const languages = { en: 'English', ko: '한국어' } as const;
+export const languages = { en: 'English', ko: '한국어 (Korean)' } as const;
 export type Language = keyof typeof languages | 'en-XA';
 
 export interface Text {
@@ -39,13 +39,25 @@ export async function loadText(language: Language): Promise<Text> {
 
 async function loadCatalogue(language: Language): Promise<Catalogue> {
   if (language === 'ko') {
-    const [{ ko }] = await Promise.all([import('./ko'), import('@fontsource-variable/noto-sans-kr/wght.css')]);
-    return ko;
+    loadHangul();
+    return (await import('./ko')).ko;
   }
   const { en } = await import('./en');
   if (language === 'en') return en;
   const { pseudo } = await import('./pseudo');
   return Object.fromEntries(Object.entries(en).map(([k, v]) => [k, pseudo(v)])) as Catalogue;
+}
+
+const hangul = /[\u1100-\u11ff\u3130-\u318f\uac00-\ud7af]/;
+
+/** Loads the list of Korean faces; a machine that has its own fetches none of them. */
+function loadHangul(): void {
+  void import('@fontsource-variable/noto-sans-kr/wght.css');
+}
+
+/** Loads the faces when names from outside have Hangul in them. */
+export function seeHangul(text: string): void {
+  if (hangul.test(text)) loadHangul();
 }
 
 export const TextContext = createContext<Text | null>(null);

@@ -22,7 +22,7 @@ export function CopyCommand({ command, label, copies = command }: Props) {
   };
   return (
     <div className={css.box}>
-      <code className={css.line} tabIndex={0} role="group" aria-label={label ?? t('command.label')}>
+      <code className={css.line} role="group" aria-label={label ?? t('command.label')}>
         {command}
       </code>
       <button type="button" className={css.button} onClick={copy} aria-label={label ? t('copy', { what: label }) : t('command.copy', { command })}>

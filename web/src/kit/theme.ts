@@ -13,6 +13,12 @@ const neutrals: MantineColorsTuple = [
   '#e8ebf0', '#aeb6c4', '#8f98a8', '#727c8c', '#2a303a', '#20262f', '#161a20', '#0f1216', '#0b0d11', '#08090c',
 ];
 
+const inputText = {
+  label: { '--input-label-size': '13px', '--input-asterisk-color': undefined },
+  description: { '--input-description-size': '12px' },
+  error: { '--input-error-size': '12px' },
+};
+
 /** Mantine in our colours, sizes and type. */
 export const theme = createTheme({
   primaryColor: 'blue',
@@ -30,8 +36,18 @@ export const theme = createTheme({
   respectReducedMotion: true,
   focusRing: 'auto',
   cursorType: 'pointer',
+  components: {
+    InputWrapper: { vars: () => inputText },
+    // Inside the page's landmarks, and with nothing in a menu but its items.
+    Menu: {
+      defaultProps: { withinPortal: false, floatingStrategy: 'fixed', withInitialFocusPlaceholder: false, shadow: 'md' },
+    },
+    // A dialog's head is no second banner of the page.
+    Modal: { defaultProps: { attributes: { header: { role: 'none' } }, radius: 'lg', padding: 20, overlayProps: { backgroundOpacity: 0.4 } } },
+  },
   variantColorResolver: (input) => {
     const usual = defaultVariantColorsResolver(input);
+    if (input.variant === 'subtle') return { ...usual, hover: 'var(--t-accentSoft)', color: 'var(--t-accent)' };
     if (input.variant !== 'filled') return usual;
     return { ...usual, background: 'var(--t-accent)', hover: 'var(--t-accentHover)', color: 'var(--t-onAccent)' };
   },

@@ -23,7 +23,7 @@ export function AccountMenu({ label, bar = false, onKeys }: Props) {
   return (
     <Menu position={bar ? 'top-end' : 'bottom-end'} width={260} returnFocus>
       <Menu.Target>
-        <button type="button" className={bar ? css.item : css.account} aria-label={t('account.label', { user: me.user })} data-account>
+        <button type="button" className={bar ? css.item : css.account} aria-label={bar ? undefined : t('account.label', { user: me.user })} data-account>
           {bar && <Ellipsis size={18} aria-hidden />}
           <bdi>{label}</bdi>
           {!bar && <ChevronDown size={14} aria-hidden />}

@@ -1,4 +1,4 @@
-import { Anchor, Modal } from '@mantine/core';
+import { Modal } from '@mantine/core';
 import type { ReactNode } from 'react';
 import { useText } from '../../i18n/text';
 import { signInPath } from '../../session/session';
@@ -31,9 +31,7 @@ export function RenewDialog({ ended, onClose, children }: Props) {
       <div className={css.renew}>
         {ended && <p>{t('renew.lead')}</p>}
         {children}
-        <Anchor href={signInPath()} size="sm">
-          {t('renew.other')}
-        </Anchor>
+        <a href={signInPath()}>{t('renew.other')}</a>
       </div>
     </Modal>
   );

@@ -47,7 +47,8 @@ export function Palette({ answer, search, onClose }: Props) {
       size={600}
       yOffset="12dvh"
       padding={0}
-      aria-label={t('palette.title')}
+      title={t('palette.title')}
+      classNames={{ header: 'visually-hidden' }}
     >
       <input
         className={css.input}

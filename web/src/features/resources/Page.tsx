@@ -2,7 +2,7 @@ import { Button } from '@mantine/core';
 import { Plus } from 'lucide-react';
 import { useDeferredValue, useEffect, useMemo, useRef } from 'react';
 import type { Resource } from '../../api/cluster';
-import { useText } from '../../i18n/text';
+import { seeHangul, useText } from '../../i18n/text';
 import { CopyCommand } from '../../kit/CopyCommand';
 import { useKeys } from '../../kit/keys';
 import { may, useSession } from '../../session/session';
@@ -32,7 +32,7 @@ const nothing: Resource[] = [];
 
 /** /web/cluster/NAME/resources */
 export function ResourcesPage({ cluster, place, go }: Props) {
-  const { t, language } = useText();
+  const { t } = useText();
   const { me } = useSession();
   const query = useResources(cluster);
   const box = useRef<HTMLInputElement>(null);
@@ -52,9 +52,11 @@ export function ResourcesPage({ cluster, place, go }: Props) {
   useEffect(() => {
     document.title = `${t('resources.title')} · ${cluster}`;
   }, [t, cluster]);
+  useEffect(() => indexed.forEach((x) => seeHangul(x.text)), [indexed]);
   useKeys({ '/': () => box.current?.focus() });
 
   const selected = place.sel === undefined ? undefined : all.find((r) => r.id === place.sel);
+  const count = rows.length === all.length ? 'resources.count' : 'resources.count.some';
   const panel = place.add || (place.sel !== undefined && query.data !== undefined);
   return (
     <div className={css.page} data-panel={panel || undefined}>
@@ -62,7 +64,7 @@ export function ResourcesPage({ cluster, place, go }: Props) {
         <header className={css.head}>
           <h1 className={css.title} id="page-title">
             {t('resources.title')}
-            {query.data && <span className={css.count}>{new Intl.NumberFormat(language).format(all.length)}</span>}
+            {query.data && <span className={css.count}>{t(count, { n: rows.length, all: all.length })}</span>}
           </h1>
           <AddButton allowed={canAdd} onClick={() => go({ q, add: true })} />
         </header>

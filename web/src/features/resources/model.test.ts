@@ -52,6 +52,8 @@ it('counts labels, shared ones last', () => {
   const f = facets(all);
   expect(f[0]).toEqual({ key: 'env', value: 'prod', count: 2 });
   expect(f.at(-1)).toEqual({ key: 'arch', value: 'amd64', count: 3 });
+  const many = Array.from({ length: 30 }, (_, i) => node(`n-${i}`, { id: `i-${i}`, env: 'prod' }));
+  expect(facets(many)).toEqual([{ key: 'env', value: 'prod', count: 30 }]);
 });
 
 describe('commands', () => {

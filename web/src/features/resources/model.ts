@@ -76,7 +76,10 @@ export interface Facet {
   count: number;
 }
 
-/** The labels of a list, commonest first; those that all rows share tell nothing apart and come last. */
+/**
+ * The labels of a list, commonest first. What all rows share tells nothing apart
+ * and comes last; what one row of many has alone is its name, and is left out.
+ */
 export function facets(resources: Resource[], most = 40): Facet[] {
   const found = new Map<string, Facet>();
   for (const r of resources) {
@@ -89,6 +92,7 @@ export function facets(resources: Resource[], most = 40): Facet[] {
   }
   const all = resources.length;
   return [...found.values()]
+    .filter((f) => f.count > 1 || all <= 20)
     .toSorted((a, b) => Number(a.count === all) - Number(b.count === all) || b.count - a.count || order.compare(a.key, b.key))
     .slice(0, most);
 }

@@ -1,5 +1,5 @@
 import { Button, PasswordInput, TextInput } from '@mantine/core';
-import { useRef, useState, type FormEvent } from 'react';
+import { useState, type FormEvent } from 'react';
 import { api } from '../../api/cluster';
 import { Fault, faultOf } from '../../api/fault';
 import { useText, type Key } from '../../i18n/text';
@@ -26,11 +26,9 @@ export function SignInForm({ code: wantsCode, user: known, password: given = '',
   const [step, setStep] = useState<'password' | 'code'>(given ? 'code' : 'password');
   const [busy, setBusy] = useState(false);
   const [fault, setFault] = useState<Fault | null>(null);
-  const passwordField = useRef<HTMLInputElement>(null);
   const back = () => {
     setStep('password');
     setCode('');
-    requestAnimationFrame(() => passwordField.current?.select());
   };
 
   const submit = async (e: FormEvent) => {
@@ -64,20 +62,20 @@ export function SignInForm({ code: wantsCode, user: known, password: given = '',
             readOnly={known !== undefined}
             required
             withAsterisk={false}
-            data-autofocus={known === undefined || undefined}
-            autoFocus={known === undefined}
+            data-autofocus={user === '' || undefined}
+            autoFocus={user === ''}
             value={user}
             onChange={(e) => setUser(e.currentTarget.value)}
           />
           <PasswordInput
-            ref={passwordField}
             label={t('signin.password')}
             name="password"
             autoComplete="current-password"
             required
             withAsterisk={false}
-            data-autofocus={known !== undefined || undefined}
-            autoFocus={known !== undefined}
+            data-autofocus={user !== '' || undefined}
+            autoFocus={user !== ''}
+            onFocus={(e) => fault && e.currentTarget.select()}
             value={password}
             onChange={(e) => setPassword(e.currentTarget.value)}
             visibilityToggleButtonProps={{ 'aria-label': t('signin.reveal'), tabIndex: 0 }}

@@ -16,7 +16,7 @@ interface Props {
 
 /** One box: words and labels as in the command line, known labels at its right, chips below. */
 export function FilterBox({ ref, value, filter, facets, onChange, onToggle }: Props) {
-  const { t } = useText();
+  const { t, language } = useText();
   return (
     <search className={css.filter}>
       <div className={css.box}>
@@ -64,7 +64,7 @@ export function FilterBox({ ref, value, filter, facets, onChange, onToggle }: Pr
                   aria-checked={on}
                   onClick={() => onToggle(key, v)}
                   leftSection={<Check size={14} aria-hidden visibility={on ? 'visible' : 'hidden'} />}
-                  rightSection={<span className={css.facetCount}>{count}</span>}
+                  rightSection={<span className={css.facetCount}>{new Intl.NumberFormat(language).format(count)}</span>}
                 >
                   <bdi>{visible(`${key}=${v}`)}</bdi>
                 </Menu.Item>
