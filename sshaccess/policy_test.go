@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"teleport/fault"
+	"teleport/recorder"
 	"teleport/sshaccess"
 	"teleport/sshclient"
 	"teleport/types"
@@ -175,6 +176,41 @@ func TestNoAuditNoSession(t *testing.T) {
 	err := c.Run(context.Background(), sshclient.Command{Line: "echo never", Stdout: &out})
 	if err == nil || out.Len() != 0 {
 		t.Fatalf("%v %q", err, out.String())
+	}
+}
+
+// broken is a recorder that does not begin, or takes nothing.
+type broken struct {
+	recorder.Off
+	begins bool
+}
+
+type full struct{ recorder.Recording }
+
+func (full) Output([]byte) error { return io.ErrShortWrite }
+
+func (b broken) Start(ctx context.Context, i recorder.Info) (recorder.Recording, error) {
+	if !b.begins {
+		return nil, io.ErrShortWrite
+	}
+	r, err := b.Off.Start(ctx, i)
+	return full{r}, err
+}
+
+// Nothing reaches the person before the recorder has taken it.
+func TestNothingFlowsUnrecorded(t *testing.T) {
+	for _, begins := range []bool{false, true} {
+		w := newWorld(t, func(w *world) { w.cfg.Recorder = broken{begins: begins} })
+		_, s := w.user("alice", "root")
+		c := w.mustClient("root", s)
+		var out, errs bytes.Buffer
+		err := c.Run(context.Background(), sshclient.Command{Line: "echo never; echo never >&2; exec sleep 1000", Stdout: &out, Stderr: &errs})
+		if err == nil || strings.Contains(out.String()+errs.String(), "never") {
+			t.Errorf("recorder that begins=%t: %v, %q %q", begins, err, out.String(), errs.String())
+		}
+		if n := w.log.count("session.start"); !begins && n != 0 {
+			t.Errorf("%d sessions began unrecorded", n)
+		}
 	}
 }
 

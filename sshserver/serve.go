@@ -22,6 +22,9 @@ func (s *Server) ServeConn(ctx context.Context, c *Conn, chans <-chan ssh.NewCha
 		defer wg.Done()
 		s.serveGlobals(ctx, c, reqs)
 	}()
+	if s.cfg.KeepAlive != nil {
+		wg.Go(func() { s.keepAlive(ctx, c, &wg) })
+	}
 	slots := make(chan struct{}, s.cfg.Budget.Channels)
 	for nc := range chans {
 		select {

@@ -42,7 +42,10 @@ type Config struct {
 	Log        *slog.Logger
 	// Banner is the message of the day, shown before authentication. Optional.
 	Banner func() string
-	Budget Budget
+	// KeepAlive says how often a client is asked for an answer, and how many
+	// unanswered questions end the connection. Optional; 0 never asks.
+	KeepAlive func() (every time.Duration, tries int)
+	Budget    Budget
 }
 
 // Use is one thing a peer wants, for Config.Authorize.
@@ -130,6 +133,10 @@ func (s *Server) Serve(ctx context.Context, nc net.Conn, clientAddr netip.AddrPo
 	}
 	return s.ServeConn(ctx, c, chans, reqs)
 }
+
+// Surface lists what the server offers, a line each with its permission, sorted:
+// for tests that hold the list, and for people.
+func (s *Server) Surface() []string { return s.cfg.Surface.lines() }
 
 // Allowed decides on a request or subsystem ("subsystem", name) of a session
 // channel: a name that is not on the surface is refused.

@@ -3,6 +3,7 @@ package sshserver
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"golang.org/x/crypto/ssh"
 
@@ -123,6 +124,21 @@ func (s *Surface) check(what, name string, need Permission, noHandler, taken boo
 		s.err = fmt.Errorf("sshserver: %s %q is registered twice", what, name)
 	}
 	return s.err == nil
+}
+
+func (s *Surface) lines() []string {
+	var out []string
+	for name, e := range s.channels {
+		out = append(out, "channel "+name+": "+e.need.String())
+	}
+	for name, e := range s.globals {
+		out = append(out, "global "+name+": "+e.need.String())
+	}
+	for name, need := range s.requests {
+		out = append(out, "request "+name+": "+need.String())
+	}
+	slices.Sort(out)
+	return out
 }
 
 // Err returns the first failed registration.

@@ -121,7 +121,7 @@ func debugCall(s Streams, socket, method, url string) error {
 	c := &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		var d net.Dialer
 		return d.DialContext(ctx, "unix", socket)
-	}}}
+	}}, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	req, err := http.NewRequestWithContext(ctx, method, "http://debug"+url, nil)
 	if err != nil {
 		return fault.New(fault.Invalid, "%q cannot be asked for", url)

@@ -1,0 +1,35 @@
+package sshproxy
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+
+	"teleport/session"
+	"teleport/types"
+)
+
+type nowhere struct{}
+
+func (nowhere) Dial(context.Context, *types.Identity, netip.AddrPort, string) (net.Conn, error) {
+	return nil, net.ErrClosed
+}
+
+// A jump host offers one thing, and an answer to keepalives.
+func TestSurface(t *testing.T) {
+	s, err := New(Config{Verify: func(*ssh.Certificate, time.Time) (*types.Identity, error) { return nil, net.ErrClosed }, Router: nowhere{},
+		Sessions: session.NewRegistry(), HostSigners: func() []ssh.Signer { return nil }, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"channel direct-tcpip: dial", "global keepalive@openssh.com: open: an answer is all it asks for"}
+	if got := s.srv.Surface(); !slices.Equal(got, want) {
+		t.Errorf("the surface of a jump host is %q", got)
+	}
+}
