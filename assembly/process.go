@@ -194,6 +194,10 @@ func (p *Process) whenReady(ctx context.Context) {
 	close(p.ready)
 }
 
+// Leaving tells balancers, by /readyz, that this process is about to stop; it
+// still takes work.
+func (p *Process) Leaving() { p.health.drain() }
+
 // Drain stops gracefully: no new work, sessions live on until they end.
 func (p *Process) Drain() {
 	p.leftOnce.Do(func() {

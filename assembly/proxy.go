@@ -84,6 +84,9 @@ func (p *Process) buildProxy(ctx context.Context) error {
 	if err := p.announceProxy(ln.Addr()); err != nil {
 		return err
 	}
+	if p.cfg.Proxy.ProxyProtocol != "on" && !p.cfg.Proxy.TrustForwardedFor { // else all clients come from the balancer
+		ln = netx.LimitPerClient(ln, p.cfg.MaxPerIP)
+	}
 	return x.run(ln)
 }
 

@@ -1,6 +1,7 @@
 package sshaccess
 
 import (
+	"cmp"
 	"context"
 	"net"
 	"net/netip"
@@ -74,10 +75,23 @@ func (cn *conn) server() (*sshserver.Server, error) {
 		AuthFailed:  cn.authFailed,
 		Surface:     surface,
 		Log:         cn.svc.cfg.Log,
+		KeepAlive:   cn.keepAlive,
 		Budget:      cn.svc.cfg.Budget,
 	})
 	cn.srv = srv
 	return srv, err
+}
+
+// Defaults of keep_alive_interval and keep_alive_count_max: the interval lies
+// under what balancers usually forget idle connections after.
+const (
+	keepAliveEvery = 5 * time.Minute
+	keepAliveTries = 3
+)
+
+func (cn *conn) keepAlive() (time.Duration, int) {
+	n := cn.svc.cfg.Policy.Settings().Networking
+	return cmp.Or(n.KeepAliveInterval.Std(), keepAliveEvery), cmp.Or(n.KeepAliveCountMax, keepAliveTries)
 }
 
 // file puts the authenticated connection where locks and drains find it.

@@ -241,7 +241,7 @@ func (r *Router) takeInjected(ctx, life context.Context) {
 
 // begin admits a connection to the pool, or closes it at once.
 func (r *Router) begin(ctx context.Context, c net.Conn, serve func(context.Context, net.Conn) error) {
-	from := share(c.RemoteAddr())
+	from := netx.ClientNetwork(c.RemoteAddr())
 	if !r.admit(from) {
 		c.Close()
 		r.results.WithLabelValues("", "refused").Inc()
@@ -262,17 +262,6 @@ func (r *Router) begin(ctx context.Context, c net.Conn, serve func(context.Conte
 			r.o.Log.Debug("connection refused", telemetry.KeyAddr, c.RemoteAddr().String(), telemetry.KeyErr, err)
 		}
 	})
-}
-
-// share is the network whose connections are counted together.
-func share(a net.Addr) netip.Prefix {
-	ip := netx.AddrPort(a).Addr()
-	bits := ip.BitLen()
-	if ip.Is6() {
-		bits = 64
-	}
-	p, _ := ip.WithZone("").Prefix(bits) // the zero prefix for what is no IP address
-	return p
 }
 
 func (r *Router) admit(from netip.Prefix) bool {

@@ -192,9 +192,11 @@ func runWithSignals(ctx context.Context, p *assembly.Process, delay time.Duratio
 				generation.Notify("RELOADING=1")
 				go func() { replaced <- p.Replace(ctx) }()
 			case syscall.SIGQUIT:
+				p.Leaving()
 				wait(ctx, delay)
 				p.Drain()
 			default:
+				p.Leaving()
 				wait(ctx, delay)
 				stop()
 				return afterStop(done, log)

@@ -1,0 +1,85 @@
+package netx
+
+import (
+	"net"
+	"net/netip"
+	"sync"
+)
+
+// LimitPerClient bounds how many connections one client address may hold open:
+// further ones are closed as soon as they are accepted. An IPv6 client is its
+// /64. Not for listeners behind a balancer, where all clients share an address.
+func LimitPerClient(ln net.Listener, limit int) net.Listener {
+	return &limited{Listener: ln, limit: limit, open: map[netip.Prefix]int{}}
+}
+
+type limited struct {
+	net.Listener
+	limit int
+
+	mu   sync.Mutex
+	open map[netip.Prefix]int
+}
+
+func (l *limited) Accept() (net.Conn, error) {
+	for {
+		c, err := l.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		from := ClientNetwork(c.RemoteAddr())
+		if l.enter(from) {
+			return &counted{Conn: c, leave: func() { l.leave(from) }}, nil
+		}
+		c.Close()
+	}
+}
+
+func (l *limited) enter(from netip.Prefix) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.open[from] >= l.limit {
+		return false
+	}
+	l.open[from]++
+	return true
+}
+
+func (l *limited) leave(from netip.Prefix) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.open[from]--; l.open[from] == 0 {
+		delete(l.open, from)
+	}
+}
+
+// ClientNetwork is the network whose connections are counted as one client's.
+func ClientNetwork(a net.Addr) netip.Prefix {
+	ip := AddrPort(a).Addr().Unmap()
+	bits := ip.BitLen()
+	if ip.Is6() {
+		bits = 64
+	}
+	p, _ := ip.WithZone("").Prefix(bits) // the zero prefix for what is no IP address
+	return p
+}
+
+// counted leaves its place when it is closed, once.
+type counted struct {
+	net.Conn
+	once  sync.Once
+	leave func()
+}
+
+func (c *counted) Close() error {
+	c.once.Do(c.leave)
+	return c.Conn.Close()
+}
+
+// CloseWrite passes a half-close on, where the connection knows one.
+func (c *counted) CloseWrite() error {
+	if w, ok := c.Conn.(CloseWriter); ok {
+		return w.CloseWrite()
+	}
+	return c.Close()
+}
