@@ -204,7 +204,7 @@ func TestNumbersGrowAndACorruptOneIsSaid(t *testing.T) {
 	if _, err := Next(dir); !errors.Is(err, fault.Invalid) {
 		t.Errorf("corrupt: %v", err)
 	}
-	if _, err := Next(dir + "/none"); !errors.Is(err, fault.Unavailable) {
+	if _, err := Next(dir + "/none"); !errors.Is(err, fault.Invalid) {
 		t.Errorf("missing directory: %v", err)
 	}
 }

@@ -22,7 +22,7 @@ func Next(dataDir string) (uint64, error) {
 	path := filepath.Join(dataDir, "generation")
 	lock, err := os.OpenFile(path+".lock", os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
-		return 0, fault.Wrap(err, fault.Unavailable, "cannot write in the data directory %s: %v", dataDir, errors.Unwrap(err))
+		return 0, fault.Unwritable(err, path)
 	}
 	defer lock.Close()
 	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX); err != nil {
@@ -49,14 +49,14 @@ func Next(dataDir string) (uint64, error) {
 func WriteFile(path string, data []byte, mode os.FileMode) error {
 	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
 	if err != nil {
-		return fault.Wrap(err, fault.Unavailable, "cannot write %s", path)
+		return fault.Unwritable(err, path)
 	}
 	defer os.Remove(f.Name())
 	err = errors.Join(f.Chmod(mode), writeSync(f, data), f.Close())
 	if err == nil {
 		err = os.Rename(f.Name(), path)
 	}
-	return fault.Wrap(err, fault.Unavailable, "cannot write %s: %v", path, err)
+	return fault.Unwritable(err, path)
 }
 
 func writeSync(f *os.File, data []byte) error {

@@ -75,7 +75,7 @@ func (d stateDir) hostUUID() (string, error) {
 		return "", fault.Wrap(err, fault.Unavailable, "cannot read %s", d.uuidPath())
 	}
 	id := strings.TrimSpace(string(b))
-	if id == "" || len(id) > 128 || strings.ContainsAny(id, ". /\n\t,") {
+	if uuid.Validate(id) != nil {
 		return "", fault.New(fault.Invalid, "%s does not hold a host UUID", d.uuidPath()).
 			WithHint("restore it from a backup, or remove it together with %s to join as a new host", d.procDir())
 	}

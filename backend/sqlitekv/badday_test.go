@@ -409,3 +409,22 @@ func TestBackfillPages(t *testing.T) {
 		t.Errorf("changes by revision: %v", counts)
 	}
 }
+
+// TestCloseLeavesOneFile: a copy of the file of a store that was closed is a
+// backup of it.
+func TestCloseLeavesOneFile(t *testing.T) {
+	path := tempPath(t)
+	k := mustOpen(t, path)
+	fill(t, k, 100)
+	if _, err := k.Range(t.Context(), "/", "0", 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := k.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, end := range []string{"-wal", "-shm"} {
+		if st, err := os.Stat(path + end); err == nil {
+			t.Errorf("%s%s is left, %d bytes", path, end, st.Size())
+		}
+	}
+}

@@ -247,9 +247,15 @@ func (k *KV) Close() error {
 }
 
 // release closes what Open opened, readers first, so that the writer's
-// connection is the last and folds the write-ahead log into the file.
+// connection is the last and folds the write-ahead log into the file. It does so
+// only when no statement is open any more.
 func (k *KV) release() error {
 	var errs []error
+	for _, st := range []*sql.Stmt{k.get, k.scan, k.st.look, k.st.put, k.st.del, k.st.bury, k.st.count} {
+		if st != nil {
+			errs = append(errs, st.Close())
+		}
+	}
 	if k.read != nil {
 		errs = append(errs, k.read.Close())
 	}
