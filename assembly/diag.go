@@ -78,8 +78,7 @@ func (p *Process) buildDiagnostics(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		p.diag = ln
-		p.serveEarly(ln, d.public())
+		p.handOver = p.serveEarly(ln, d.public())
 	}
 	if p.cfg.Debug {
 		var err error
@@ -91,12 +90,14 @@ func (p *Process) buildDiagnostics(ctx context.Context) error {
 	return nil
 }
 
-// serveEarly serves while the process is built and until all else has stopped.
-func (p *Process) serveEarly(ln net.Listener, h http.Handler) {
+// serveEarly serves while the process is built and until all else has stopped,
+// or end is called.
+func (p *Process) serveEarly(ln net.Listener, h http.Handler) (end context.CancelFunc) {
 	ctx, end := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- serveHTTP(ctx, ln, h, p.log) }()
 	p.closers = append(p.closers, func() error { end(); return <-done })
+	return end
 }
 
 // debugSocket is the Unix socket of a generation. It carries a name of its own

@@ -73,8 +73,8 @@ type Process struct {
 	writer    *audit.Writer
 	announcer *member.Announcer
 	presence  presence
-	via       *route // how this process reaches auth
-	diag      net.Listener
+	via       *route             // how this process reaches auth
+	handOver  context.CancelFunc // ends the answers on diag_addr; nil without one
 	debug     *debugSocket
 	decisions *predicate.Cache // compiled role patterns, shared by all who decide here
 	closers   []func() error
@@ -237,8 +237,8 @@ func (p *Process) Replace(ctx context.Context) error {
 		return err
 	}
 	p.log.Info("a new process took over", "pid", pid)
-	if p.diag != nil {
-		p.diag.Close() // from now on the new one answers there, and only it
+	if p.handOver != nil {
+		p.handOver() // from now on the new one answers there, and only it
 	}
 	p.Drain()
 	if p.gen.AwaitStop(ctx) {
