@@ -116,6 +116,18 @@ const journeys = {
   },
   async 'the keys are told, theme and language change'() {
     await page.evaluate(() => document.activeElement?.blur());
+    await page.getByRole('button', { name: /^Account of/ }).focus();
+    await key('Enter');
+    await page.getByRole('menuitemradio', { name: 'Dark' }).waitFor();
+    await b.check('account');
+    await key('Escape');
+    await page.getByRole('menu').waitFor({ state: 'detached' });
+    await page.getByRole('button', { name: 'Labels', exact: true }).focus();
+    await key('Enter');
+    await page.getByRole('menu').waitFor();
+    await b.check('facets');
+    await key('Escape');
+    await page.getByRole('menu').waitFor({ state: 'detached' });
     await key('?');
     await see('Keyboard shortcuts');
     await b.check('keys');
@@ -188,7 +200,7 @@ const journeys = {
     await page.locator('input[name=password]:focus').waitFor();
     await b.check('login-wrong');
     await page.setViewportSize({ width: 360, height: 720 });
-    await page.emulateMedia({ colorScheme: 'dark' });
+    await page.getByLabel('Theme').selectOption('dark');
     await b.check('login-wrong-phone-dark');
     await page.getByLabel('Language').selectOption('ko');
     await page.getByRole('heading', { name: '로그인' }).waitFor();

@@ -1,5 +1,5 @@
 import { Menu, useMantineColorScheme, type MantineColorScheme } from '@mantine/core';
-import { Check, ChevronDown, Ellipsis, Keyboard, LogOut } from 'lucide-react';
+import { ChevronDown, Ellipsis, Keyboard, LogOut } from 'lucide-react';
 import { languages, useText, type Language } from '../../i18n/text';
 import { useChangeLanguage } from '../../kit/language';
 import { useSession } from '../../session/session';
@@ -37,30 +37,21 @@ export function AccountMenu({ label, bar = false, onKeys }: Props) {
         </div>
         <Menu.Divider />
         <Menu.Label>{t('prefs.theme')}</Menu.Label>
-        {themes.map((theme) => (
-          <Menu.Item
-            key={theme}
-            role="menuitemradio"
-            aria-checked={theme === colorScheme}
-            leftSection={<Check size={14} aria-hidden visibility={theme === colorScheme ? 'visible' : 'hidden'} />}
-            onClick={() => setColorScheme(theme)}
-          >
-            {t(`prefs.theme.${theme}`)}
-          </Menu.Item>
-        ))}
+        <Menu.RadioGroup value={colorScheme} onChange={(v) => setColorScheme(v as MantineColorScheme)}>
+          {themes.map((theme) => (
+            <Menu.RadioItem key={theme} value={theme}>
+              {t(`prefs.theme.${theme}`)}
+            </Menu.RadioItem>
+          ))}
+        </Menu.RadioGroup>
         <Menu.Label>{t('prefs.language')}</Menu.Label>
-        {(Object.keys(languages) as (keyof typeof languages)[]).map((tag) => (
-          <Menu.Item
-            key={tag}
-            role="menuitemradio"
-            aria-checked={tag === language}
-            lang={tag}
-            leftSection={<Check size={14} aria-hidden visibility={tag === language ? 'visible' : 'hidden'} />}
-            onClick={() => change(tag as Language)}
-          >
-            {languages[tag]}
-          </Menu.Item>
-        ))}
+        <Menu.RadioGroup value={language} onChange={(v) => change(v as Language)}>
+          {Object.entries(languages).map(([tag, name]) => (
+            <Menu.RadioItem key={tag} value={tag} lang={tag}>
+              {name}
+            </Menu.RadioItem>
+          ))}
+        </Menu.RadioGroup>
         <Menu.Divider />
         <Menu.Item leftSection={<Keyboard size={14} aria-hidden />} onClick={onKeys}>
           {t('account.keys')}

@@ -1,5 +1,5 @@
 import { CloseButton, Menu } from '@mantine/core';
-import { Check, ChevronDown, Search, X } from 'lucide-react';
+import { ChevronDown, Search, X } from 'lucide-react';
 import type { Ref } from 'react';
 import { useText } from '../../../i18n/text';
 import { holds, visible, type Facet, type Filter } from '../model';
@@ -58,16 +58,14 @@ export function FilterBox({ ref, value, filter, facets, onChange, onToggle }: Pr
             {facets.map(({ key, value: v, count }) => {
               const on = holds(filter, key, v);
               return (
-                <Menu.Item
+                <Menu.CheckboxItem
                   key={`${key}\0${v}`}
-                  role="menuitemcheckbox"
-                  aria-checked={on}
-                  onClick={() => onToggle(key, v)}
-                  leftSection={<Check size={14} aria-hidden visibility={on ? 'visible' : 'hidden'} />}
+                  checked={on}
+                  onChange={() => onToggle(key, v)}
                   rightSection={<span className={css.facetCount}>{new Intl.NumberFormat(language).format(count)}</span>}
                 >
                   <bdi>{visible(`${key}=${v}`)}</bdi>
-                </Menu.Item>
+                </Menu.CheckboxItem>
               );
             })}
           </Menu.Dropdown>
