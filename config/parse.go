@@ -28,6 +28,10 @@ func ReadFile(path string) (*File, error) {
 	if info.Size() > maxFile {
 		return nil, fault.New(fault.Invalid, "config file %s is larger than 1 MiB", path)
 	}
+	if info.Mode().IsRegular() && info.Mode().Perm()&0o002 != 0 {
+		// It names commands that the agent runs and tokens that it believes.
+		return nil, fault.New(fault.Untrusted, "anybody may write in the config file %s", path).WithHint("Run: chmod o-w %s", path)
+	}
 	b, err := os.ReadFile(path)
 	if err != nil {
 		return nil, fault.Unreadable(err, "config file "+path)
