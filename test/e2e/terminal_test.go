@@ -45,6 +45,17 @@ func (m *tmux) see(t *testing.T, text string) {
 	}
 }
 
+// ask types a line again and again until the answer shows.
+func (m *tmux) ask(t *testing.T, line, answer string) {
+	t.Helper()
+	if !cluster.Poll(within, func() bool {
+		m.keys(t, line, "Enter")
+		return cluster.Poll(within/10, func() bool { return strings.Contains(m.screen(t), answer) })
+	}) {
+		t.Fatalf("%q does not answer %q:\n%s", line, answer, m.screen(t))
+	}
+}
+
 // TestAShellInARealTerminal types into a session: an editor, a changed size, an
 // interrupt, the end.
 func TestAShellInARealTerminal(t *testing.T) {
@@ -59,17 +70,14 @@ func TestAShellInARealTerminal(t *testing.T) {
 	m.see(t, "/dev/pts/")
 
 	m.do("resize-window", "-x", "120", "-y", "40").OK(t)
-	m.see(t, "ready>")
-	m.keys(t, "clear; stty size", "Enter")
-	m.see(t, "40 120")
+	m.ask(t, "stty size", "40 120") // the new size comes after the keys, or before
 
 	m.keys(t, "clear; vim.tiny -u NONE -n note.txt", "Enter")
 	m.see(t, `"note.txt"`)
 	m.keys(t, "i", "written in vim", "Escape")
 	m.see(t, "written in vim")
 	m.do("resize-window", "-x", "100", "-y", "24").OK(t)
-	m.keys(t, ":set columns? lines?", "Enter")
-	m.see(t, "lines=24")
+	m.ask(t, ":set columns? lines?", "lines=24")
 	m.keys(t, "Enter", ":wq", "Enter")
 	m.see(t, "ready>")
 	if b, err := os.ReadFile(filepath.Join(w.os.Home, "note.txt")); err != nil || string(b) != "written in vim\n" {
