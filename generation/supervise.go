@@ -27,6 +27,7 @@ type Supervisor struct {
 	Path  string   // of the program
 	Args  []string // its arguments, without the program's name
 	Log   *slog.Logger
+	Final func(code int) bool // codes after which a start would fail again; nil: none
 	Pause lifecycle.Backoff // between starts; zero: 1 s doubling to 15 s
 }
 
@@ -35,7 +36,8 @@ type Supervisor struct {
 const longRun = time.Minute
 
 // Run supervises until the program has ended by a signal that was passed on to
-// it, or has failed before it ever was ready, and returns its exit code.
+// it, has failed before it ever was ready, or has ended for good, and returns its
+// exit code.
 func (s *Supervisor) Run() (code int, err error) {
 	signals := make(chan os.Signal, 16)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGHUP, syscall.SIGCHLD)
@@ -80,7 +82,7 @@ type supervision struct {
 	failures int
 	once     bool // a generation was ready once
 	stopping bool
-	failed   bool // it never was ready and ended by itself
+	failed   bool // it ended by itself and would do so again
 	code     int
 	again    <-chan time.Time
 }
@@ -203,7 +205,7 @@ func (r *supervision) died(status unix.WaitStatus) {
 	switch {
 	case r.stopping:
 		return
-	case !r.once && status.Exited():
+	case status.Exited() && (!r.once || r.Final != nil && r.Final(r.code)):
 		r.failed = true // it has said why: a wrong configuration, a port in use
 		return
 	}

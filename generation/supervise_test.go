@@ -26,7 +26,7 @@ func superviseGeneration(string) error {
 	if err != nil {
 		return err
 	}
-	code, err := (&Supervisor{Path: exe, Log: slog.New(slog.NewTextHandler(os.Stdout, nil)),
+	code, err := (&Supervisor{Path: exe, Final: func(code int) bool { return code == 4 }, Log: slog.New(slog.NewTextHandler(os.Stdout, nil)),
 		Pause: lifecycle.Backoff{Min: time.Millisecond, Max: 2 * time.Millisecond}}).Run()
 	fmt.Println("supervisor ends", code, err)
 	return err
@@ -40,7 +40,7 @@ func workGeneration(mode string) error {
 		os.Exit(3)
 	}
 	signals := make(chan os.Signal, 4)
-	signal.Notify(signals, syscall.SIGTERM, syscall.SIGHUP)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGUSR1)
 	p, err := Open()
 	if err != nil {
 		return err
@@ -51,6 +51,9 @@ func workGeneration(mode string) error {
 	}
 	fmt.Println("ready", os.Getpid(), os.Getppid())
 	for sig := range signals {
+		if sig == syscall.SIGUSR1 {
+			os.Exit(4)
+		}
 		if sig == syscall.SIGTERM {
 			p.StopPrevious()
 			fmt.Println("told to end", os.Getpid())
@@ -195,6 +198,14 @@ func TestAGenerationOutlivesTheDeathOfTheNext(t *testing.T) {
 func TestAProgramThatNeverWorkedIsNotTriedForEver(t *testing.T) {
 	s := startSupervisor(t, "fail")
 	if got := s.line("supervisor ends"); got[0] != "3" {
+		t.Errorf("the exit code is %s", got[0])
+	}
+}
+
+func TestAnEndForGoodIsPassedOn(t *testing.T) {
+	s := startSupervisor(t, "drain")
+	s.signal(s.ready(), syscall.SIGUSR1)
+	if got := s.line("supervisor ends"); got[0] != "4" {
 		t.Errorf("the exit code is %s", got[0])
 	}
 }

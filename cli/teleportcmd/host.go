@@ -9,10 +9,12 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"teleport/cli/output"
 	"teleport/config"
 	"teleport/fault"
 )
@@ -40,26 +42,51 @@ func statusCommand(s Streams) *cobra.Command {
 		}}
 }
 
+// unit is what systemd needs to know of the process. It says itself when it is
+// ready, and names its successor, which is no child of it (NotifyAccess=all). A
+// host whose cluster does not answer waits without a limit, and is started again
+// for ever, unless its configuration is wrong. Only the main process is killed:
+// older generations drain until their last session has ended, and a stop reaches
+// them through it.
 const unit = `[Unit]
 Description=Teleport
 After=network-online.target
 Wants=network-online.target
+StartLimitIntervalSec=0
 
 [Service]
 Type=notify
 NotifyAccess=all
 Restart=always
-RestartSec=2
+RestartSec=1
+RestartPreventExitStatus=%s
+TimeoutStartSec=infinity
 EnvironmentFile=-%s
 ExecStart=%s start --config %s --pid-file=%s
 ExecReload=/bin/kill -HUP $MAINPID
-PIDFile=%s
 KillMode=process
 LimitNOFILE=%d
 
 [Install]
 WantedBy=multi-user.target
 `
+
+// final reports whether a process that ended with this code would do so again:
+// a person must act first.
+func final(code int) bool {
+	return code == output.ExitUsage || code == output.ExitNotLoggedIn || code == output.ExitDenied
+}
+
+// finalCodes lists them for systemd.
+func finalCodes() string {
+	var list []string
+	for code := range 128 {
+		if final(code) {
+			list = append(list, itoa(code))
+		}
+	}
+	return strings.Join(list, " ")
+}
 
 func installCommand(s Streams) *cobra.Command {
 	var envFile, pidFile, out, conf string
@@ -72,7 +99,7 @@ func installCommand(s Streams) *cobra.Command {
 			if err != nil {
 				return fault.Wrap(err, fault.Internal, "cannot find this program's own file")
 			}
-			text := fmt.Sprintf(unit, envFile, exe, conf, pidFile, pidFile, limit)
+			text := fmt.Sprintf(unit, finalCodes(), envFile, exe, conf, pidFile, limit)
 			if out == "" {
 				_, err := io.WriteString(s.Out, text)
 				return err

@@ -152,7 +152,7 @@ func supervise(s Streams) error {
 	if err != nil {
 		return err
 	}
-	code, err := (&generation.Supervisor{Path: path, Args: os.Args[1:],
+	code, err := (&generation.Supervisor{Path: path, Args: os.Args[1:], Final: final,
 		Log: slog.New(slog.NewTextHandler(s.Err, nil))}).Run()
 	if err == nil && code != output.ExitOK {
 		err = exitCode(code)
