@@ -112,7 +112,7 @@ unit: userchild ## the Go tests, with the race detector
 # Never from the cache: it does not know the commands that these tests run.
 .PHONY: e2e
 e2e: build ## what a person does, with real processes and real clients
-	$(GO) test -count=1 -timeout 20m ./test/...
+	TELEPORT_BIN=$(abspath $(OUT)) $(GO) test -count=1 -timeout 20m ./test/...
 
 .PHONY: fuzz
 fuzz: ## each fuzz target for FUZZTIME
