@@ -75,9 +75,10 @@ func (a *API) standing(c rpc.Caller) error {
 	if a.strictAndStale() && !id.HasSystemRole(types.RoleAdmin) {
 		return fault.New(fault.Unavailable, "locks cannot be checked now, and this cluster is strict about them")
 	}
-	subject, now := lockSubject(id), a.d.Now()
+	// A locked proxy may not pass anybody on either: the caller's address is its word.
+	subject, carrier, now := lockSubject(id), access.LockSubject{ServerID: c.ForwardedBy}, a.d.Now()
 	for _, l := range a.d.Policy.Locks() {
-		if access.LockInForce(l, subject, now) {
+		if access.LockInForce(l, subject, now) || c.ForwardedBy != "" && access.LockInForce(l, carrier, now) {
 			return lockedBy(l)
 		}
 	}

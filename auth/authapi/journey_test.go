@@ -320,6 +320,16 @@ func TestForwardedClientsKeepTheirAddress(t *testing.T) {
 	if _, err := through(nodeID, nodeCert).WhoAmI(t.Context()); err == nil {
 		t.Error("a node passed a client on")
 	}
+	defer func() {
+		lock := &types.Lock{Header: types.Header{Kind: types.KindLock, Version: "v2", Metadata: types.Metadata{Name: "00000000-0000-4000-8000-00000000000a"}}}
+		lock.Spec.Target.ServerID = proxyID
+		_, err := w.store().Put(t.Context(), store.Create, lock)
+		must(t, err)
+		w.settle()
+		if _, err := through(proxyID, proxyCert).WhoAmI(t.Context()); !errors.Is(err, fault.Denied) {
+			t.Errorf("a locked proxy passed a client on: %v", err)
+		}
+	}()
 	if _, err := through(nodeID, proxyCert).WhoAmI(t.Context()); err == nil {
 		t.Error("a proxy spoke in another's name")
 	}

@@ -85,7 +85,7 @@ func sshConfig(p *profile.Profile, files profile.Paths, command string, port int
 	fmt.Fprintf(&b, "# Servers: ssh NAME.%s\n", p.Cluster)
 	fmt.Fprintf(&b, "Host %s !%s\n", nodes, host)
 	fmt.Fprintf(&b, "    Port %d\n", port)
-	fmt.Fprintf(&b, "    ProxyCommand %s proxy ssh --cluster=%s --proxy=%s %%r@%%h:%%p\n\n",
+	fmt.Fprintf(&b, "    ProxyCommand %s proxy ssh --cluster=%s --proxy=%s '%%r@%%h:%%p'\n\n",
 		strings.ReplaceAll(command, "%", "%%"), shellQuote(p.Cluster), shellQuote(p.WebProxyAddr))
 	fmt.Fprintf(&b, "# The proxy as jump host: ssh -J %s NAME.%s\n", host, p.Cluster)
 	fmt.Fprintf(&b, "Host %s\n", host)

@@ -229,7 +229,7 @@ func TestConfigForOpenSSH(t *testing.T) {
 			t.Errorf("%s is %q, not %q", k, node[k], v)
 		}
 	}
-	if c := node["proxycommand"]; !strings.HasSuffix(c, "proxy ssh --cluster=example --proxy="+w.addr+" %r@%h:%p") || !strings.Contains(c, "TELEPORT_HOME="+w.home) {
+	if c := node["proxycommand"]; !strings.HasSuffix(c, "proxy ssh --cluster=example --proxy="+w.addr+" '%r@%h:%p'") || !strings.Contains(c, "TELEPORT_HOME="+w.home) {
 		t.Errorf("proxycommand is %q", c)
 	}
 	_, port, _ := net.SplitHostPort(w.addr)
