@@ -165,7 +165,7 @@ func (p *Process) buildShared(context.Context) error {
 	}
 	p.closers = append(p.closers, p.client.Close)
 	p.replica = store.NewReplica(p.client, p.replicaKinds(), store.ReplicaOptions{Log: p.log})
-	shipper := audit.NewShipper(p.writer, p.ship, audit.ShipperOptions{Log: p.log})
+	shipper := audit.NewShipper(p.writer, p.ship, audit.ShipperOptions{Backoff: lifecycle.Backoff{Min: time.Second, Max: 10 * time.Second}, Log: p.log})
 	p.announcer = member.NewAnnouncer(member.AnnouncerConfig{
 		Via:     member.PresenceFunc(func(ctx context.Context) (member.ControlStream, error) { return p.client.Control(ctx) }),
 		Version: types.Release, Hostname: p.cfg.Nodename, Services: p.roles(), Generation: p.number, Log: p.log})

@@ -28,7 +28,7 @@ type Supervisor struct {
 	Args  []string // its arguments, without the program's name
 	Log   *slog.Logger
 	Final func(code int) bool // codes after which a start would fail again; nil: none
-	Pause lifecycle.Backoff // between starts; zero: 1 s doubling to 15 s
+	Pause lifecycle.Backoff   // between starts; zero: 1 s doubling to 15 s
 }
 
 // longRun is how long a generation must have lived for its death to count as

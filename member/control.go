@@ -41,6 +41,9 @@ const (
 	// silentPings is how many pings may stay unanswered before the stream counts
 	// as dead.
 	silentPings = 3
+	// maxReopen is the longest pause between attempts to connect: hosts are back in
+	// the list within seconds, however long the auth service was away.
+	maxReopen = 10 * time.Second
 	// byeTimeout is how long leaving may take.
 	byeTimeout = 2 * time.Second
 )
@@ -176,7 +179,7 @@ func (a *Announcer) Serve(ctx context.Context) error {
 		if welcomed {
 			pause = 0
 		}
-		pause = min(max(2*pause, time.Second), time.Minute)
+		pause = min(max(2*pause, time.Second), maxReopen)
 		a.log.Warn("the control stream to the auth service ended; opening it again", "error", err, "pause", pause)
 		timer := time.NewTimer(jittered(pause))
 		select {

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -82,7 +83,7 @@ func finalCodes() string {
 	var list []string
 	for code := range 128 {
 		if final(code) {
-			list = append(list, itoa(code))
+			list = append(list, strconv.Itoa(code))
 		}
 	}
 	return strings.Join(list, " ")
