@@ -110,11 +110,15 @@ func (s loginService) AcceptInvite(ctx context.Context, req *connect.Request[log
 	if err != nil {
 		return nil, err
 	}
-	user, err := s.a.d.Login.Accept(ctx, types.NewSecret(m.Token), types.NewSecret(m.Password), types.NewSecret(m.Otp), addr)
+	user, session, err := s.a.d.Login.AcceptAndSignIn(ctx, types.NewSecret(m.Token), types.NewSecret(m.Password), types.NewSecret(m.Otp), addr, m.UserAgent)
 	if err != nil {
 		return nil, err
 	}
-	return connect.NewResponse(&loginv1.AcceptInviteResponse{User: user}), nil
+	resp := &loginv1.AcceptInviteResponse{User: user}
+	if !session.Bearer.Empty() {
+		resp.Bearer, resp.ExpiresUnix = session.Bearer.Reveal(), session.Expires.Unix()
+	}
+	return connect.NewResponse(resp), nil
 }
 
 // clientAddr reads an address with or without a port.

@@ -228,6 +228,38 @@ func (s *Service) Accept(ctx context.Context, token, password, code types.Secret
 	return t.Spec.User, s.accepted(ctx, t, creds, addr)
 }
 
+// AcceptAndSignIn accepts a link and keeps a browser's session for the user, who
+// has just proved both factors. An account that may not sign in now (locked, for
+// example) still has its link accepted: the session is then empty.
+func (s *Service) AcceptAndSignIn(ctx context.Context, token, password, code types.Secret, addr netip.AddrPort, userAgent string) (string, Session, error) {
+	name, err := s.Accept(ctx, token, password, code, addr)
+	if err != nil {
+		return name, Session{}, err
+	}
+	user, err := s.users.Get(ctx, name)
+	if err != nil {
+		return name, Session{}, err
+	}
+	policy, err := s.policy(ctx)
+	if err != nil || !policy.local || locked(user, s.d.Now()) {
+		return name, Session{}, err
+	}
+	creds, err := s.creds.Get(ctx, name)
+	if err != nil {
+		return name, Session{}, err
+	}
+	var device types.OTPDevice
+	if len(creds.Spec.OTP) > 0 {
+		device = creds.Spec.OTP[0]
+	}
+	a := Attempt{User: name, Addr: addr, UserAgent: userAgent}
+	session, err := s.startSession(ctx, a, func(k Keys) (Certs, error) { return s.enter(ctx, a, user, device, k, 0) })
+	if errors.Is(err, fault.Denied) {
+		return name, Session{}, nil // recorded as a failed login; the link was accepted
+	}
+	return name, session, err
+}
+
 // wrongCode counts against the link; after a few the link is gone.
 func (s *Service) wrongCode(ctx context.Context, t *types.UserToken, addr netip.AddrPort) error {
 	t.Spec.Failures++

@@ -221,3 +221,35 @@ func TestWebSessionIdleAndExpiry(t *testing.T) {
 		t.Fatalf("expired session: %v", err)
 	}
 }
+
+func TestWhoeverAcceptsALinkIsSignedIn(t *testing.T) {
+	w := newWorld(t)
+	token := w.invite("alice")
+	v, err := w.s.View(t.Context(), token, home)
+	w.must(err)
+	name, session, err := w.s.AcceptAndSignIn(t.Context(), token, types.NewSecret(password), w.code(v.OTPSecret.Reveal()), home, "browser")
+	w.must(err)
+	if name != "alice" || session.User != "alice" {
+		t.Fatalf("signed in %q as %q", name, session.User)
+	}
+	_, err = w.s.UseWebSession(t.Context(), session.Bearer, nil, Keys{TLS: []byte{1}}, home, false)
+	w.must(err)
+}
+
+// A link mends a forgotten password; it does not lift a lock.
+func TestALockedAccountAcceptsItsLinkAndStaysOut(t *testing.T) {
+	w := newWorld(t)
+	token := w.invite("alice")
+	v, err := w.s.View(t.Context(), token, home)
+	w.must(err)
+	u, err := w.s.users.Get(t.Context(), "alice")
+	w.must(err)
+	u.Status = types.UserStatus{IsLocked: true, LockedMessage: "by hand"}
+	_, err = w.s.users.Update(t.Context(), u)
+	w.must(err)
+	_, session, err := w.s.AcceptAndSignIn(t.Context(), token, types.NewSecret(password), w.code(v.OTPSecret.Reveal()), home, "browser")
+	w.must(err)
+	if !session.Bearer.Empty() {
+		t.Fatal("a locked account was signed in by its link")
+	}
+}

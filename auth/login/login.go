@@ -141,6 +141,12 @@ func (s *Service) Login(ctx context.Context, a Attempt, keys Keys, ttl time.Dura
 		}
 		return Certs{}, err
 	}
+	return s.enter(ctx, a, user, device, keys, ttl)
+}
+
+// enter issues the certificates of somebody who has just proved to be the user,
+// and records the login.
+func (s *Service) enter(ctx context.Context, a Attempt, user *types.User, device types.OTPDevice, keys Keys, ttl time.Duration) (Certs, error) {
 	certs, err := s.d.Issuer.IssueLogin(ctx, Grant{User: user, Keys: keys, TTL: ttl, LoginIP: a.Addr.Addr(), DeviceID: device.ID})
 	if err != nil {
 		return Certs{}, s.fail(ctx, a, err, err)

@@ -42,6 +42,11 @@ type Session struct {
 // alone logs nobody in; the private half of its key is thrown away at once, as
 // nobody ever authenticates with that certificate but auth itself reads it.
 func (s *Service) StartWebSession(ctx context.Context, a Attempt) (Session, error) {
+	return s.startSession(ctx, a, func(k Keys) (Certs, error) { return s.Login(ctx, a, k, 0) })
+}
+
+// startSession keeps a session for whom admit lets in.
+func (s *Service) startSession(ctx context.Context, a Attempt, admit func(Keys) (Certs, error)) (Session, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return Session{}, err
@@ -50,7 +55,7 @@ func (s *Service) StartWebSession(ctx context.Context, a Attempt) (Session, erro
 	if err != nil {
 		return Session{}, err
 	}
-	certs, err := s.Login(ctx, a, Keys{TLS: pub}, 0)
+	certs, err := admit(Keys{TLS: pub})
 	if err != nil {
 		return Session{}, err
 	}

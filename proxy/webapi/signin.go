@@ -108,7 +108,17 @@ func (h *Handler) acceptInvite(w http.ResponseWriter, r *http.Request, _ rpc.Cal
 	if err != nil {
 		return err
 	}
-	return rpc.WriteJSON(w, map[string]string{"user": out.User})
+	if out.Bearer != "" {
+		setSession(w, out.Bearer, out.ExpiresUnix)
+	}
+	return rpc.WriteJSON(w, map[string]any{"user": out.User, "signed_in": out.Bearer != ""})
+}
+
+// setSession hands the session's bearer to the browser and to nobody else: no
+// script reads it, no other host gets it.
+func setSession(w http.ResponseWriter, bearer string, expiresUnix int64) {
+	http.SetCookie(w, &http.Cookie{Name: CookieName, Value: bearer, Path: "/", Expires: time.Unix(expiresUnix, 0),
+		Secure: true, HttpOnly: true, SameSite: http.SameSiteStrictMode})
 }
 
 func (h *Handler) linkRequest(r *http.Request) (token, addr string, err error) {
@@ -134,8 +144,7 @@ func (h *Handler) signIn(w http.ResponseWriter, r *http.Request, _ rpc.Caller) e
 	if err != nil {
 		return err
 	}
-	http.SetCookie(w, &http.Cookie{Name: CookieName, Value: out.Bearer, Path: "/", Expires: time.Unix(out.ExpiresUnix, 0),
-		Secure: true, HttpOnly: true, SameSite: http.SameSiteStrictMode})
+	setSession(w, out.Bearer, out.ExpiresUnix)
 	return rpc.WriteJSON(w, map[string]any{"user": out.User, "expires": out.ExpiresUnix})
 }
 

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"testing"
 	"testing/fstest"
+	"time"
 
 	"teleport/api/gen/loginv1"
 	"teleport/fault"
@@ -27,6 +28,7 @@ type links struct {
 	*auth
 	asked    []string
 	accepted *loginv1.AcceptInviteRequest
+	bearer   string // of the session that an accepted link begins; "" begins none
 }
 
 func (l *links) GetInvite(_ context.Context, r *loginv1.GetInviteRequest) (*loginv1.GetInviteResponse, error) {
@@ -40,7 +42,7 @@ func (l *links) GetInvite(_ context.Context, r *loginv1.GetInviteRequest) (*logi
 
 func (l *links) AcceptInvite(_ context.Context, r *loginv1.AcceptInviteRequest) (*loginv1.AcceptInviteResponse, error) {
 	l.accepted = r
-	return &loginv1.AcceptInviteResponse{User: "bob"}, nil
+	return &loginv1.AcceptInviteResponse{User: "bob", Bearer: l.bearer, ExpiresUnix: time.Now().Add(time.Hour).Unix()}, nil
 }
 
 // town is a policy with nodes and roles.
@@ -205,8 +207,18 @@ func TestLinks(t *testing.T) {
 	}
 	rec = w.do(withBody(w.request("POST", "/webapi/invites/"+linkOf, ""), "application/json", `{"password":"correct horse","otp":"123456"}`))
 	if out := answer(t, rec, http.StatusOK); out["user"] != "bob" || l.accepted.Password != "correct horse" || l.accepted.Otp != "123456" ||
-		l.accepted.ClientAddr != "192.0.2.1:4000" {
+		l.accepted.ClientAddr != "192.0.2.1:4000" || out["signed_in"] != false || len(rec.Result().Cookies()) != 0 {
 		t.Errorf("%v, auth heard %v", out, l.accepted)
+	}
+	l.bearer = "a bearer"
+	rec = w.do(withBody(w.request("POST", "/webapi/invites/"+linkOf, ""), "application/json", `{"password":"correct horse","otp":"123456"}`))
+	c := rec.Result().Cookies()
+	if out := answer(t, rec, http.StatusOK); out["signed_in"] != true || len(c) != 1 || c[0].Name != CookieName || c[0].Value != "a bearer" ||
+		!c[0].HttpOnly || !c[0].Secure || c[0].SameSite != http.SameSiteStrictMode {
+		t.Errorf("%v with cookies %v", out, c)
+	}
+	if strings.Contains(rec.Body.String(), "a bearer") {
+		t.Error("the bearer is where scripts can read it")
 	}
 }
 

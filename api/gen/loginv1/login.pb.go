@@ -882,8 +882,12 @@ func (x *AcceptInviteRequest) GetUserAgent() string {
 }
 
 type AcceptInviteResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	User          string                 `protobuf:"bytes,1,opt,name=user,proto3" json:"user,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	User  string                 `protobuf:"bytes,1,opt,name=user,proto3" json:"user,omitempty"`
+	// A web session for the browser that accepted; empty where the account may
+	// not sign in now.
+	Bearer        string `protobuf:"bytes,2,opt,name=bearer,proto3" json:"bearer,omitempty"`
+	ExpiresUnix   int64  `protobuf:"varint,3,opt,name=expires_unix,json=expiresUnix,proto3" json:"expires_unix,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -923,6 +927,20 @@ func (x *AcceptInviteResponse) GetUser() string {
 		return x.User
 	}
 	return ""
+}
+
+func (x *AcceptInviteResponse) GetBearer() string {
+	if x != nil {
+		return x.Bearer
+	}
+	return ""
+}
+
+func (x *AcceptInviteResponse) GetExpiresUnix() int64 {
+	if x != nil {
+		return x.ExpiresUnix
+	}
+	return 0
 }
 
 var File_teleport_login_v1_login_proto protoreflect.FileDescriptor
@@ -1008,9 +1026,11 @@ const file_teleport_login_v1_login_proto_rawDesc = "" +
 	"\vclient_addr\x18\x04 \x01(\tR\n" +
 	"clientAddr\x12\x1d\n" +
 	"\n" +
-	"user_agent\x18\x05 \x01(\tR\tuserAgent\"*\n" +
+	"user_agent\x18\x05 \x01(\tR\tuserAgent\"e\n" +
 	"\x14AcceptInviteResponse\x12\x12\n" +
-	"\x04user\x18\x01 \x01(\tR\x04user2\xa7\x05\n" +
+	"\x04user\x18\x01 \x01(\tR\x04user\x12\x16\n" +
+	"\x06bearer\x18\x02 \x01(\tR\x06bearer\x12!\n" +
+	"\fexpires_unix\x18\x03 \x01(\x03R\vexpiresUnix2\xa7\x05\n" +
 	"\fLoginService\x12J\n" +
 	"\x05Login\x12\x1f.teleport.login.v1.LoginRequest\x1a .teleport.login.v1.CertsResponse\x12h\n" +
 	"\x0fStartWebSession\x12).teleport.login.v1.StartWebSessionRequest\x1a*.teleport.login.v1.StartWebSessionResponse\x12Z\n" +
