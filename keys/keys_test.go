@@ -129,6 +129,28 @@ func TestParseRefuses(t *testing.T) {
 	}
 }
 
+// A certificate is no key, whatever key is in it: neither as a line nor as a value.
+func TestCertificateIsNoKey(t *testing.T) {
+	ca, err := ssh.NewSignerFromSigner(gen(t, Ed25519))
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := NewSSHPublic(gen(t, Ed25519).Public())
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &ssh.Certificate{Key: key, CertType: ssh.UserCert, ValidPrincipals: []string{"root"}, ValidBefore: ssh.CertTimeInfinity}
+	if err := c.SignCert(rand.Reader, ca); err != nil {
+		t.Fatal(err)
+	}
+	if err := CheckSSHPublic(c); err == nil {
+		t.Error("a certificate passes as a key")
+	}
+	if _, err := ParseSSHPublic(SSHLine(c)); err == nil {
+		t.Error("a certificate's line parses as a key")
+	}
+}
+
 // Security keys sign without touch unless somebody looks; until we do, they are
 // not keys for us.
 func TestSecurityKeyRefused(t *testing.T) {
