@@ -413,6 +413,28 @@ func TestHelloIsHeldToTheCertificate(t *testing.T) {
 }
 
 // A host name belongs to one live process; the next gets it when it is free.
+// TestANameClaimedWhileTheNamesAreRead: the store was read before the claimant's
+// document was in it.
+func TestANameClaimedWhileTheNamesAreRead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		i, stop := w.auth("auth-1")
+		defer stop()
+		a := w.connect(i, host(idA, "node1", types.RoleNode), hello(1, "Node"))
+		if err := i.claimName(t.Context(), "node1", idA); err != nil {
+			t.Fatal(err)
+		}
+		if err := i.loadNames(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if err := i.claimName(t.Context(), "node1", idB); !errors.Is(err, fault.AlreadyExists) {
+			t.Errorf("a second host took the name: %v", err)
+		}
+		a.hangup()
+		<-a.done
+	})
+}
+
 func TestHostNamesAreUnique(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)

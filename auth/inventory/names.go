@@ -45,7 +45,9 @@ func (n *nameIndex) drop(uuid string) {
 	}
 }
 
-// loadNames reads the host names in use.
+// loadNames reads the host names in use. A name that was given to a process
+// connected here stays its own though its document is not in the store yet: it
+// may have been claimed while the store was read.
 func (i *Inventory) loadNames(ctx context.Context) error {
 	nodes, err := i.nodes.All(ctx)
 	if err != nil {
@@ -63,6 +65,15 @@ func (i *Inventory) loadNames(ctx context.Context) error {
 	}
 	i.mu.Lock()
 	defer i.mu.Unlock()
+	connected := make(map[string]bool, len(i.streams))
+	for key := range i.streams {
+		connected[key.uuid] = true
+	}
+	for key, uuid := range i.names.owner {
+		if _, taken := owner[key]; !taken && connected[uuid] {
+			owner[key] = uuid
+		}
+	}
 	i.names = nameIndex{loaded: true, owner: owner}
 	return nil
 }
