@@ -146,11 +146,11 @@ func TestSilentStrangersKeepNobodyOut(t *testing.T) {
 	outer, err := tlscert.ClientConfig(tlscert.Source{Certificate: func() *tls.Certificate { return proxyCert }, Trust: w.server.Trust, Now: time.Now},
 		tlscert.Server{Cluster: "example", Role: types.RoleAuth}, authserver.ALPNForward)
 	must(t, err)
-	for range 150 {
+	for i := range 160 { // from one address, and from many
 		raw, err := w.dial(t.Context())
 		must(t, err)
 		conn := tls.Client(raw, outer)
-		must(t, dial.WriteForward(conn, proxyID, &net.TCPAddr{IP: net.IPv4(203, 0, 113, 1), Port: 1}, ""))
+		must(t, dial.WriteForward(conn, proxyID, &net.TCPAddr{IP: net.IPv4(203, 0, 113, byte(max(i, 20))), Port: 1}, ""))
 		defer conn.Close()
 	}
 	_, err = w.client(proxyCert).WhoAmI(t.Context())
