@@ -196,9 +196,9 @@ func (p *Proxy) open(ctx context.Context, c Caller, h dial.Header) (net.Conn, di
 	decide := func(now time.Time) access.Decision {
 		r := p.request(c, resource, now)
 		r.Live = true
-		return access.Decide(r)
+		return ours(access.Decide(r))
 	}
-	d := access.Decide(p.request(c, resource, p.o.Now()))
+	d := ours(access.Decide(p.request(c, resource, p.o.Now())))
 	if !d.Allow {
 		p.o.Refused(ctx, Refusal{c, resource, d})
 		return nil, dial.Reply{}, info, refusal(d)
@@ -217,8 +217,7 @@ func (p *Proxy) open(ctx context.Context, c Caller, h dial.Header) (net.Conn, di
 	info = session.Info{ID: h.Stream, Kind: "tunnel", User: id.Name, Cluster: id.Cluster, Roles: id.Authority.Roles,
 		Resource: h.Kind + "/" + resource.Head().Name(), HostIDs: []string{reply.AgentUUID, p.o.UUID}, MFADevice: id.Proofs.MFADevice,
 		DeviceID: id.Proofs.DeviceID, AccessRequests: id.Proofs.AccessRequests, ClientAddr: c.Addr.String(), Identity: id,
-		// The idle limit and the login are the agent's to judge: here everything is cipher text.
-		Limits: access.Limits{Deadline: d.Limits.Deadline}, Start: p.o.Now(), Decide: decide}
+		Limits: d.Limits, Start: p.o.Now(), Decide: decide}
 	return conn, reply, info, nil
 }
 
@@ -251,6 +250,13 @@ func (p *Proxy) resolve(ctx context.Context, c Caller, kind, name string) (types
 	return nil, err
 }
 
+// ours keeps of a decision's limits what can be judged from cipher text: the
+// deadline. Idleness, logins and channels are the agent's to judge.
+func ours(d access.Decision) access.Decision {
+	d.Limits = access.Limits{Deadline: d.Limits.Deadline}
+	return d
+}
+
 // Standing decides about a caller alone: whether the certificate, the locks and
 // the roles' own conditions admit the caller to anything at all.
 func (p *Proxy) Standing(id *types.Identity, client netip.AddrPort, now time.Time) access.Decision {
@@ -259,7 +265,7 @@ func (p *Proxy) Standing(id *types.Identity, client netip.AddrPort, now time.Tim
 		Locks: pol.Locks(), LocksStale: !pol.Fresh(now), Settings: pol.Settings(), Policy: policyName(pol.Revision()),
 		Epoch: pol.Epoch(id.Name), Action: access.ActionRule, Kind: types.KindNode, Verb: "list", Live: true, Now: now, Cache: p.o.Cache})
 	d.Allow = d.Allow || !aboutCaller(d)
-	return d
+	return ours(d)
 }
 
 func aboutCaller(d access.Decision) bool {

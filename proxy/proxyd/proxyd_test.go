@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"teleport/access"
@@ -33,6 +34,8 @@ type policy struct {
 	roles []*types.Role
 	locks []*types.Lock
 	ticks chan struct{}
+
+	settings access.Settings
 }
 
 func (p *policy) Roles([]string) []*types.Role {
@@ -55,7 +58,7 @@ func (p *policy) lock(t types.LockTarget) {
 	p.ticks <- struct{}{}
 }
 
-func (*policy) Settings() access.Settings              { return access.Settings{} }
+func (p *policy) Settings() access.Settings            { return p.settings }
 func (*policy) Epoch(string) *types.UserEpochSpec      { return nil }
 func (*policy) Fresh(time.Time) bool                   { return true }
 func (*policy) Revision() uint64                       { return 7 }
@@ -364,4 +367,27 @@ func TestAForwardedClientKeepsItsAddress(t *testing.T) {
 	if err := <-done; err != nil && !errors.Is(err, io.EOF) {
 		t.Errorf("the forward ended with %v", err)
 	}
+}
+
+// A proxy sees cipher text only: what idles there is the agent's to judge.
+func TestABusyStreamIsNotIdleForTheProxy(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.policy.settings.Networking.ClientIdleTimeout = types.Duration(5 * time.Minute)
+		w.serve(t)
+		conn, _, err := w.dial(t, alice(), header("web-1"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 60 {
+			time.Sleep(time.Minute)
+			if _, err := io.WriteString(conn, "x"); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := io.ReadFull(conn, make([]byte, 1)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		conn.Close()
+	})
 }
