@@ -143,6 +143,9 @@ func (p *Process) Serve(ctx context.Context) error {
 	cut := context.AfterFunc(ctx, p.cut)
 	defer cut()
 	if err := p.prepare(ctx); err != nil {
+		if (ctx.Err() != nil || p.leaving.Err() != nil) && errors.Is(err, context.Canceled) {
+			return nil // as it was told
+		}
 		return err
 	}
 	bye := context.AfterFunc(p.leaving, p.announcer.Drain)

@@ -208,3 +208,49 @@ func TestNumbersGrowAndACorruptOneIsSaid(t *testing.T) {
 		t.Errorf("missing directory: %v", err)
 	}
 }
+
+func TestAGenerationThatIsNotReadyEndsWithTheOldOne(t *testing.T) {
+	ours, theirs := net.Pipe()
+	p := &Process{parent: theirs, lines: bufio.NewReader(theirs)}
+	ours.Close()
+	if err := p.Ready(); !errors.Is(err, fault.Unavailable) {
+		t.Errorf("Ready: %v", err)
+	}
+	if err := p.AcquireStore(t.Context()); !errors.Is(err, fault.Unavailable) {
+		t.Errorf("AcquireStore: %v", err)
+	}
+}
+
+func TestOnlyOneReplacement(t *testing.T) {
+	a, b := net.Pipe()
+	defer a.Close()
+	p := &Process{next: b}
+	if _, err := p.Replace(t.Context(), func() error { t.Error("the store was freed"); return nil }); !errors.Is(err, fault.Conflict) {
+		t.Errorf("%v", err)
+	}
+	done := make(chan bool)
+	go func() { done <- p.AwaitStop(t.Context()) }()
+	if _, err := io.WriteString(a, "stop\n"); err != nil {
+		t.Fatal(err)
+	}
+	if !<-done {
+		t.Error("the stop did not arrive")
+	}
+}
+
+func TestANewProcessThatSaysTooMuchIsEnded(t *testing.T) {
+	a, b := net.Pipe()
+	defer a.Close()
+	wrote := make(chan error, 1)
+	go func() {
+		_, err := io.WriteString(a, strings.Repeat("x", 100))
+		wrote <- err
+	}()
+	if err := negotiate(b, func() error { return nil }); !errors.Is(err, fault.Unavailable) {
+		t.Errorf("%v", err)
+	}
+	b.Close()
+	if <-wrote == nil {
+		t.Error("all of it was read")
+	}
+}
