@@ -50,6 +50,9 @@ func (s *channel) serveSFTP(ctx context.Context) error {
 	}()
 	s.reap()
 	wg.Wait()
+	if err := w.End(); err != nil {
+		s.cn.svc.cfg.Log.Error("the last file operations could not be recorded", "session", s.id, "error", err)
+	}
 	s.summarize(w.Summary())
 	s.exit(s.status)
 	return nil

@@ -7,6 +7,8 @@ package files
 import (
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 
 	"teleport/types/event"
@@ -81,6 +83,26 @@ func (w *Watch) FromClient(p []byte) error { return w.client.feed(p) }
 // FromServer takes bytes on their way to the client.
 func (w *Watch) FromServer(p []byte) error { return w.server.feed(p) }
 
+// NoAnswer is the Err of an operation whose outcome the session did not live to see.
+const NoAnswer = "no answer"
+
+// End tells of the operations that were asked for and never answered: the helper
+// may have done them. It is called when both directions have ended.
+func (w *Watch) End() error {
+	w.mu.Lock()
+	left := w.pending
+	w.pending = map[uint32]request{}
+	w.mu.Unlock()
+	var errs []error
+	for _, id := range slices.Sorted(maps.Keys(left)) {
+		if op := left[id].op; op.Action != 0 {
+			op.Err = NoAnswer
+			errs = append(errs, w.emit(op))
+		}
+	}
+	return errors.Join(errs...)
+}
+
 // Summary returns the totals, with files that are still open included.
 func (w *Watch) Summary() Summary {
 	w.mu.Lock()
@@ -112,6 +134,10 @@ func (w *Watch) request(size uint32, prefix []byte) error {
 	id := f.uint32()
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	// A second request under an id in flight would hide the first one's outcome.
+	if _, taken := w.pending[id]; taken && f.err == nil {
+		return fmt.Errorf("sftp request %d is still without an answer and came again", id)
+	}
 	r := request{kind: kind}
 	w.parse(kind, &f, &r, size)
 	if f.err != nil {

@@ -106,3 +106,41 @@ func FuzzWatch(f *testing.F) {
 		}
 	})
 }
+
+// An id that is used again while it is in flight would let an operation pass
+// without its event.
+func TestRequestIDInFlight(t *testing.T) {
+	var got []files.Op
+	w := files.NewWatch(func(o files.Op) error { got = append(got, o); return nil })
+	up := func(b []byte) { feed(t, w.FromClient, b, 1<<20) }
+	up(packet(13, 7, str("/etc/passwd")))
+	if err := w.FromClient(packet(7, 7, str("/tmp"))); err == nil {
+		t.Error("a request under an id in flight passed")
+	}
+	feed(t, w.FromServer, packet(101, 7, num(0), str(""), str("")), 1<<20)
+	if want := []files.Op{{Action: event.SFTPRemove, Path: "/etc/passwd"}}; !reflect.DeepEqual(got, want) {
+		t.Errorf("told %+v, want %+v", got, want)
+	}
+	fresh := files.NewWatch(func(files.Op) error { return nil })
+	for range 3 { // an id is free again after its answer
+		feed(t, fresh.FromClient, packet(7, 1, str("/tmp")), 1<<20)
+		feed(t, fresh.FromServer, packet(101, 1, num(0), str(""), str("")), 1<<20)
+	}
+}
+
+func TestUnansweredRequestsAreTold(t *testing.T) {
+	var got []files.Op
+	w := files.NewWatch(func(o files.Op) error { got = append(got, o); return nil })
+	feed(t, w.FromClient, packet(13, 2, str("/b")), 1<<20)
+	feed(t, w.FromClient, packet(13, 1, str("/a")), 1<<20)
+	feed(t, w.FromClient, packet(7, 3, str("/quiet")), 1<<20)
+	for range 2 {
+		if err := w.End(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := []files.Op{{Action: event.SFTPRemove, Path: "/a", Err: files.NoAnswer}, {Action: event.SFTPRemove, Path: "/b", Err: files.NoAnswer}}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("told %+v, want %+v", got, want)
+	}
+}
