@@ -54,7 +54,8 @@ type Request struct {
 	Vars map[string]any
 	// Live marks a session that goes on and is decided again: instead of asking
 	// for a new certificate, the roles and traits of Epoch count where the
-	// certificate is older. What the certificate lacks is still not granted.
+	// certificate is older. What the certificate lacks is still not granted. A
+	// session may outlive its certificate, unless Limits.Deadline says otherwise.
 	Live bool
 	// Unreadable names roles that hold fields this version does not know: who
 	// has one is refused, as the field may be a restriction.

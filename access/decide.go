@@ -102,7 +102,7 @@ func (d *decider) checkBearer() *Reason {
 		return reason(CodeNoIdentity, "", "nobody is identified")
 	case id.Kind != types.IdentityUser && id.Kind != types.IdentityBridge || id.Name == "":
 		return reason(CodeNotAUser, "", "%s is not a user", id)
-	case r.Now.IsZero() || !r.Now.Before(id.Authority.Expires):
+	case r.Now.IsZero() || !r.Now.Before(id.Authority.Expires) && !d.mayOutlive():
 		return reason(CodeExpired, "", "the certificate expired at %s", id.Authority.Expires.UTC().Format("2006-01-02 15:04:05 UTC"))
 	}
 	if why := d.checkLocks(); why != nil {
@@ -120,6 +120,12 @@ func (d *decider) checkBearer() *Reason {
 		}
 	}
 	return d.checkAddress()
+}
+
+// mayOutlive tells what an ended certificate is still good for: a session that
+// goes on. Where it must not, Limits.Deadline ends it (disconnect_expired_cert).
+func (d *decider) mayOutlive() bool {
+	return d.r.Live && (d.r.Action == ActionLogin || d.r.Action == ActionDial)
 }
 
 func (d *decider) checkAddress() *Reason {

@@ -86,6 +86,10 @@ func TestReasons(t *testing.T) {
 		{"host", access.CodeNotAUser, func(r *access.Request) { r.Identity.Kind = types.IdentityHost }},
 		{"no name", access.CodeNotAUser, func(r *access.Request) { r.Identity.Name = "" }},
 		{"expired", access.CodeExpired, func(r *access.Request) { r.Now = r.Identity.Authority.Expires }},
+		{"expired, of a live session", access.CodeAllowed, func(r *access.Request) { r.Now, r.Live = r.Identity.Authority.Expires, true }},
+		{"expired, a list in between", access.CodeExpired, func(r *access.Request) {
+			r.Now, r.Live, r.Action, r.Login = r.Identity.Authority.Expires, true, access.ActionList, ""
+		}},
 		{"no clock", access.CodeExpired, func(r *access.Request) { r.Now = time.Time{} }},
 		{"user lock", access.CodeLocked, func(r *access.Request) {
 			r.Locks = []*types.Lock{lock(func(l *types.LockSpec) { l.Target.User = "alice" })}

@@ -45,6 +45,7 @@ import (
 	"teleport/cert"
 	"teleport/fault"
 	"teleport/join"
+	"teleport/lifecycle"
 	"teleport/store"
 	"teleport/types"
 )
@@ -165,13 +166,19 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) { a.server.Serve
 // back elsewhere.
 func (a *API) Drain() { a.server.Drain() }
 
+// hearing is how long a process that a lock names keeps its watch: it must hear
+// of the lock to end what it carries, where no proxy stands in between.
+const hearing = 200 * time.Millisecond
+
 // Serve cuts live streams whose caller a changed lock, role or user no longer
 // admits, until ctx ends. changes ticks after each change of the Policy.
 func (a *API) Serve(ctx context.Context, changes <-chan struct{}) error {
 	for {
 		select {
 		case <-changes:
-			a.server.Recheck(ctx)
+			if lifecycle.Sleep(ctx, hearing) == nil {
+				a.server.Recheck(ctx)
+			}
 		case <-ctx.Done():
 			return nil
 		}
