@@ -3,7 +3,6 @@ package sshaccess
 import (
 	"context"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -83,52 +82,24 @@ func (cn *conn) switches(a access.Action) error {
 
 // decide asks for (identity, login, node, action), from the policy of now.
 func (cn *conn) decide(a access.Action, now time.Time) decided {
-	return cn.decideAs(cn.peer.Identity, cn.svc.cfg.Policy.Epoch(cn.peer.Identity.Name), a, now)
+	req := cn.request(a, now)
+	return decided{req, access.Decide(req)}
 }
 
-func (cn *conn) decideAs(id *types.Identity, epoch *types.UserEpochSpec, a access.Action, now time.Time) decided {
-	p, node := cn.svc.cfg.Policy, cn.svc.cfg.Node()
-	req := access.Request{
-		Identity: id, ClientAddr: cn.peer.ClientAddr.Addr(),
-		Roles: p.Roles(id.Authority.Roles), Locks: p.Locks(), LocksStale: !p.Fresh(now), Settings: p.Settings(),
-		Policy: strconv.FormatUint(p.Revision(), 10), Epoch: epoch, Action: a,
-		Resource: node, Labels: node.AllLabels(), HostID: cn.svc.cfg.HostID, Login: cn.peer.Login, Now: now,
-		Cache: cn.svc.cfg.Cache,
-	}
-	return decided{req, access.Decide(req)}
+func (cn *conn) request(a access.Action, now time.Time) access.Request {
+	r := access.Ask(cn.svc.cfg.Policy, cn.peer.Identity, cn.peer.ClientAddr.Addr(), now)
+	r.Action, r.Resource, r.HostID, r.Login, r.Cache = a, cn.svc.cfg.Node(), cn.svc.cfg.HostID, cn.peer.Login, cn.svc.cfg.Cache
+	r.Labels = cn.svc.cfg.Node().AllLabels() // told in session.start
+	return r
 }
 
 // again decides the live connection from the policy of now. A certificate that
 // predates a change of its user's roles opens nothing new, but what is open
 // goes on as far as the user's present roles and traits allow it.
 func (cn *conn) again(now time.Time) access.Decision {
-	id := cn.peer.Identity
-	epoch := cn.svc.cfg.Policy.Epoch(id.Name)
-	if epoch != nil && !epoch.Deleted && id.IssuedAt.Before(epoch.NotBefore) {
-		id, epoch = narrowed(id, epoch), nil
-	}
-	return cn.decideAs(id, epoch, access.ActionLogin, now).decision
-}
-
-// narrowed is the identity with what its user has lost taken out.
-func narrowed(id *types.Identity, e *types.UserEpochSpec) *types.Identity {
-	n := *id
-	n.Authority.Roles = intersect(id.Authority.Roles, e.Roles)
-	n.Authority.Traits = make(map[string][]string, len(id.Authority.Traits))
-	for k, v := range id.Authority.Traits {
-		n.Authority.Traits[k] = intersect(v, e.Traits[k])
-	}
-	return &n
-}
-
-func intersect(a, b []string) []string {
-	var out []string
-	for _, x := range a {
-		if slices.Contains(b, x) {
-			out = append(out, x)
-		}
-	}
-	return out
+	req := cn.request(access.ActionLogin, now)
+	req.Live = true
+	return access.Decide(req)
 }
 
 // denied turns a no into the line that the person sees.

@@ -25,16 +25,6 @@ import (
 	"teleport/types"
 )
 
-// Policy is the replica, as far as this service needs it.
-type Policy interface {
-	Roles(names []string) []*types.Role
-	Locks() []*types.Lock
-	Settings() access.Settings
-	Epoch(user string) *types.UserEpochSpec
-	Fresh(now time.Time) bool
-	Revision() uint64
-}
-
 // Config is what the service is built from. Fields without a remark are required.
 type Config struct {
 	HostID   string // UUID
@@ -47,7 +37,7 @@ type Config struct {
 	// Verify makes the identity of a user certificate (cert/sshcert.Verify with
 	// the trust of the replica).
 	Verify   func(c *ssh.Certificate, now time.Time) (*types.Identity, error)
-	Policy   Policy
+	Policy   access.View
 	Audit    audit.Emitter
 	Sessions *session.Registry
 	Recorder recorder.Recorder
@@ -62,6 +52,9 @@ type Config struct {
 	// ProxyAddr is what SSH_SESSION_WEBPROXY_ADDR says. Optional.
 	ProxyAddr func() string
 	Budget    sshserver.Budget // zero fields take the defaults
+	// Strangers bounds how often the log is told of peers without a good
+	// certificate. Optional.
+	Strangers *sshserver.Strangers
 	Cache     *predicate.Cache // may be nil
 }
 

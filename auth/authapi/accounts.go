@@ -16,7 +16,7 @@ import (
 // itself, so that what was just written counts.
 type Accounts struct {
 	Store  *store.Store
-	Policy Policy
+	Policy access.View
 	Now    func() time.Time
 }
 

@@ -50,17 +50,6 @@ import (
 	"teleport/types"
 )
 
-// Policy is the state that decisions are made from: a replica of the store that
-// is beside it.
-type Policy interface {
-	Roles(names []string) []*types.Role
-	Locks() []*types.Lock
-	Settings() access.Settings
-	Epoch(user string) *types.UserEpochSpec
-	Revision() uint64
-	Fresh(now time.Time) bool
-}
-
 // AuditLog is the log of the cluster as its API needs it; *audit.Log is one.
 type AuditLog interface {
 	// Ingest takes one writer's batch and returns the sequence up to which
@@ -82,7 +71,7 @@ type Deps struct {
 	Storage string // what the backend is, for status
 
 	Store     *store.Store
-	Policy    Policy
+	Policy    access.View
 	Trust     func() *cert.Trust
 	Issuer    *ca.Issuer
 	Login     *login.Service

@@ -3,7 +3,6 @@ package authapi
 import (
 	"context"
 	"crypto/x509"
-	"strconv"
 	"time"
 
 	"teleport/access"
@@ -144,13 +143,7 @@ func (a *API) decideRule(c rpc.Caller, kind, verb string, subject types.Resource
 
 // request is the part of a decision that does not depend on what is asked.
 func (a *API) request(c rpc.Caller) access.Request {
-	p := a.d.Policy
-	now := a.d.Now()
-	return access.Request{
-		Identity: c.Identity, ClientAddr: c.Addr.Addr(), Roles: p.Roles(c.Identity.Authority.Roles),
-		Locks: p.Locks(), LocksStale: !p.Fresh(now), Settings: p.Settings(), Policy: strconv.FormatUint(p.Revision(), 10),
-		Epoch: p.Epoch(c.Identity.Name), Now: now,
-	}
+	return access.Ask(a.d.Policy, c.Identity, c.Addr.Addr(), a.d.Now())
 }
 
 // mayList decides whether a user sees a node in listings.

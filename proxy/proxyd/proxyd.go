@@ -28,16 +28,6 @@ import (
 	"teleport/types"
 )
 
-// Policy is what decisions are made from: the proxy's replica.
-type Policy interface {
-	Roles(names []string) []*types.Role
-	Locks() []*types.Lock
-	Settings() access.Settings
-	Epoch(user string) *types.UserEpochSpec
-	Fresh(now time.Time) bool
-	Revision() uint64
-}
-
 // Router finds resources and dials the agents that front them. visible says
 // whether the caller may know of a resource at all; what it hides does not exist
 // for the answer. Errors are faults: NotFound, Conflict (ambiguous, with the
@@ -51,7 +41,7 @@ type Router interface {
 type Options struct {
 	UUID    string
 	Cluster string
-	Policy  Policy
+	Policy  access.View
 	Router  Router
 	// Sessions holds every stream that passes.
 	Sessions *session.Registry
@@ -260,10 +250,9 @@ func ours(d access.Decision) access.Decision {
 // Standing decides about a caller alone: whether the certificate, the locks and
 // the roles' own conditions admit the caller to anything at all.
 func (p *Proxy) Standing(id *types.Identity, client netip.AddrPort, now time.Time) access.Decision {
-	pol := p.o.Policy
-	d := access.Decide(access.Request{Identity: id, ClientAddr: client.Addr(), Roles: pol.Roles(id.Authority.Roles),
-		Locks: pol.Locks(), LocksStale: !pol.Fresh(now), Settings: pol.Settings(), Policy: policyName(pol.Revision()),
-		Epoch: pol.Epoch(id.Name), Action: access.ActionRule, Kind: types.KindNode, Verb: "list", Live: true, Now: now, Cache: p.o.Cache})
+	r := access.Ask(p.o.Policy, id, client.Addr(), now)
+	r.Action, r.Kind, r.Verb, r.Live, r.Cache = access.ActionRule, types.KindNode, "list", true, p.o.Cache
+	d := access.Decide(r)
 	d.Allow = d.Allow || !aboutCaller(d)
 	return ours(d)
 }
@@ -279,16 +268,10 @@ func aboutCaller(d access.Decision) bool {
 	return false
 }
 
-func (p *Proxy) request(c Caller, r types.Resource, now time.Time) access.Request {
-	pol := p.o.Policy
-	host := r.Head().Name()
-	labels := r.Head().Metadata.Labels
-	if n, ok := r.(*types.Node); ok {
-		labels = n.AllLabels()
-	}
-	return access.Request{Identity: c.Identity, ClientAddr: c.Addr.Addr(), Roles: pol.Roles(c.Identity.Authority.Roles),
-		Locks: pol.Locks(), LocksStale: !pol.Fresh(now), Settings: pol.Settings(), Policy: policyName(pol.Revision()),
-		Epoch: pol.Epoch(c.Identity.Name), Action: access.ActionDial, Resource: r, Labels: labels, HostID: host, Now: now, Cache: p.o.Cache}
+func (p *Proxy) request(c Caller, res types.Resource, now time.Time) access.Request {
+	r := access.Ask(p.o.Policy, c.Identity, c.Addr.Addr(), now)
+	r.Action, r.Resource, r.HostID, r.Cache = access.ActionDial, res, res.Head().Name(), p.o.Cache
+	return r
 }
 
 func (p *Proxy) dialTimeout() time.Duration {

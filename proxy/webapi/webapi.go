@@ -40,12 +40,7 @@ type Auth interface {
 
 // Policy is the proxy's replica, as far as the web needs it.
 type Policy interface {
-	Roles(names []string) []*types.Role
-	Locks() []*types.Lock
-	Settings() access.Settings
-	Epoch(user string) *types.UserEpochSpec
-	Fresh(now time.Time) bool
-	Revision() uint64
+	access.View
 	Trust() *cert.Trust
 	Nodes() []*types.Node
 }
@@ -205,12 +200,10 @@ func (h *Handler) Authorize(_ context.Context, c rpc.Caller, p rpc.Permission) e
 }
 
 func (h *Handler) request(c rpc.Caller, r types.Resource, a access.Action) access.Request {
-	pol, now := h.o.Policy, h.o.Now()
-	req := access.Request{Identity: c.Identity, ClientAddr: c.Addr.Addr(), Roles: pol.Roles(c.Identity.Authority.Roles),
-		Locks: pol.Locks(), LocksStale: !pol.Fresh(now), Settings: pol.Settings(), Epoch: pol.Epoch(c.Identity.Name),
-		Action: a, Resource: r, Kind: types.KindNode, Verb: "list", Now: now, Cache: h.o.Cache}
-	if n, ok := r.(*types.Node); ok {
-		req.Labels, req.HostID = n.AllLabels(), n.Name()
+	req := access.Ask(h.o.Policy, c.Identity, c.Addr.Addr(), h.o.Now())
+	req.Action, req.Resource, req.Kind, req.Verb, req.Cache = a, r, types.KindNode, "list", h.o.Cache
+	if r != nil {
+		req.HostID = r.Head().Name()
 	}
 	return req
 }
