@@ -112,7 +112,7 @@ func (d *decider) checkBearer() *Reason {
 		return reason(CodeUserDeleted, "", "the user %s was deleted", id.Name)
 	}
 	if !r.Live && d.outdated() {
-		return reason(CodeReissueRequired, "", "the roles of %s changed after this certificate was issued; log in again", id.Name)
+		return reason(CodeReissueRequired, "", "the roles of %s changed after this certificate was issued; log in again (tsh login --force)", id.Name)
 	}
 	for _, name := range r.Unreadable {
 		if slices.Contains(id.Authority.Roles, name) {

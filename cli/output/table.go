@@ -74,15 +74,21 @@ func (t *Table) widths() []int {
 	return widths
 }
 
-// fit takes columns off the widest until the sum fits; no column goes below 8.
+// fit takes columns off the widest until the sum fits. Columns keep 8 where that
+// is enough, and 4 on the narrowest screens.
 func fit(widths []int, width int) {
+	shrink(widths, width, 8)
+	shrink(widths, width, 4)
+}
+
+func shrink(widths []int, width, least int) {
 	total := len(widths) - 1
 	for _, n := range widths {
 		total += n
 	}
 	for total > width {
 		i := slices.Index(widths, slices.Max(widths))
-		if widths[i] <= 8 {
+		if widths[i] <= least {
 			return
 		}
 		widths[i]--
