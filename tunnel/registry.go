@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"teleport/fault"
+	"teleport/netx"
 	"teleport/telemetry"
 	"teleport/tunnel/tunframe"
 	"teleport/types"
@@ -143,22 +144,11 @@ func (r *Registry) Serve(ctx context.Context, tunnels, data net.Listener) error 
 	r.begun = time.Now()
 	r.mu.Unlock()
 	r.work.Go(func() { r.sweep(life) })
-	ctx, fail := context.WithCancelCause(ctx)
-	defer fail(nil)
-	var err error
-	loop := func(ln net.Listener, serve func(context.Context, net.Conn)) {
-		if e := r.accept(life, ln, serve); e != nil && ctx.Err() == nil {
-			fail(e)
-		}
-	}
-	r.work.Go(func() { loop(tunnels, r.serveTunnel) })
+	r.work.Go(func() { r.accept(life, tunnels, r.serveTunnel) })
 	if data != nil {
-		r.work.Go(func() { loop(data, r.serveData) })
+		r.work.Go(func() { r.accept(life, data, r.serveData) })
 	}
 	<-ctx.Done()
-	if cause := context.Cause(ctx); fault.KindOf(cause) != fault.Canceled {
-		err = cause
-	}
 	tunnels.Close()
 	r.drain()
 	if data != nil {
@@ -167,29 +157,20 @@ func (r *Registry) Serve(ctx context.Context, tunnels, data net.Listener) error 
 	end()
 	r.closeAll()
 	r.work.Wait()
-	return err
+	return nil
 }
 
-// accept hands each connection of ln to serve in its own goroutine. It never
-// waits for one.
-func (r *Registry) accept(life context.Context, ln net.Listener, serve func(context.Context, net.Conn)) error {
-	stop := context.AfterFunc(life, func() { ln.Close() })
-	defer stop()
-	for {
-		c, err := ln.Accept()
-		if errors.Is(err, net.ErrClosed) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
+// accept hands each connection of ln to serve in its own goroutine, until
+// somebody closes ln or life ends. It never waits for one.
+func (r *Registry) accept(life context.Context, ln net.Listener, serve func(context.Context, net.Conn)) {
+	_ = netx.Accept(life, ln, r.o.Log, func(c net.Conn) { // an error says that ln was closed, as a drain begins
 		select {
 		case r.handshakes <- struct{}{}:
 			r.work.Go(func() { serve(life, c) })
 		default:
 			c.Close() // the agent backs off and comes again
 		}
-	}
+	})
 }
 
 // drain tells all agents and waits for their streams.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"net"
 	"sync"
 	"time"
@@ -50,8 +51,8 @@ func (r *Registry) Dial(ctx context.Context, uuid string, h tunframe.Header) (ne
 // an agent that has not come yet; one that came and left is not waited for.
 func (r *Registry) await(ctx context.Context, uuid string, generation uint64) (*agent, error) {
 	a, err := r.pick(uuid, generation)
-	if err == nil {
-		return a, nil
+	if err == nil || errors.Is(err, ErrDraining) {
+		return a, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, r.o.MaxWait)
 	defer cancel()

@@ -58,7 +58,7 @@ func (p *proxy) refused(t *testing.T, uuid string) time.Duration {
 
 func TestAnAgentThatDrainsTakesNothingNew(t *testing.T) {
 	virtual(t, func(t *testing.T, w *world) {
-		p := w.proxy("p1", RegistryOptions{Settle: -1})
+		p := w.proxy("p1", RegistryOptions{})
 		o := w.options("a1", types.RoleNode, to(p))
 		o.Drain = time.Hour
 		old, err := NewPool(o)
