@@ -10,6 +10,7 @@ import (
 
 	"teleport/api/gen/presencev1"
 	"teleport/fault"
+	"teleport/store"
 	"teleport/types"
 )
 
@@ -173,7 +174,7 @@ func (a *Announcer) Serve(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return nil
 		}
-		if errors.Is(err, errReopen) {
+		if errors.Is(err, errReopen) || welcomed && errors.Is(err, store.ErrReopen) {
 			continue
 		}
 		if welcomed {
@@ -216,8 +217,8 @@ func (a *Announcer) once(ctx context.Context) (welcomed bool, err error) {
 	}
 	s := &controlSession{a: a, stream: stream, in: in, failed: failed, draining: hello.GetHello().Draining}
 	err = s.run(ctx)
-	if ctx.Err() != nil {
-		s.goodbye(cancel)
+	if err == nil {
+		s.goodbye(streamCtx, cancel)
 	}
 	return s.welcomed, err
 }
@@ -254,6 +255,7 @@ var (
 	errReopen = errors.New("the hello is no longer true")
 )
 
+// run returns nil when ctx ended, and otherwise why the stream is of no more use.
 func (s *controlSession) run(ctx context.Context) error {
 	tick := time.NewTicker(defaultPing)
 	defer tick.Stop()
@@ -279,11 +281,23 @@ func (s *controlSession) run(ctx context.Context) error {
 }
 
 // goodbye ends the lease at once. It is a courtesy, so it does not wait for long:
-// without it the lease ends by itself.
-func (s *controlSession) goodbye(cancel func()) {
+// without it the lease ends by itself. The peer ends the stream when it has heard;
+// a stream that this side cancelled first could take the message with it.
+func (s *controlSession) goodbye(stream context.Context, cancel func()) {
 	timer := time.AfterFunc(byeTimeout, cancel)
 	defer timer.Stop()
-	_ = s.stream.Send(&presencev1.ControlRequest{Message: &presencev1.ControlRequest_Bye{Bye: &presencev1.Bye{}}})
+	if s.stream.Send(&presencev1.ControlRequest{Message: &presencev1.ControlRequest_Bye{Bye: &presencev1.Bye{}}}) != nil {
+		return
+	}
+	for {
+		select {
+		case <-s.in:
+		case <-s.failed:
+			return
+		case <-stream.Done():
+			return
+		}
+	}
 }
 
 func (s *controlSession) ping() error {

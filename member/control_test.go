@@ -172,9 +172,14 @@ func TestControlStream(t *testing.T) {
 		if n := s.said(func(m *presencev1.ControlRequest) bool { return m.GetPong().GetSequence() == 9 }); n != 1 {
 			t.Errorf("%d answers to a ping", n)
 		}
+		leaving := time.Now()
 		stop()
 		if s.said(byes) != 1 || a.Connected() {
 			t.Error("left without a bye")
+		}
+		// This peer never ends the stream; cancelled at once, it might not hear.
+		if d := time.Since(leaving); d != 2*time.Second {
+			t.Errorf("the peer was given %s to hear the bye", d)
 		}
 	})
 }
