@@ -55,8 +55,11 @@ var counts = regexp.MustCompile(`arg\(s\)`)
 func required(next func(*cobra.Command, []string) error) func(*cobra.Command, []string) error {
 	return func(c *cobra.Command, args []string) error {
 		if err := c.ValidateRequiredFlags(); err != nil {
-			_, names, _ := strings.Cut(err.Error(), "(s) ")
-			return fault.New(fault.Invalid, "%s needs --%s", c.CommandPath(), strings.Join(quoted.FindAllString(names, -1), " and --")).
+			var names []string
+			for _, m := range quoted.FindAllStringSubmatch(err.Error(), -1) {
+				names = append(names, "--"+m[1])
+			}
+			return fault.New(fault.Invalid, "%s needs %s", c.CommandPath(), strings.Join(names, " and ")).
 				WithHint("see: %s --help", c.CommandPath())
 		}
 		if next != nil {
@@ -66,7 +69,7 @@ func required(next func(*cobra.Command, []string) error) func(*cobra.Command, []
 	}
 }
 
-var quoted = regexp.MustCompile(`[a-z][a-z0-9-]*`)
+var quoted = regexp.MustCompile(`"([a-z][a-z0-9-]*)"`)
 
 func unknownCommand(c *cobra.Command, word string) error {
 	err := fault.New(fault.Invalid, "%s has no command %q", c.CommandPath(), word)

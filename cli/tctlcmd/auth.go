@@ -126,9 +126,9 @@ func (a *app) writeTo(path string, data []byte, mode os.FileMode) error {
 
 type signFlags struct {
 	user, out, format string
-	hosts                    []string
-	ttl                      time.Duration
-	overwrite                bool
+	hosts             []string
+	ttl               time.Duration
+	overwrite         bool
 }
 
 func (a *app) authSign() *cobra.Command {
