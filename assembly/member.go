@@ -19,6 +19,7 @@ import (
 	"teleport/lifecycle"
 	"teleport/member"
 	"teleport/netx/alpndial"
+	"teleport/sshserver"
 	"teleport/store"
 	"teleport/telemetry"
 	"teleport/types"
@@ -170,10 +171,12 @@ func (p *Process) buildShared(context.Context) error {
 		Via:     member.PresenceFunc(func(ctx context.Context) (member.ControlStream, error) { return p.client.Control(ctx) }),
 		Version: types.Release, Hostname: p.cfg.Nodename, Services: p.roles(), Generation: p.number, Log: p.log})
 	p.presence.announce = p.announcer.Announce
+	p.strangers = sshserver.NewStrangers(func(ctx context.Context, f sshserver.Failure) { p.authFailed(ctx, id.Name, f) })
 
 	p.health.expect("control stream")
 	again := &lifecycle.Backoff{Min: time.Second, Max: 15 * time.Second}
 	p.group.Add(lifecycle.Service{Name: "audit shipper", Serve: shipper.Serve})
+	p.group.Add(lifecycle.Service{Name: "refused strangers", Serve: p.strangers.Serve})
 	p.group.Add(lifecycle.Service{Name: "replica", Serve: p.replica.Serve, Ready: p.replica.Ready(), Restart: again})
 	p.group.Add(lifecycle.Service{Name: "trust", Serve: p.followTrust})
 	p.group.Add(lifecycle.Service{Name: "renewal", Serve: func(ctx context.Context) error { return p.member.Serve(ctx, p.client) }})

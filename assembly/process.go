@@ -26,6 +26,7 @@ import (
 	"teleport/member"
 	"teleport/predicate"
 	"teleport/session"
+	"teleport/sshserver"
 	"teleport/store"
 	"teleport/telemetry"
 	"teleport/types"
@@ -76,7 +77,8 @@ type Process struct {
 	via       *route             // how this process reaches auth
 	handOver  context.CancelFunc // ends the answers on diag_addr; nil without one
 	debug     *debugSocket
-	decisions *predicate.Cache // compiled role patterns, shared by all who decide here
+	decisions *predicate.Cache     // compiled role patterns, shared by all who decide here
+	strangers *sshserver.Strangers // what the refused may write to the audit log
 	closers   []func() error
 
 	ready    chan struct{}   // closed when every service works

@@ -216,7 +216,7 @@ func (x *proxyParts) buildJump() (err error) {
 	x.jump, err = sshproxy.New(sshproxy.Config{
 		HostSigners: func() []ssh.Signer { return []ssh.Signer{p.member.SSHSigner()} },
 		Verify:      p.verifyUser, Router: jumpRouter{x.proxy}, Decide: x.proxy.Standing, Sessions: p.sessions, HostID: x.uuid, Log: p.log,
-		AuthFailed: func(ctx context.Context, f sshserver.Failure) { p.authFailed(ctx, x.uuid, f) },
+		AuthFailed: func(ctx context.Context, f sshserver.Failure) { p.authFailed(ctx, x.uuid, f) }, Strangers: p.strangers,
 	})
 	return err
 }
@@ -224,7 +224,7 @@ func (x *proxyParts) buildJump() (err error) {
 // authFailed records who was refused at the gate.
 func (p *Process) authFailed(ctx context.Context, uuid string, f sshserver.Failure) {
 	e := &event.AuthFail{User: event.User{User: f.User}, Server: event.Server{ServerID: uuid, ServerHostname: p.cfg.Nodename},
-		Connection: event.Connection{RemoteAddr: f.ClientAddr.String(), Protocol: "ssh"}, Status: event.Status{Error: f.Err.Error()}}
+		Connection: event.Connection{RemoteAddr: f.ClientAddr.String(), Protocol: "ssh"}, Status: event.Status{Error: f.Err.Error()}, Count: f.Count}
 	if err := p.writer.Emit(ctx, e); err != nil {
 		p.log.Warn("a refused login was not recorded", telemetry.KeyErr, err)
 	}

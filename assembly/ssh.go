@@ -59,7 +59,7 @@ func (p *Process) buildSSH(ctx context.Context) error {
 		HostSigners: func() []ssh.Signer { return []ssh.Signer{p.member.SSHSigner()} }, Verify: p.verifyUser, Policy: p.replica,
 		Audit: p.writer, Sessions: p.sessions, Recorder: recorder.Off{}, Accounts: &spawn.Accounts{}, Log: p.log, Child: child, Cache: p.decisions,
 		PortForwarding: p.cfg.SSH.PortForwarding, FileCopy: p.cfg.SSH.FileCopy, PermitUserEnv: p.cfg.SSH.PermitUserEnv,
-		ProxyAddr: func() string { return firstOf(p.cfg.ProxyServer, p.publicAddr()) }})
+		Strangers: p.strangers, ProxyAddr: func() string { return firstOf(p.cfg.ProxyServer, p.publicAddr()) }})
 	if err != nil {
 		return err
 	}

@@ -73,6 +73,7 @@ func (cn *conn) server() (*sshserver.Server, error) {
 		Admit:       cn.admit,
 		Authorize:   cn.authorize,
 		AuthFailed:  cn.authFailed,
+		Strangers:   cn.svc.cfg.Strangers,
 		Surface:     surface,
 		Log:         cn.svc.cfg.Log,
 		KeepAlive:   cn.keepAlive,

@@ -22,6 +22,9 @@ type proven struct {
 	cert     *ssh.Certificate
 }
 
+// maxFailure bounds what is told of an error: parts of it are the peer's words.
+const maxFailure = 256
+
 // attempt is the state of one handshake.
 type attempt struct {
 	s      *Server
@@ -139,7 +142,15 @@ func (a *attempt) failed(err error) {
 	}
 	// A peer that leaves before it names a user is a port scan, not an attempt.
 	var auth *ssh.ServerAuthError
-	if a.s.cfg.AuthFailed != nil && (f.User != "" || errors.As(err, &auth)) {
-		a.s.cfg.AuthFailed(a.ctx, f)
+	if a.s.cfg.AuthFailed == nil || f.User == "" && !errors.As(err, &auth) {
+		return
 	}
+	if m := a.s.cfg.Strangers; m != nil && f.Identity == nil && !m.take(f.ClientAddr, time.Now()) {
+		return
+	}
+	f.User = printable(f.User)
+	if msg := bounded(f.Err.Error(), maxFailure); msg != f.Err.Error() {
+		f.Err = fault.New(fault.KindOf(f.Err), "%s", msg)
+	}
+	a.s.cfg.AuthFailed(a.ctx, f)
 }

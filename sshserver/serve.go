@@ -135,8 +135,9 @@ func (s *Server) recovered(ctx context.Context, c *Conn, what, name string) {
 }
 
 // printable bounds and cleans a name that a peer sent.
-func printable(s string) string {
-	const most = 64
+func printable(s string) string { return bounded(s, 64) }
+
+func bounded(s string, most int) string {
 	b := make([]byte, 0, most)
 	for i := 0; i < len(s) && i < most; i++ {
 		if s[i] < 0x20 || s[i] > 0x7e {

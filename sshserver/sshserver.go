@@ -38,8 +38,11 @@ type Config struct {
 	Authorize func(ctx context.Context, c *Conn, u Use) error
 	// AuthFailed is told of each connection that did not authenticate. Optional.
 	AuthFailed func(ctx context.Context, f Failure)
-	Surface    *Surface
-	Log        *slog.Logger
+	// Strangers bounds how often AuthFailed is told of peers without a good
+	// certificate. Nil does not.
+	Strangers *Strangers
+	Surface   *Surface
+	Log       *slog.Logger
 	// Banner is the message of the day, shown before authentication. Optional.
 	Banner func() string
 	// KeepAlive says how often a client is asked for an answer, and how many
@@ -55,13 +58,16 @@ type Use struct {
 	Need Permission
 }
 
-// Failure describes a connection that was refused during authentication.
+// Failure describes a connection that was refused during authentication. What
+// the peer chose of it is bounded and printable.
 type Failure struct {
 	User       string
 	ClientAddr netip.AddrPort
 	// Identity is set when the certificate itself was good.
 	Identity *types.Identity
 	Err      error
+	// Count is how many refusals a sum stands for; 0 is one, told by itself.
+	Count uint64
 }
 
 // Budget bounds what one connection may use. Zero fields take the defaults.

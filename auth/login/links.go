@@ -150,7 +150,7 @@ func errDeadLink() error {
 
 // link finds a live link by its token.
 func (s *Service) link(ctx context.Context, token types.Secret, addr netip.AddrPort) (*types.UserToken, error) {
-	if !s.addrs.take(addr.Addr(), s.d.Now()) {
+	if ok, _ := s.addrs.take(addr.Addr(), s.d.Now()); !ok {
 		return nil, fault.New(fault.Limit, "too many attempts from this address").WithHint("try again in a minute")
 	}
 	if !wellFormed(token) {

@@ -173,12 +173,14 @@ func refused() error {
 func (s *Service) prove(ctx context.Context, a Attempt) (*types.User, types.OTPDevice, error) {
 	none := types.OTPDevice{}
 	now := s.d.Now()
-	if !s.addrs.take(a.Addr.Addr(), now) {
+	if ok, first := s.addrs.take(a.Addr.Addr(), now); !ok {
 		err := fault.New(fault.Limit, "too many sign-in attempts from this address").WithHint("try again in a minute")
+		if !first { // else whoever knocks fills the log
+			return nil, none, err
+		}
 		return nil, none, s.fail(ctx, a, err, err)
 	}
 	if len(a.User) > maxUser || len(a.Password.Reveal()) > maxPassword || len(a.OTP.Reveal()) > maxOTP {
-		a.User = a.User[:min(len(a.User), maxUser)]
 		return nil, none, s.fail(ctx, a, errors.New("user name, password or code too long"), refused())
 	}
 	policy, err := s.policy(ctx)
@@ -329,7 +331,7 @@ func (s *Service) emit(ctx context.Context, e event.Event) error {
 }
 
 func (s *Service) loginEvent(a Attempt, code string) *event.UserLogin {
-	return &event.UserLogin{Meta: event.Meta{Type: event.TypeUserLogin, Code: code}, User: event.User{User: a.User},
+	return &event.UserLogin{Meta: event.Meta{Type: event.TypeUserLogin, Code: code}, User: event.User{User: clip(a.User, maxUser)},
 		Connection: from(a.Addr), Method: "local", UserAgent: clip(a.UserAgent, 512)}
 }
 

@@ -259,24 +259,48 @@ func TestAddressBudget(t *testing.T) {
 	b, now := newAddrBudget(), time.Unix(1000, 0)
 	a := netip.MustParseAddr("2001:db8::1")
 	for range addrBurst {
-		if !b.take(a, now) {
+		if ok, _ := b.take(a, now); !ok {
 			t.Fatal("refused within the burst")
 		}
 	}
-	if b.take(netip.MustParseAddr("2001:db8::2"), now) {
+	if ok, first := b.take(netip.MustParseAddr("2001:db8::2"), now); ok || !first {
 		t.Fatal("the neighbour in one network has a budget of its own")
 	}
-	if !b.take(netip.MustParseAddr("192.0.2.1"), now) {
+	if ok, _ := b.take(netip.MustParseAddr("192.0.2.1"), now); !ok {
 		t.Fatal("another address is refused")
 	}
-	if !b.take(a, now.Add(addrRefill)) {
+	if ok, _ := b.take(a, now.Add(addrRefill)); !ok {
 		t.Fatal("no refill")
+	}
+	if ok, first := b.take(a, now.Add(addrRefill)); ok || first {
+		t.Fatal("told again, though the budget was not full in between")
 	}
 	for i := range maxAddrs + 10 {
 		b.take(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}), now)
 	}
 	if len(b.seen) > maxAddrs {
 		t.Fatalf("%d addresses are remembered", len(b.seen))
+	}
+}
+
+// What anybody can send must not fill the audit log: over the budget one event
+// tells it all, and a name is kept only as far as names go.
+func TestKnockingIsToldOnce(t *testing.T) {
+	w := newWorld(t)
+	before := len(w.events.Events())
+	for range 3 * addrBurst {
+		if err := w.login(strings.Repeat("x", 200_000), password, types.NewSecret("000000")); err == nil {
+			t.Fatal("signed in")
+		}
+	}
+	told := w.events.Events()[before:]
+	if len(told) != addrBurst+1 {
+		t.Errorf("%d events of %d attempts", len(told), 3*addrBurst)
+	}
+	for _, e := range told {
+		if u := e.(*event.UserLogin); len(u.User.User) > maxUser {
+			t.Fatalf("a name of %d bytes was kept", len(u.User.User))
+		}
 	}
 }
 

@@ -43,9 +43,11 @@ type Config struct {
 	Decide func(id *types.Identity, client netip.AddrPort, now time.Time) access.Decision
 	// AuthFailed is told of refused connections, for the audit log. Optional.
 	AuthFailed func(ctx context.Context, f sshserver.Failure)
-	HostID     string
-	Log        *slog.Logger
-	Budget     sshserver.Budget // zero fields take the defaults
+	// Strangers bounds how often AuthFailed is told of strangers. Optional.
+	Strangers *sshserver.Strangers
+	HostID    string
+	Log       *slog.Logger
+	Budget    sshserver.Budget // zero fields take the defaults
 }
 
 // Server is a jump host. Safe for concurrent use.
@@ -66,6 +68,7 @@ func New(cfg Config) (*Server, error) {
 		Admit:       s.admit,
 		Authorize:   s.authorize,
 		AuthFailed:  cfg.AuthFailed,
+		Strangers:   cfg.Strangers,
 		Log:         cfg.Log,
 		Budget:      cfg.Budget,
 		Surface: sshserver.NewSurface().

@@ -155,6 +155,8 @@ type AuthFail struct {
 	Connection
 	Status
 	Decision *Decision `json:"decision,omitempty" class:"struct"`
+	// Count is how many refusals the event sums up; 0 is one.
+	Count uint64 `json:"count,omitempty" class:"public"`
 }
 
 // CertCreate is an issued certificate with the identity it carries.
