@@ -66,7 +66,7 @@ var floors = []row{
 
 	{"lifecycle", 2, nil},
 	{"generation", 2, []string{"lifecycle"}},
-	{"netx/*", 2, []string{"netx/*"}},
+	{"netx/*", 2, []string{"netx/*", "lifecycle"}},
 	{"telemetry", 2, nil},
 	{"backend/*", 2, []string{"backend/*", "lifecycle", "telemetry"}},
 	{"blob/*", 2, []string{"blob/*", "lifecycle", "telemetry"}},

@@ -27,7 +27,7 @@ func (l *limited) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		from := ClientNetwork(c.RemoteAddr())
+		from := ClientNetwork(AddrPort(c.RemoteAddr()).Addr())
 		if l.enter(from) {
 			return &counted{Conn: c, leave: func() { l.leave(from) }}, nil
 		}
@@ -53,14 +53,16 @@ func (l *limited) leave(from netip.Prefix) {
 	}
 }
 
-// ClientNetwork is the network whose connections are counted as one client's.
-func ClientNetwork(a net.Addr) netip.Prefix {
-	ip := AddrPort(a).Addr().Unmap()
-	bits := ip.BitLen()
-	if ip.Is6() {
+// ClientNetwork is the network whose connections, or attempts, are counted as one
+// client's: an IPv4 address, or the /64 that one customer usually has of IPv6.
+// Whatever has no address shares the zero prefix.
+func ClientNetwork(a netip.Addr) netip.Prefix {
+	a = a.Unmap()
+	bits := a.BitLen()
+	if a.Is6() {
 		bits = 64
 	}
-	p, _ := ip.WithZone("").Prefix(bits) // the zero prefix for what is no IP address
+	p, _ := a.WithZone("").Prefix(bits) // fails only for the zero address
 	return p
 }
 

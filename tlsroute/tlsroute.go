@@ -204,28 +204,10 @@ func (r *Router) routes() []*route {
 	return list
 }
 
-// accept starts work for each connection and never waits for it. Errors that
-// pass (out of descriptors) are waited out.
+// accept starts work for each connection and never waits for it.
 func (r *Router) accept(ctx, life context.Context, ln net.Listener) error {
-	failures := 0
-	for {
-		c, err := ln.Accept()
-		if err == nil {
-			failures = 0
-			r.begin(life, c, r.serve)
-			continue
-		}
-		if ctx.Err() != nil {
-			return nil
-		}
-		if failures++; failures > 100 {
-			return fault.Wrap(err, fault.Internal, "the listener at %s fails again and again", ln.Addr())
-		}
-		r.o.Log.Error("accept failed", telemetry.KeyAddr, ln.Addr().String(), telemetry.KeyErr, err)
-		if lifecycle.Sleep(ctx, lifecycle.Backoff{Min: 10 * time.Millisecond, Max: time.Second}.Delay(failures)) != nil {
-			return nil
-		}
-	}
+	err := netx.Accept(ctx, ln, r.o.Log, func(c net.Conn) { r.begin(life, c, r.serve) })
+	return fault.Wrap(err, fault.Internal, "the proxy no longer accepts connections")
 }
 
 func (r *Router) takeInjected(ctx, life context.Context) {
@@ -241,7 +223,7 @@ func (r *Router) takeInjected(ctx, life context.Context) {
 
 // begin admits a connection to the pool, or closes it at once.
 func (r *Router) begin(ctx context.Context, c net.Conn, serve func(context.Context, net.Conn) error) {
-	from := netx.ClientNetwork(c.RemoteAddr())
+	from := netx.ClientNetwork(netx.AddrPort(c.RemoteAddr()).Addr())
 	if !r.admit(from) {
 		c.Close()
 		r.results.WithLabelValues("", "refused").Inc()

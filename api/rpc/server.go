@@ -17,6 +17,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"teleport/fault"
+	"teleport/netx"
 )
 
 // Authorizer answers a permission for an identified caller: locks, restrictions
@@ -87,7 +88,7 @@ type Server struct {
 
 	mu        sync.Mutex
 	live      map[*liveStream]struct{}
-	strangers map[netip.Addr]int // anonymous calls under way, by client
+	strangers map[netip.Prefix]int // anonymous calls under way, by client
 }
 
 // liveStream is a streaming call under way.
@@ -104,7 +105,7 @@ func NewServer(cfg Config) *Server {
 	}
 	l := cfg.Limits.withDefaults()
 	return &Server{cfg: cfg, limits: l, mux: http.NewServeMux(), streams: map[string]bool{},
-		anonymous: make(chan struct{}, l.Anonymous), live: map[*liveStream]struct{}{}, strangers: map[netip.Addr]int{}}
+		anonymous: make(chan struct{}, l.Anonymous), live: map[*liveStream]struct{}{}, strangers: map[netip.Prefix]int{}}
 }
 
 // Register mounts one service. build is the generated constructor, applied to
@@ -185,7 +186,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // enter counts an anonymous call, against all of them and against its client's
 // share: one stranger that reads slowly does not keep the others out.
-func (s *Server) enter(client netip.Addr) (end func(), admitted bool) {
+func (s *Server) enter(addr netip.Addr) (end func(), admitted bool) {
+	client := netx.ClientNetwork(addr)
 	none := func() {}
 	s.mu.Lock()
 	full := s.strangers[client] >= max(1, s.limits.Anonymous/4)
