@@ -54,6 +54,8 @@ type Config struct {
 	PublicAddr func() string
 	Limits     rpc.Limits
 	Now        func() time.Time // nil: time.Now
+	// HostTTL is the life of the certificates of processes; 0: ca.HostTTL.
+	HostTTL time.Duration
 }
 
 // StaticToken is a join token that an administrator wrote into a config.

@@ -14,6 +14,7 @@ import (
 	"teleport/cert/tlscert"
 	"teleport/dial"
 	"teleport/fault"
+	"teleport/netx"
 	"teleport/types"
 )
 
@@ -50,7 +51,9 @@ type Listener struct {
 	inner  *tls.Config // the client's own TLS within a forwarded connection
 	http   *http.Server
 	budget chan struct{}
-	passed share // of forwarded clients
+	passed share // of forwarded clients whose handshake is under way
+
+	strangers share // of connections without a client certificate
 }
 
 // NewListener returns a listener for the handler. source gives the auth
@@ -66,8 +69,10 @@ func NewListener(source tlscert.Source, handler Handler, log *slog.Logger) *List
 		inner:  tlscert.ServerConfig(source, options(ALPNAPI)),
 		budget: make(chan struct{}, maxHandshakes),
 		passed: share{most: maxForwarded, each: maxPerClient},
+
+		strangers: share{most: maxStrangers, each: maxStrangersEach},
 		http: &http.Server{
-			Handler: handler, ConnContext: rpc.ConnContext,
+			Handler: handler, ConnContext: rpc.ConnContext, ConnState: state,
 			ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 5 * time.Minute, MaxHeaderBytes: 32 << 10,
 			HTTP2:    &http.HTTP2Config{MaxConcurrentStreams: 128, SendPingTimeout: 30 * time.Second, PingTimeout: 15 * time.Second},
 			ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
@@ -114,107 +119,84 @@ func (l *Listener) Serve(ctx context.Context, listeners ...net.Listener) error {
 // accept hands each connection to a goroutine of its own; it never waits on a
 // peer. Beyond the budget of handshakes, connections are closed.
 func (l *Listener) accept(ctx context.Context, ln net.Listener, out *connQueue, wg *sync.WaitGroup) error {
-	for {
-		conn, err := ln.Accept()
-		if ctx.Err() != nil {
-			if err == nil {
-				_ = conn.Close() // the service ends
-			}
-			return nil
-		}
-		var ne net.Error
-		if errors.As(err, &ne) && ne.Timeout() {
-			continue
-		}
-		if err != nil {
-			return fault.Wrap(err, fault.Unavailable, "the auth service no longer accepts connections")
-		}
+	err := netx.Accept(ctx, ln, l.log, func(conn net.Conn) {
 		select {
 		case l.budget <- struct{}{}:
 		default:
 			l.log.WarnContext(ctx, "too many connections at once, one was closed", "addr", conn.RemoteAddr().String())
 			_ = conn.Close() // refused
-			continue
+			return
 		}
 		wg.Go(func() {
 			free := sync.OnceFunc(func() { <-l.budget })
 			defer free()
-			ready, err := l.handshake(ctx, conn, free)
+			ready, err := l.handshake(ctx, &client{Conn: conn}, free)
 			if err != nil {
 				l.log.DebugContext(ctx, "a connection was refused", "addr", conn.RemoteAddr().String(), "error", err)
-				_ = conn.Close() // refused
 				return
 			}
 			out.push(ready)
 		})
-	}
+	})
+	return fault.Wrap(err, fault.Unavailable, "the auth service no longer accepts connections")
 }
 
-// handshake brings a connection to the point where the API can be spoken. known
-// is called when the peer itself has shown who it is.
-func (l *Listener) handshake(ctx context.Context, conn net.Conn, known func()) (net.Conn, error) {
+// handshake brings a connection to the point where the API can be spoken, or
+// closes it. known is called when the peer itself has shown who it is.
+func (l *Listener) handshake(ctx context.Context, conn *client, known func()) (_ net.Conn, err error) {
 	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
 	defer cancel()
+	ready := conn
+	defer func() {
+		if err != nil {
+			_ = ready.Close() // refused; what it lies on is closed with it
+		}
+	}()
 	if err := conn.SetDeadline(time.Now().Add(handshakeTimeout)); err != nil {
 		return nil, err
 	}
 	stop := context.AfterFunc(ctx, func() { _ = conn.Close() }) // ends a read that knows no context
 	defer stop()
-	outer := tls.Server(conn, l.outer)
-	if err := outer.HandshakeContext(ctx); err != nil {
+	secure, err := l.meet(ctx, conn, l.outer)
+	if err != nil {
 		return nil, err
 	}
-	ready := outer
-	switch outer.ConnectionState().NegotiatedProtocol {
-	case ALPNAPI:
-	case ALPNForward:
-		var err error
-		if ready, err = l.forwarded(ctx, outer, known); err != nil {
+	if secure.ConnectionState().NegotiatedProtocol == ALPNForward {
+		if ready, err = l.forwarded(secure, conn); err != nil {
 			return nil, err
 		}
-	default:
+		from := netx.AddrPort(ready.RemoteAddr()).Addr()
+		if !l.passed.take(from) {
+			return nil, fault.New(fault.Limit, "too many clients at once from the network of %s", from)
+		}
+		defer l.passed.give(from)
+		known()
+		if secure, err = l.meet(ctx, ready, l.inner); err != nil {
+			return nil, err
+		}
+	}
+	if secure.ConnectionState().NegotiatedProtocol != ALPNAPI {
 		return nil, fault.New(fault.Invalid, "the client offered no protocol that the auth service speaks")
 	}
 	if !stop() {
 		return nil, ctx.Err()
 	}
-	return ready, conn.SetDeadline(time.Time{})
+	return secure, conn.SetDeadline(time.Time{})
 }
 
-// forwarded unwraps a client's own TLS from a connection of a proxy. Only then
-// is the client's address believed.
-func (l *Listener) forwarded(ctx context.Context, outer *tls.Conn, known func()) (*tls.Conn, error) {
+// forwarded unwraps the connection of a client from that of a proxy. Only then
+// is the client's address believed. After an error, the result is conn itself.
+func (l *Listener) forwarded(outer *tls.Conn, conn *client) (*client, error) {
 	proxy, err := tlscert.Peer(outer.ConnectionState(), l.source.Trust(), l.source.Now(), types.IdentityHost)
 	if err != nil {
-		return nil, err
+		return conn, err
 	}
-	conn, header, err := dial.ReadForward(outer, proxy)
+	passed, _, err := dial.ReadForward(outer, proxy)
 	if err != nil {
-		return nil, err
+		return conn, err
 	}
-	if !l.passed.take(header.Client.Addr()) {
-		return nil, fault.New(fault.Limit, "too many clients at once from the network of %s", header.Client.Addr())
-	}
-	defer l.passed.give(header.Client.Addr())
-	known()
-	inner := tls.Server(forwardedConn{conn, proxy.Name}, l.inner)
-	if err := inner.HandshakeContext(ctx); err != nil {
-		return nil, err
-	}
-	if inner.ConnectionState().NegotiatedProtocol != ALPNAPI {
-		return nil, fault.New(fault.Invalid, "the client offered no protocol that the auth service speaks")
-	}
-	return inner, nil
+	return &client{Conn: passed, proxy: proxy.Name}, nil
 }
-
-// forwardedConn remembers which proxy passed a connection on.
-type forwardedConn struct {
-	net.Conn
-	proxy string
-}
-
-// ForwardedBy implements rpc.Forwarded.
-func (c forwardedConn) ForwardedBy() string { return c.proxy }
 
 // connQueue is the net.Listener of connections whose handshake is done.
 type connQueue struct {

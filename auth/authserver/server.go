@@ -1,6 +1,7 @@
 package authserver
 
 import (
+	"cmp"
 	"context"
 	"crypto"
 	"crypto/tls"
@@ -59,7 +60,7 @@ func New(ctx context.Context, c Config) (*Server, error) {
 	s.replica = store.NewReplica(s.store, replicaKinds(), store.ReplicaOptions{Log: c.Log, Now: c.Now})
 	s.issuer, err = ca.NewIssuer(ca.Config{Cluster: cluster, Keys: c.Keystore, Trust: s.Trust,
 		Policy:      authapi.Accounts{Store: s.store, Policy: s.replica, Now: c.Now},
-		Generations: ca.NewBackendGenerations(c.Backend), Events: c.Events, Now: c.Now})
+		Generations: ca.NewBackendGenerations(c.Backend), Events: c.Events, Now: c.Now, HostTTL: c.HostTTL})
 	if err != nil {
 		return nil, err
 	}
@@ -150,7 +151,8 @@ func (s *Server) Serve(ctx context.Context, listeners ...net.Listener) error {
 // keepRenewed replaces the certificates of this service at a quarter of their
 // life, and tries again soon after a failure.
 func (s *Server) keepRenewed(ctx context.Context) error {
-	const usual, soon = ca.AdminTTL / 4, time.Minute
+	const soon = time.Minute
+	usual := min(ca.AdminTTL, cmp.Or(s.c.HostTTL, ca.HostTTL)) / 4
 	timer := time.NewTimer(usual)
 	defer timer.Stop()
 	for {

@@ -3,6 +3,8 @@ package authserver
 import (
 	"net/netip"
 	"sync"
+
+	"teleport/netx"
 )
 
 // share bounds how many of something there are at once, in all and from one
@@ -15,21 +17,9 @@ type share struct {
 	count map[netip.Prefix]int
 }
 
-// network is whose connections are counted together: an address, or what one
-// customer usually has of IPv6.
-func network(a netip.Addr) netip.Prefix {
-	a = a.Unmap()
-	bits := a.BitLen()
-	if a.Is6() {
-		bits = 64
-	}
-	p, _ := a.WithZone("").Prefix(bits) // the zero prefix for what is no address
-	return p
-}
-
 // take admits one, or reports false.
 func (s *share) take(a netip.Addr) bool {
-	n := network(a)
+	n := netx.ClientNetwork(a)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.all >= s.most || s.count[n] >= s.each {
@@ -45,7 +35,7 @@ func (s *share) take(a netip.Addr) bool {
 
 // give ends what take admitted.
 func (s *share) give(a netip.Addr) {
-	n := network(a)
+	n := netx.ClientNetwork(a)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.all--
