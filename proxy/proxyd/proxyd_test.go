@@ -304,6 +304,7 @@ func TestRefusedDialsAreTold(t *testing.T) {
 			t.Errorf("%s: told of %q, want %q", name, got, want)
 		}
 	}
+	w.refused = nil
 	w.policy.lock(types.LockTarget{User: "alice"})
 	if _, _, err := w.dial(t, alice(), header("web-1")); err == nil || len(w.refused) != 1 {
 		t.Errorf("a locked caller: %v, told %d times", err, len(w.refused))
