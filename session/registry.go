@@ -121,18 +121,43 @@ func (r *Registry) Serve(ctx context.Context, policy Policy) error {
 // Recheck decides every live stream again and cuts those that are no longer
 // allowed. It returns how many it cut.
 func (r *Registry) Recheck() int {
-	now, n := time.Now(), 0
+	now := time.Now()
+	var ends []ending
 	for _, l := range r.all() {
 		err := r.locked(l, now)
 		if err == nil {
 			err = l.decide(now)
 		}
 		if err != nil {
-			l.Cut(err)
-			n++
+			ends = append(ends, ending{l, err})
 		}
 	}
-	return n
+	return cutAll(ends)
+}
+
+// ending is a stream that must end, and why.
+type ending struct {
+	l      *Live
+	reason error
+}
+
+// cutters is how many streams are cut at the same time.
+const cutters = 512
+
+// cutAll cuts the streams beside each other, so that one whose client has
+// stopped reading holds up no other, and returns how many they were.
+func cutAll(ends []ending) int {
+	var next atomic.Int64
+	var wg sync.WaitGroup
+	for range min(cutters, len(ends)) {
+		wg.Go(func() {
+			for i := next.Add(1) - 1; i < int64(len(ends)); i = next.Add(1) - 1 {
+				ends[i].l.Cut(ends[i].reason)
+			}
+		})
+	}
+	wg.Wait()
+	return len(ends)
 }
 
 // locked holds a stream against the locks in force, by everything that it is
@@ -166,12 +191,11 @@ func (r *Registry) locked(l *Live, now time.Time) error {
 // CutMatching cuts every stream that the lock's target names, and returns how
 // many. It needs no Decide: it is what ends streams of others' protocols.
 func (r *Registry) CutMatching(t types.LockTarget, message string) int {
-	n := 0
+	var ends []ending
 	for _, l := range r.Matching(t) {
-		l.Cut(cut(CutLocked, "%s", lockMessage(message)))
-		n++
+		ends = append(ends, ending{l, cut(CutLocked, "%s", lockMessage(message))})
 	}
-	return n
+	return cutAll(ends)
 }
 
 // Matching returns the streams for which every field of t that is set matches.
@@ -211,11 +235,11 @@ func (r *Registry) Drain(ctx context.Context) int {
 		return 0
 	case <-ctx.Done():
 	}
-	left := r.all()
-	for _, l := range left {
-		l.Cut(cut(CutDrain, "the server is shutting down"))
+	var left []ending
+	for _, l := range r.all() {
+		left = append(left, ending{l, cut(CutDrain, "the server is shutting down")})
 	}
-	return len(left)
+	return cutAll(left)
 }
 
 // Snapshot lists the live streams, oldest first.

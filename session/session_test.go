@@ -2,6 +2,7 @@ package session_test
 
 import (
 	"context"
+	"strconv"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -217,4 +218,39 @@ func TestDrain(t *testing.T) {
 			t.Errorf("%d left", n)
 		}
 	})
+}
+
+// Clients that have stopped reading make their own cut slow, and nobody else's.
+func TestStalledStreamsAreCutTogether(t *testing.T) {
+	const streams, each = 50, 900 * time.Millisecond
+	for name, end := range map[string]func(*session.Registry) int{
+		"lock": func(r *session.Registry) int { return r.CutMatching(types.LockTarget{User: "alice"}, "") },
+		"drain": func(r *session.Registry) int {
+			now, cancel := context.WithCancel(context.Background())
+			cancel()
+			return r.Drain(now)
+		},
+		"policy": (*session.Registry).Recheck,
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := session.NewRegistry()
+				allowed := true
+				var cut atomic.Int64
+				for i := range streams {
+					_, err := r.Add(session.Info{ID: strconv.Itoa(i), User: "alice",
+						Decide: func(time.Time) access.Decision { return access.Decision{Allow: allowed} }},
+						func(error) { time.Sleep(each); cut.Add(1) })
+					if err != nil {
+						t.Fatal(err)
+					}
+				}
+				allowed = false
+				start := time.Now()
+				if n := end(r); n != streams || cut.Load() != streams || time.Since(start) > time.Second {
+					t.Errorf("%d of %d cut after %v", cut.Load(), n, time.Since(start))
+				}
+			})
+		})
+	}
 }

@@ -142,8 +142,9 @@ var disconnects = map[string]string{
 
 const lastWords = 200 * time.Millisecond
 
-// cut ends the connection for a reason: told to the log, told to the person if
-// the connection still takes bytes, and then closed.
+// cut ends the connection for a reason: told to the log, told to the person, and
+// then closed. Neither a disk nor a client that has stopped reading delays the
+// end by more than a moment; what they hold up goes on behind it, and end waits.
 func (cn *conn) cut(why error) {
 	reason := disconnects[session.CutReason(why)]
 	cn.mu.Lock()
@@ -153,23 +154,22 @@ func (cn *conn) cut(why error) {
 		open = append(open, s)
 	}
 	cn.mu.Unlock()
-	cn.disconnected(reason)
-	told := make(chan struct{})
-	go func() {
-		defer close(told)
+	var telling sync.WaitGroup
+	telling.Go(func() { cn.disconnected(reason) })
+	telling.Go(func() {
 		for _, s := range open {
 			s.say("\r\nERROR: " + fault.Message(why) + "\r\n")
 		}
-	}()
+	})
+	told := make(chan struct{})
+	cn.behind.Go(func() { telling.Wait(); close(told) })
 	t := time.NewTimer(lastWords)
 	defer t.Stop()
 	select {
 	case <-told:
 	case <-t.C:
 	}
-	cn.cancel(why)
-	cn.peer.SSH.Close() // frees whoever still speaks
-	<-told
+	cn.cancel(why) // closes the transport, which frees whoever still speaks
 }
 
 // endReason is what session.end says.

@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/crypto/ssh"
+
 	"teleport/fault"
 	"teleport/recorder"
 	"teleport/sshaccess"
@@ -78,6 +80,34 @@ func TestLockCutsLiveSession(t *testing.T) {
 	if _, err := w.client("root", s); !errors.Is(err, fault.Denied) {
 		t.Errorf("a locked user came in again: %v", err)
 	}
+}
+
+// A session ends although the disk does not take the event and the client does
+// not read; the event is written when the disk is back.
+func TestLockCutsStalledSession(t *testing.T) {
+	w := newWorld(t)
+	w.log.hold = make(chan struct{})
+	_, s := w.user("alice", "root")
+	c := w.mustClient("root", s)
+	ch, reqs, err := c.Conn().OpenChannel("session", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	go ssh.DiscardRequests(reqs)
+	if ok, err := ch.SendRequest("exec", true, ssh.Marshal(struct{ Command string }{"cat /dev/zero"})); err != nil || !ok {
+		t.Fatalf("exec: %v %v", ok, err)
+	}
+	w.log.wait(t, "session.start", "")
+	lock := &types.Lock{}
+	lock.Kind, lock.Version, lock.Metadata.Name = types.KindLock, "v2", "l1"
+	lock.Spec.Target.User = "alice"
+	w.policy.change(func() { w.policy.locks = []*types.Lock{lock} })
+	c.Conn().Wait() //nolint:errcheck // that it ends is what counts
+	if n := w.log.count("client.disconnect"); n != 0 {
+		t.Errorf("%d disconnects told by a disk that hangs", n)
+	}
+	close(w.log.hold)
+	w.log.wait(t, "client.disconnect", "T3006I")
 }
 
 func TestRoleRemovalCutsLiveSession(t *testing.T) {

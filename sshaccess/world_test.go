@@ -119,9 +119,13 @@ type log struct {
 	events []event.Event
 	grew   chan struct{}
 	fail   bool
+	hold   chan struct{} // when not nil, a disk that keeps client.disconnect until it is closed
 }
 
 func (l *log) Emit(_ context.Context, e event.Event) error {
+	if _, ok := e.(*event.ClientDisconnect); ok && l.hold != nil {
+		<-l.hold
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.fail {
