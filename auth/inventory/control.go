@@ -43,7 +43,6 @@ type control struct {
 	key   streamKey
 	hello *presencev1.Hello
 	epoch uint64
-	owns  bool // this stream, not a newer generation's, writes the documents
 
 	sendMu sync.Mutex
 	stream Stream
@@ -52,6 +51,7 @@ type control struct {
 
 	written map[string][]byte // kind → announced document as last written
 	refused map[string][]byte // kind → document whose name was taken
+	names   []string          // of the node that was written
 }
 
 // Control serves one stream until the peer is gone, silent, superseded or says
@@ -150,16 +150,17 @@ func (c *control) checkHello(h *presencev1.Hello) error {
 func (c *control) register(ctx context.Context) error {
 	i := c.inv
 	inst := c.instance()
+	owns := false
 	current, err := i.instances.Get(ctx, c.id.Name)
 	switch {
 	case errors.Is(err, fault.NotFound):
-		inst.Spec.Epoch, c.owns = 1, true
+		inst.Spec.Epoch, owns = 1, true
 		_, err = i.instances.Create(ctx, inst)
 	case err != nil:
 	case i.supersededBy(current, c):
 		c.epoch = current.Spec.Epoch
 	default:
-		inst.Spec.Epoch, c.owns = current.Spec.Epoch+1, true
+		inst.Spec.Epoch, owns = current.Spec.Epoch+1, true
 		inst.Metadata.Revision = current.Metadata.Revision
 		_, err = i.instances.Update(ctx, inst)
 	}
@@ -169,22 +170,30 @@ func (c *control) register(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if c.owns {
-		c.epoch = inst.Spec.Epoch
-	}
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	if old := i.streams[c.key]; old != nil {
-		old.owns = false
+		i.disown(old)
 		old.kick(errSuperseded)
 	}
-	if old := i.owner(c.id.Name); c.owns && old != nil {
-		old.owns = false
+	if owns {
+		c.epoch = inst.Spec.Epoch
+		i.owners[c.id.Name] = c // this stream, not an older one's, writes the documents
 	}
 	i.streams[c.key] = c
 	delete(i.lost, c.id.Name)
 	delete(i.orphans, c.id.Name)
 	return nil
+}
+
+// disown takes the documents of its process from a stream, and tells whether it
+// had them. The caller holds i.mu.
+func (i *Inventory) disown(c *control) bool {
+	if i.owners[c.id.Name] != c {
+		return false
+	}
+	delete(i.owners, c.id.Name)
+	return true
 }
 
 // supersededBy reports whether a live, newer generation holds the documents.
@@ -194,7 +203,7 @@ func (i *Inventory) supersededBy(current *types.Instance, c *control) bool {
 	if c.hello.Generation >= current.Spec.Generation {
 		return false
 	}
-	return current.Spec.AuthServer != i.self || i.owner(c.id.Name) != nil
+	return current.Spec.AuthServer != i.self || i.owners[c.id.Name] != nil
 }
 
 func (c *control) instance() *types.Instance {
@@ -298,7 +307,8 @@ func (c *control) announceOne(ctx context.Context, raw []byte) (string, error) {
 		return h.Kind, nil
 	}
 	if n, ok := doc.(*types.Node); ok {
-		err := c.inv.claimName(ctx, n.Spec.Hostname, c.id.Name)
+		names := namesOf(n)
+		err := c.inv.claimNames(ctx, c.id.Name, names)
 		if errors.Is(err, fault.AlreadyExists) {
 			first := c.refused[h.Kind] == nil
 			c.refused[h.Kind] = raw
@@ -310,6 +320,7 @@ func (c *control) announceOne(ctx context.Context, raw []byte) (string, error) {
 		if err != nil {
 			return "", err
 		}
+		c.names = names
 	}
 	h.Metadata.Revision, h.Metadata.Expires = "", nil
 	if _, err := c.inv.d.Store.Put(ctx, store.Upsert, doc); err != nil {
@@ -336,8 +347,17 @@ func (c *control) withdraw(ctx context.Context, kind string) error {
 	return nil
 }
 
-// retry looks again at documents whose name was taken.
+// retry looks again at documents whose name was taken, and withdraws a node that
+// another auth service admitted a rival of, earlier.
 func (c *control) retry(ctx context.Context) error {
+	if raw := c.written[types.KindNode]; raw != nil && c.owner() && c.inv.lostNames(c.id.Name, c.names) {
+		if err := c.withdraw(ctx, types.KindNode); err != nil {
+			return err
+		}
+		if _, err := c.announceOne(ctx, raw); err != nil { // which refuses it, and says why
+			return err
+		}
+	}
 	for _, raw := range c.refused {
 		if _, err := c.announceOne(ctx, raw); err != nil {
 			return err
@@ -384,7 +404,7 @@ func (c *control) kick(err error) {
 func (c *control) owner() bool {
 	c.inv.mu.Lock()
 	defer c.inv.mu.Unlock()
-	return c.owns
+	return c.inv.owners[c.id.Name] == c
 }
 
 // close unfiles the stream. After a goodbye, or when the lease has run out, the
@@ -395,7 +415,7 @@ func (c *control) close(ctx context.Context, bye bool, cause error) error {
 	if i.streams[c.key] == c {
 		delete(i.streams, c.key)
 	}
-	owns := c.owns
+	owns := i.disown(c)
 	if owns {
 		i.lost[c.id.Name] = lostInstance{epoch: c.epoch, since: i.d.Now()}
 	}

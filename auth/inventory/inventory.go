@@ -56,6 +56,7 @@ type Inventory struct {
 
 	mu      sync.Mutex
 	streams map[streamKey]*control
+	owners  map[string]*control // by UUID: the stream that owns the documents of a process
 	// lost are instances whose stream broke here: removed unless they are back
 	// (here or elsewhere) within the lease.
 	lost map[string]lostInstance
@@ -93,8 +94,10 @@ func New(d Deps) *Inventory {
 		nodes:     store.Of[*types.Node](d.Store),
 		auths:     store.Of[*types.AuthServer](d.Store),
 		streams:   map[streamKey]*control{},
+		owners:    map[string]*control{},
 		lost:      map[string]lostInstance{},
 		orphans:   map[string]time.Time{},
+		names:     newNameIndex(0),
 	}
 }
 
@@ -191,7 +194,7 @@ func (i *Inventory) overdue(all []*types.Instance, alive map[string]bool) []*typ
 	seen := map[string]bool{}
 	for _, inst := range all {
 		name := inst.Metadata.Name
-		owner := i.owner(name)
+		owner := i.owners[name]
 		switch {
 		case owner != nil && owner.epoch >= inst.Spec.Epoch:
 		case owner != nil:
@@ -219,17 +222,6 @@ func (i *Inventory) overdue(all []*types.Instance, alive map[string]bool) []*typ
 		}
 	}
 	return out
-}
-
-// owner returns the stream that owns the documents of a process. The caller
-// holds i.mu.
-func (i *Inventory) owner(uuid string) *control {
-	for key, c := range i.streams {
-		if key.uuid == uuid && c.owns {
-			return c
-		}
-	}
-	return nil
 }
 
 // remove deletes a process's documents, unless a higher epoch has taken over.

@@ -421,13 +421,13 @@ func TestANameClaimedWhileTheNamesAreRead(t *testing.T) {
 		i, stop := w.auth("auth-1")
 		defer stop()
 		a := w.connect(i, host(idA, "node1", types.RoleNode), hello(1, "Node"))
-		if err := i.claimName(t.Context(), "node1", idA); err != nil {
+		if err := i.claimNames(t.Context(), idA, []string{"node1"}); err != nil {
 			t.Fatal(err)
 		}
 		if err := i.loadNames(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		if err := i.claimName(t.Context(), "node1", idB); !errors.Is(err, fault.AlreadyExists) {
+		if err := i.claimNames(t.Context(), idB, []string{"node1"}); !errors.Is(err, fault.AlreadyExists) {
 			t.Errorf("a second host took the name: %v", err)
 		}
 		a.hangup()

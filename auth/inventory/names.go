@@ -1,10 +1,12 @@
 package inventory
 
 import (
+	"cmp"
 	"context"
 	"net"
 	"slices"
 	"strings"
+	"time"
 
 	"teleport/fault"
 	"teleport/join"
@@ -15,71 +17,120 @@ import (
 // bear the host's UUID as name.
 func announcedKinds() []string { return []string{types.KindNode, types.KindProxy} }
 
-// nameIndex maps host names of live nodes to UUIDs, so that a name belongs to
-// one process at a time. It is read from the store on each beat and changed by
-// this service's own writes at once; two auth services that admit one name
-// within a beat are told apart by revision when it is read next.
+// nameIndex maps what live nodes are found by, host names and the hosts of their
+// addresses, to UUIDs, so that a name belongs to one process at a time. It is
+// read from the store on each beat and changed by this service's own writes at
+// once. Two auth services may admit one name within a beat: then the document
+// that was written first keeps it, and the other is withdrawn by its service.
 type nameIndex struct {
 	loaded bool
-	owner  map[string]string // lower-case host name → UUID
+	owner  map[string]string // name → UUID
+	held   map[string]claim  // by UUID
 }
 
-func (n *nameIndex) claim(hostname, uuid string) (holder string, ok bool) {
-	key := strings.ToLower(hostname)
-	if n.owner == nil {
-		n.owner = map[string]string{}
-	}
-	if holder, taken := n.owner[key]; taken && holder != uuid {
-		return holder, false
+// claim is all the names of one process. A claim of this service has the time
+// when it was made: for a moment its document may not be in the store.
+type claim struct {
+	names []string
+	made  time.Time
+}
+
+func newNameIndex(size int) nameIndex {
+	return nameIndex{owner: make(map[string]string, size), held: make(map[string]claim, size)}
+}
+
+// claim gives a process all the names instead of those that it had, or none: then
+// it says which belongs to whom.
+func (n *nameIndex) claim(uuid string, c claim) (name, holder string, ok bool) {
+	if name, holder = n.taken(uuid, c.names); holder != "" {
+		return name, holder, false
 	}
 	n.drop(uuid)
-	n.owner[key] = uuid
-	return uuid, true
+	for _, name := range c.names {
+		n.owner[name] = uuid
+	}
+	n.held[uuid] = c
+	return "", "", true
+}
+
+// taken finds a name that belongs to another process.
+func (n *nameIndex) taken(uuid string, names []string) (name, holder string) {
+	for _, name := range names {
+		if holder := n.owner[name]; holder != "" && holder != uuid {
+			return name, holder
+		}
+	}
+	return "", ""
 }
 
 func (n *nameIndex) drop(uuid string) {
-	for k, v := range n.owner {
-		if v == uuid {
-			delete(n.owner, k)
-		}
+	for _, name := range n.held[uuid].names {
+		delete(n.owner, name)
 	}
+	delete(n.held, uuid)
 }
 
-// loadNames reads the host names in use. A name that was given to a process
-// connected here stays its own though its document is not in the store yet: it
-// may have been claimed while the store was read.
+// namesOf is what a node is found by, beside its UUID.
+func namesOf(n *types.Node) []string {
+	var names []string
+	for _, name := range append([]string{n.Spec.Hostname}, addresses(n)...) {
+		if name = strings.ToLower(name); name != "" && !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// addresses are the hosts of a node's addresses, without the ports.
+func addresses(n *types.Node) []string {
+	var hosts []string
+	for _, a := range slices.Concat([]string{n.Spec.Addr}, n.Spec.PublicAddrs) {
+		if a != "" {
+			hosts = append(hosts, hostOf(a))
+		}
+	}
+	return hosts
+}
+
+func hostOf(addr string) string {
+	if host, _, err := net.SplitHostPort(addr); err == nil {
+		return host
+	}
+	return addr
+}
+
+// loadNames reads the names in use. Claims that this service made lately stay,
+// though their documents are not in the store yet.
 func (i *Inventory) loadNames(ctx context.Context) error {
+	begun := i.d.Now()
 	nodes, err := i.nodes.All(ctx)
 	if err != nil {
 		return err
 	}
-	slices.SortStableFunc(nodes, func(a, b *types.Node) int {
-		return strings.Compare(a.Metadata.Name, b.Metadata.Name)
-	})
-	owner := make(map[string]string, len(nodes))
+	slices.SortFunc(nodes, func(a, b *types.Node) int { return byRevision(a.Metadata.Revision, b.Metadata.Revision) })
+	read := newNameIndex(len(nodes))
 	for _, n := range nodes {
-		key := strings.ToLower(n.Spec.Hostname)
-		if _, taken := owner[key]; key != "" && !taken {
-			owner[key] = n.Metadata.Name
-		}
+		read.claim(n.Metadata.Name, claim{names: namesOf(n)}) // or not: an older document has one of them
 	}
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	connected := make(map[string]bool, len(i.streams))
-	for key := range i.streams {
-		connected[key.uuid] = true
-	}
-	for key, uuid := range i.names.owner {
-		if _, taken := owner[key]; !taken && connected[uuid] {
-			owner[key] = uuid
+	for uuid, c := range i.names.held {
+		if c.made.After(begun.Add(-i.d.Lease)) {
+			read.claim(uuid, c)
 		}
 	}
-	i.names = nameIndex{loaded: true, owner: owner}
+	read.loaded = true
+	i.names = read
 	return nil
 }
 
-// claimName gives a host name to a process, or says who has it.
-func (i *Inventory) claimName(ctx context.Context, hostname, uuid string) error {
+// byRevision compares hexadecimal numbers without leading zeros.
+func byRevision(a, b string) int {
+	return cmp.Or(cmp.Compare(len(a), len(b)), strings.Compare(a, b))
+}
+
+// claimNames gives a node its names, or says who has one of them.
+func (i *Inventory) claimNames(ctx context.Context, uuid string, names []string) error {
 	i.mu.Lock()
 	loaded := i.names.loaded
 	i.mu.Unlock()
@@ -90,11 +141,19 @@ func (i *Inventory) claimName(ctx context.Context, hostname, uuid string) error 
 	}
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	if holder, ok := i.names.claim(hostname, uuid); !ok {
-		return fault.New(fault.AlreadyExists, "the host name %q belongs to the live host %s", hostname, holder).
-			WithHint("give one of the two another nodename")
+	if name, holder, ok := i.names.claim(uuid, claim{names, i.d.Now()}); !ok {
+		return fault.New(fault.AlreadyExists, "the host name %q belongs to the live host %s", name, holder).
+			WithHint("give one of the two another nodename, or another public_addr")
 	}
 	return nil
+}
+
+// lostNames reports whether another process has one of a node's names now.
+func (i *Inventory) lostNames(uuid string, names []string) bool {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	_, holder := i.names.taken(uuid, names)
+	return holder != ""
 }
 
 // admit checks what a host may register against its certificate: its own UUID,
@@ -117,7 +176,7 @@ func admit(id *types.Identity, doc types.Resource) error {
 		if d.SubKind != "" && d.SubKind != "teleport" {
 			return fault.New(fault.Denied, "an agent registers only itself, not a node of the sub kind %s", d.SubKind)
 		}
-		hostname, labels, addrs = d.Spec.Hostname, d.AllLabels(), d.Spec.PublicAddrs
+		hostname, labels, addrs = d.Spec.Hostname, d.AllLabels(), addresses(d)
 	case *types.Proxy:
 		hostname, addrs = d.Spec.Hostname, d.Spec.PublicAddrs
 	}
@@ -131,10 +190,7 @@ func admit(id *types.Identity, doc types.Resource) error {
 	// A dial finds a node by its registered addresses too: a host that may not bear
 	// a name may not be found under it.
 	for _, a := range addrs {
-		if host, _, err := net.SplitHostPort(a); err == nil {
-			a = host
-		}
-		if !join.CoversName(id.Authority.Scope, a) {
+		if !join.CoversName(id.Authority.Scope, hostOf(a)) {
 			return fault.New(fault.Denied, "its join token does not allow the address %.80q", a).
 				WithHint("join with a token whose scope covers it")
 		}
