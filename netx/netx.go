@@ -85,6 +85,9 @@ type addrConn struct {
 
 func (c *addrConn) RemoteAddr() net.Addr { return c.remote }
 
+// NetConn returns the connection itself.
+func (c *addrConn) NetConn() net.Conn { return c.Conn }
+
 type halfCloseAddrConn struct {
 	addrConn
 	cw CloseWriter

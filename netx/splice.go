@@ -188,14 +188,18 @@ func (s *splice) kernel(dst, src *net.TCPConn, n *atomic.Int64) error {
 const (
 	smallBuffer = 1 << 10
 	largeBuffer = 64 << 10
-	smallReads  = 64 // reads in a row that would have fitted a small buffer before the large one is given back
+	// A large buffer is taken after this many reads in a row that filled the
+	// small one, and given back after as many that would have fitted it. So the
+	// flights of a handshake do not leave an idle stream holding large buffers.
+	steady = 16
 )
 
 // largeBuffers is shared by all splices of the process: it holds no state, only
 // memory that the collector may take.
 var largeBuffers = sync.Pool{New: func() any { return new([largeBuffer]byte) }}
 
-// pump copies until src ends (nil) or either fails.
+// pump copies until src ends (nil) or either fails. What is in whole TLS records
+// is taken together and written together.
 func pump(dst io.Writer, src io.Reader, n *atomic.Int64) error {
 	small := make([]byte, smallBuffer)
 	buf := small
@@ -207,10 +211,16 @@ func pump(dst io.Writer, src io.Reader, n *atomic.Int64) error {
 		}
 	}
 	defer release()
-	for calm := 0; ; {
+	from, to := recordsOf(src), recordsOf(dst)
+	for calm, full := 0, 0; ; {
 		k, err := src.Read(buf)
+		for err == nil && large != nil && from != nil && k < largeBuffer && from.ready() {
+			var more int
+			more, err = src.Read(buf[k:])
+			k += more
+		}
 		if k > 0 {
-			if _, werr := dst.Write(buf[:k]); werr != nil {
+			if werr := writeGathered(dst, to, buf[:k]); werr != nil {
 				return werr
 			}
 			n.Add(int64(k))
@@ -221,17 +231,34 @@ func pump(dst io.Writer, src io.Reader, n *atomic.Int64) error {
 		if err != nil {
 			return err
 		}
+		if k < smallBuffer {
+			calm, full = calm+1, 0
+		} else {
+			calm, full = 0, full+1
+		}
 		switch {
-		case k < smallBuffer:
-			if calm++; calm > smallReads {
-				release()
-			}
-		case large == nil:
+		case large != nil && calm == steady:
+			release()
+		case large == nil && full == steady:
 			large = largeBuffers.Get().(*[largeBuffer]byte)
 			buf = large[:]
-			fallthrough
-		default:
-			calm = 0
 		}
 	}
+}
+
+// oneRecord is what TLS puts into one record.
+const oneRecord = 16 << 10
+
+// writeGathered writes p; more than one record of it leaves in one piece.
+func writeGathered(dst io.Writer, under *Records, p []byte) error {
+	if under == nil || len(p) <= oneRecord {
+		_, err := dst.Write(p)
+		return err
+	}
+	under.gather()
+	_, err := dst.Write(p)
+	if ferr := under.flush(); err == nil {
+		err = ferr
+	}
+	return err
 }

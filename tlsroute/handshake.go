@@ -77,7 +77,7 @@ func (r *Router) serveTLS(ctx context.Context, c net.Conn) error {
 		return err
 	}
 	var chosen *route
-	t := tls.Server(c, &tls.Config{
+	t := tls.Server(netx.UnderTLS(c), &tls.Config{
 		MinVersion: tls.VersionTLS12,
 		GetConfigForClient: func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 			rt, names := r.choose(hello)

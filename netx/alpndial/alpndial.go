@@ -154,7 +154,7 @@ func (d *Dialer) plain(ctx context.Context, alpn string, config *tls.Config) (ne
 }
 
 func (d *Dialer) handshake(ctx context.Context, raw net.Conn, alpn string, config *tls.Config) (net.Conn, error) {
-	c := tls.Client(raw, config)
+	c := tls.Client(netx.UnderTLS(raw), config)
 	err := c.HandshakeContext(ctx)
 	if err == nil && c.ConnectionState().NegotiatedProtocol != alpn {
 		err = fault.New(fault.Unavailable, "the proxy at %s does not speak %s", d.ProxyAddr, alpn).
