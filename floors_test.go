@@ -82,7 +82,7 @@ var floors = []row{
 	{"member", 3, []string{"join", "api/authclient", "api/gen/*"}},
 	{"resume", 3, nil},
 	{"tunnel/*", 3, []string{"tunnel/*", "sshserver", "sshclient"}},
-	{"dial", 3, []string{"tunnel", "resume"}},
+	{"dial", 3, []string{"tunnel/tundial", "resume"}},
 	{"tlsroute", 3, nil},
 	{"sshserver", 3, nil},
 	{"sshclient", 3, nil},

@@ -14,7 +14,7 @@ import (
 
 	"teleport/fault"
 	"teleport/netx"
-	"teleport/tunnel"
+	"teleport/tunnel/tundial"
 	"teleport/tunnel/tunframe"
 	"teleport/types"
 )
@@ -72,7 +72,7 @@ func Refuse(c net.Conn, why error) error {
 // ReadReply reads a reply before the deadline of ctx (Timeout, if it has none)
 // and leaves c without a deadline. A refusal comes back as a fault.
 func ReadReply(ctx context.Context, c net.Conn) (Reply, error) {
-	return tunnel.ReadReply(ctx, c)
+	return tundial.ReadReply(ctx, c)
 }
 
 // Inbound is a dial that has arrived at an agent. Exactly one of Accept and
@@ -88,7 +88,7 @@ type Inbound struct {
 
 // FromTunnel makes an Inbound of what a tunnel delivered. It refuses a header
 // that names another proxy than the one that carries it, or no client address.
-func FromTunnel(in tunnel.Incoming) (*Inbound, error) {
+func FromTunnel(in tundial.Incoming) (*Inbound, error) {
 	return inbound(in.Conn, in.Header, in.Proxy, in.Carrier)
 }
 
@@ -114,6 +114,9 @@ func inbound(c net.Conn, h Header, proxy *types.Identity, carrier tunframe.Carri
 	}
 	return &Inbound{Conn: netx.WithRemoteAddr(c, tcpAddr(h.Client)), Header: h, Proxy: proxy, Carrier: carrier}, nil
 }
+
+// NetConn returns the connection below.
+func (in *Inbound) NetConn() net.Conn { return in.Conn }
 
 // Accept tells the client that bytes may flow, with what r says of this end.
 func (in *Inbound) Accept(r Reply) error {

@@ -11,6 +11,7 @@ import (
 
 	"teleport/fault"
 	"teleport/netx/shaper"
+	"teleport/tunnel/tundial"
 	"teleport/tunnel/tunframe"
 	"teleport/types"
 )
@@ -124,7 +125,7 @@ func TestDialForAnotherAgentIsRefused(t *testing.T) {
 		h.AgentUUID = "a2"
 		conn, err := a.openDial(t.Context(), &h)
 		check(t, err)
-		if _, err := ReadReply(t.Context(), conn); !errors.Is(err, fault.NotFound) {
+		if _, err := tundial.ReadReply(t.Context(), conn); !errors.Is(err, fault.NotFound) {
 			t.Errorf("a dial for a2 at a1: %v", err)
 		}
 		conn.Close()

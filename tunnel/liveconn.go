@@ -59,6 +59,9 @@ type stream struct {
 	closed  atomic.Bool
 }
 
+// NetConn returns the carrier.
+func (s *stream) NetConn() net.Conn { return s.Conn }
+
 func (s *stream) Close() error {
 	err := s.Conn.Close()
 	if s.closed.CompareAndSwap(false, true) {

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"teleport/fault"
+	"teleport/tunnel/tundial"
 	"teleport/tunnel/tunframe"
 	"teleport/types"
 )
@@ -119,7 +120,7 @@ func (r *Registry) carry(ctx context.Context, a *agent, h *tunframe.Header) (net
 	if err != nil {
 		return nil, tunframe.Reply{}, err
 	}
-	reply, err := ReadReply(ctx, conn)
+	reply, err := tundial.ReadReply(ctx, conn)
 	if err != nil {
 		conn.Close()
 	}
@@ -128,13 +129,13 @@ func (r *Registry) carry(ctx context.Context, a *agent, h *tunframe.Header) (net
 
 // exchange sends the header on a data connection and waits for the answer.
 func exchange(ctx context.Context, conn net.Conn, h *tunframe.Header) (tunframe.Reply, error) {
-	if err := conn.SetWriteDeadline(time.Now().Add(replyTimeout)); err != nil {
+	if err := conn.SetWriteDeadline(time.Now().Add(tundial.ReplyTimeout)); err != nil {
 		return tunframe.Reply{}, err
 	}
 	if err := tunframe.Write(conn, h); err != nil {
 		return tunframe.Reply{}, err
 	}
-	return ReadReply(ctx, conn)
+	return tundial.ReadReply(ctx, conn)
 }
 
 // openDial opens a channel whose opening message carries the header, so that a

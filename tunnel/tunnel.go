@@ -25,7 +25,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"teleport/fault"
-	"teleport/tunnel/tunframe"
+	"teleport/tunnel/tundial"
 	"teleport/types"
 )
 
@@ -43,16 +43,8 @@ type Credentials struct {
 	Peer func(tls.ConnectionState) (*types.Identity, error)
 }
 
-// Incoming is a dial that has arrived at an agent: a header from a verified
-// proxy, and the connection, on which the agent must first write a Reply frame.
-type Incoming struct {
-	net.Conn
-	Header tunframe.Header
-	// Proxy is the verified identity of the proxy, whose system role is Proxy.
-	Proxy *types.Identity
-	// Carrier is how the stream travels.
-	Carrier tunframe.Carrier
-}
+// Incoming is a dial that has arrived at an agent.
+type Incoming = tundial.Incoming
 
 // AgentInfo describes a live tunnel at a proxy.
 type AgentInfo struct {

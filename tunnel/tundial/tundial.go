@@ -1,4 +1,7 @@
-package tunnel
+// Package tundial holds what both ends of a dial need and a client can afford:
+// the reply that is waited for, and the dial that has arrived at an agent. It is
+// apart from tunnel so that a client does not carry the tunnels with it.
+package tundial
 
 import (
 	"context"
@@ -7,10 +10,22 @@ import (
 
 	"teleport/fault"
 	"teleport/tunnel/tunframe"
+	"teleport/types"
 )
 
-// replyTimeout bounds the wait for a reply where ctx has no deadline.
-const replyTimeout = 30 * time.Second
+// Incoming is a dial that has arrived at an agent: a header from a verified
+// proxy, and the connection, on which the agent must first write a Reply frame.
+type Incoming struct {
+	net.Conn
+	Header tunframe.Header
+	// Proxy is the verified identity of the proxy, whose system role is Proxy.
+	Proxy *types.Identity
+	// Carrier is how the stream travels.
+	Carrier tunframe.Carrier
+}
+
+// ReplyTimeout bounds the wait for a reply where ctx has no deadline.
+const ReplyTimeout = 30 * time.Second
 
 // ReadReply reads a reply before the deadline of ctx (30 s, if it has none) or
 // until ctx is cancelled, and leaves c without a deadline. A refusal is returned
@@ -19,7 +34,7 @@ func ReadReply(ctx context.Context, c net.Conn) (tunframe.Reply, error) {
 	var r tunframe.Reply
 	deadline, ok := ctx.Deadline()
 	if !ok {
-		deadline = time.Now().Add(replyTimeout)
+		deadline = time.Now().Add(ReplyTimeout)
 	}
 	if err := c.SetDeadline(deadline); err != nil {
 		return r, err
