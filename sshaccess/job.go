@@ -222,9 +222,16 @@ func (s *channel) reap() {
 	s.status = st
 }
 
+// Each read from a channel may answer with a window message, so much input is
+// taken in large pieces; who types needs only a small buffer.
+const (
+	inputChunk = 4 << 10
+	inputMost  = 256 << 10
+)
+
 // input copies what the client types or sends; eof ends it on the other side.
 func (s *channel) input(w io.Writer, eof func()) {
-	buf := make([]byte, chunk)
+	buf := make([]byte, inputChunk)
 	for {
 		n, err := s.ch.Read(buf)
 		if n > 0 {
@@ -233,6 +240,9 @@ func (s *channel) input(w io.Writer, eof func()) {
 			if _, werr := w.Write(buf[:n]); werr != nil {
 				io.Copy(io.Discard, s.ch) //nolint:errcheck // a program that stopped reading must not stop the window
 				return
+			}
+			if n == len(buf) && n < inputMost {
+				buf = make([]byte, 2*n)
 			}
 		}
 		if err != nil {

@@ -94,7 +94,7 @@ func (c *Client) Run(ctx context.Context, cmd Command) error {
 }
 
 func (c *Client) prepare(s *ssh.Session, cmd Command) error {
-	s.Stdout, s.Stderr = cmd.Stdout, cmd.Stderr
+	s.Stdout, s.Stderr = inLargePieces(cmd.Stdout), inLargePieces(cmd.Stderr)
 	for _, e := range cmd.Env {
 		s.Setenv(e.Name, e.Value) //nolint:errcheck // the host may refuse variables
 	}
@@ -112,6 +112,45 @@ func (c *Client) prepare(s *ssh.Session, cmd Command) error {
 		}
 	}
 	return nil
+}
+
+// inLargePieces makes io.Copy read much at once where there is much: each read
+// from a channel may answer with a window message. A nil writer stays nil.
+func inLargePieces(w io.Writer) io.Writer {
+	if w == nil {
+		return nil
+	}
+	return largePieces{w}
+}
+
+type largePieces struct{ io.Writer }
+
+const (
+	firstPiece = 4 << 10
+	mostPiece  = 256 << 10
+)
+
+// ReadFrom implements io.ReaderFrom.
+func (l largePieces) ReadFrom(r io.Reader) (total int64, err error) {
+	buf := make([]byte, firstPiece)
+	for {
+		n, err := r.Read(buf)
+		if n > 0 {
+			w, werr := l.Write(buf[:n])
+			total += int64(w)
+			if werr != nil {
+				return total, werr
+			}
+		}
+		switch {
+		case err == io.EOF:
+			return total, nil
+		case err != nil:
+			return total, err
+		case n == len(buf) && n < mostPiece:
+			buf = make([]byte, 2*n)
+		}
+	}
 }
 
 func begin(s *ssh.Session, cmd Command) error {

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/crypto/ssh/agent"
 
 	"teleport/fault"
+	"teleport/netx"
 	"teleport/types"
 )
 
@@ -128,7 +129,7 @@ func New(ctx context.Context, nc net.Conn, cfg Config) (*Client, error) {
 		nc.Close()
 		return nil, err
 	}
-	conn, chans, reqs, err := ssh.NewClientConn(nc, "", conf)
+	conn, chans, reqs, err := ssh.NewClientConn(netx.ForSSH(nc), "", conf)
 	if err != nil {
 		nc.Close()
 		return nil, explain(ctx, err, hostErr, banner)

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"teleport/fault"
+	"teleport/netx"
 	"teleport/types"
 )
 
@@ -46,7 +47,7 @@ func (s *Server) Handshake(ctx context.Context, nc net.Conn, clientAddr netip.Ad
 		nc.Close()
 		return nil, nil, nil, err
 	}
-	sc, chans, reqs, err := ssh.NewServerConn(nc, a.config())
+	sc, chans, reqs, err := ssh.NewServerConn(netx.ForSSH(nc), a.config())
 	if err != nil {
 		nc.Close()
 		a.failed(err)
