@@ -91,6 +91,10 @@ func (a *app) writeNodes(nodes []*types.Node, f lsFlags) error {
 		}
 		return nil
 	}
+	if len(nodes) == 0 {
+		fmt.Fprintln(a.errs, "There is no node that you may reach and that matches.")
+		return nil
+	}
 	head := []string{"Node Name", "Address", "Labels"}
 	if f.verbose {
 		head = []string{"Node Name", "Node ID", "Address", "Labels"}
