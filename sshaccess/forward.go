@@ -143,7 +143,8 @@ type remoteForward struct {
 	l    net.Listener
 	addr string // as the client asked
 	port uint32
-	done chan struct{}
+	stop context.CancelFunc
+	done chan struct{} // closed when nothing more is accepted
 }
 
 // startRemote listens on this host's loopback as the user, whatever address the
@@ -168,15 +169,15 @@ func (cn *conn) startRemote(ctx context.Context, _ *sshserver.Conn, r *ssh.Reque
 		l.Close()
 		return nil, err
 	}
-	f := &remoteForward{l: l, addr: m.Addr, port: port, done: make(chan struct{})}
+	accepting, stop := context.WithCancel(ctx)
+	f := &remoteForward{l: l, addr: m.Addr, port: port, stop: stop, done: make(chan struct{})}
 	cn.mu.Lock()
 	cn.remotes[remoteKey(m.Addr, port)] = f
 	cn.mu.Unlock()
-	cn.behind.Add(1)
-	go func() {
-		defer cn.behind.Done()
-		cn.serveRemote(ctx, f)
-	}()
+	cn.behind.Go(func() {
+		defer stop()
+		cn.serveRemote(ctx, accepting, f)
+	})
 	if m.Port != 0 {
 		return nil, nil
 	}
@@ -200,8 +201,9 @@ func (cn *conn) listenAsUser(ctx context.Context, port uint32) (net.Listener, er
 
 func remoteKey(addr string, port uint32) string { return addr + "\x00" + strconv.Itoa(int(port)) }
 
-// cancelRemote ends a forward that this very connection started.
-func (cn *conn) cancelRemote(_ context.Context, _ *sshserver.Conn, r *ssh.Request) ([]byte, error) {
+// cancelRemote ends a forward that this very connection started. What it has
+// carried in so far lives on (RFC 4254 §7.1).
+func (cn *conn) cancelRemote(ctx context.Context, _ *sshserver.Conn, r *ssh.Request) ([]byte, error) {
 	var m struct {
 		Addr string
 		Port uint32
@@ -215,28 +217,47 @@ func (cn *conn) cancelRemote(_ context.Context, _ *sshserver.Conn, r *ssh.Reques
 	if f == nil {
 		return nil, fault.New(fault.NotFound, "no such forward on this connection")
 	}
-	f.l.Close()
-	<-f.done
-	return nil, nil
+	f.l.Close() // here, so that the port is free when the client is told
+	f.stop()
+	select {
+	case <-f.done:
+		return nil, nil
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
 }
 
-// serveRemote opens a channel to the client for each connection that comes in.
-func (cn *conn) serveRemote(ctx context.Context, f *remoteForward) {
-	defer close(f.done)
-	var wg sync.WaitGroup
-	defer wg.Wait()
-	stop := context.AfterFunc(ctx, func() { f.l.Close() })
-	defer stop()
+// serveRemote opens a channel to the client for each connection that comes in,
+// and returns when the last of them has ended.
+func (cn *conn) serveRemote(ctx, accepting context.Context, f *remoteForward) {
+	var carried sync.WaitGroup
+	defer carried.Wait()
+	stop := context.AfterFunc(accepting, func() { f.l.Close() })
+	cn.acceptRemote(ctx, accepting, f, &carried)
+	stop()
+	f.l.Close()
+	cn.mu.Lock()
+	delete(cn.remotes, remoteKey(f.addr, f.port))
+	cn.mu.Unlock()
+	close(f.done)
+	cn.port(event.CodePortStop, f.l.Addr().String(), "remote", 0, 0, nil) //nolint:errcheck // logged; it has ended
+}
+
+// acceptRemote takes connections, so many at a time, until accepting ends.
+func (cn *conn) acceptRemote(ctx, accepting context.Context, f *remoteForward, carried *sync.WaitGroup) {
 	slots := make(chan struct{}, 64)
 	for {
-		slots <- struct{}{}
+		select {
+		case slots <- struct{}{}:
+		case <-accepting.Done():
+			return
+		}
 		c, err := f.l.Accept()
 		if err != nil {
-			break
+			return
 		}
-		wg.Add(1)
-		go func() {
-			defer func() { <-slots; wg.Done() }()
+		carried.Go(func() {
+			defer func() { <-slots }()
 			defer c.Close()
 			from := addrPort(c.RemoteAddr())
 			cn.openTo(ctx, c, "forwarded-tcpip", ssh.Marshal(struct {
@@ -245,13 +266,8 @@ func (cn *conn) serveRemote(ctx context.Context, f *remoteForward) {
 				Origin     string
 				OriginPort uint32
 			}{f.addr, f.port, from.Addr().String(), uint32(from.Port())}))
-		}()
+		})
 	}
-	f.l.Close()
-	cn.mu.Lock()
-	delete(cn.remotes, remoteKey(f.addr, f.port))
-	cn.mu.Unlock()
-	cn.port(event.CodePortStop, f.l.Addr().String(), "remote", 0, 0, nil) //nolint:errcheck // logged; it has ended
 }
 
 // openTo asks the client for a channel and splices c with it.

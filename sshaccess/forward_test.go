@@ -156,6 +156,50 @@ func TestForwardRemote(t *testing.T) {
 	w.log.wait(t, "port", "T3003S")
 }
 
+// Ending a forward does not wait for what it carries, nor end it; requests behind
+// it are answered meanwhile.
+func TestCancelForwardWhileItCarries(t *testing.T) {
+	w := newWorld(t)
+	_, s := w.user("alice", "root")
+	c := w.mustClient("root", s)
+	l, err := c.Listen("127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	carried, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer carried.Close()
+	far, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer far.Close()
+	cancel := ssh.Marshal(struct {
+		Addr string
+		Port uint32
+	}{"127.0.0.1", uint32(l.Addr().(*net.TCPAddr).Port)})
+	if ok, _, err := c.Conn().SendRequest("cancel-tcpip-forward", true, cancel); err != nil || !ok {
+		t.Fatalf("cancel: %v %v", ok, err)
+	}
+	if err := c.Keepalive(); err != nil {
+		t.Errorf("the connection stands still: %v", err)
+	}
+	if again, err := net.Dial("tcp", l.Addr().String()); err == nil {
+		again.Close()
+		t.Error("the port still listens")
+	}
+	if ok, _, _ := c.Conn().SendRequest("cancel-tcpip-forward", true, cancel); ok {
+		t.Error("ended twice")
+	}
+	go func() { io.WriteString(carried, "alive"); carried.(*net.TCPConn).CloseWrite() }()
+	if b, err := io.ReadAll(far); string(b) != "alive" || err != nil {
+		t.Errorf("what was carried got %q, %v", b, err)
+	}
+	w.log.wait(t, "port", "T3003S")
+}
+
 func TestForwardSwitches(t *testing.T) {
 	w := newWorld(t, func(w *world) { w.cfg.PortForwarding = false })
 	_, s := w.user("alice", "root")
