@@ -37,6 +37,8 @@ type channel struct {
 	term *pty.Terminal
 	proc *spawn.Process
 
+	resized resizes
+
 	sent, received atomic.Uint64
 	status         spawn.Status
 	cancel         context.CancelFunc // of everything that serves the channel
@@ -67,6 +69,7 @@ func (cn *conn) serveSession(ctx context.Context, _ *sshserver.Conn, nc ssh.NewC
 	defer ch.Close()
 	ctx, cancel := context.WithCancel(ctx)
 	s := &channel{cn: cn, ch: ch, id: uuid.NewString(), cancel: cancel}
+	s.resized.tell = s.tellResize
 	defer s.hangup()
 	for r := range reqs {
 		ok := s.request(ctx, r)
@@ -192,11 +195,15 @@ func (s *channel) resize(payload []byte) bool {
 	if t == nil || t.Resize(size) != nil {
 		return false
 	}
-	s.cn.note(&event.Resize{User: s.cn.who(), Session: s.cn.sessionOf(s.id), Server: s.cn.host(), Size: sizeText(size.Columns, size.Rows)},
-		event.TypeResize, event.CodeResize)
+	s.resized.note(size)
 	s.recMu.Lock()
 	defer s.recMu.Unlock()
 	return s.rec.Resize(int(size.Columns), int(size.Rows)) == nil
+}
+
+func (s *channel) tellResize(size pty.Size) {
+	s.cn.note(&event.Resize{User: s.cn.who(), Session: s.cn.sessionOf(s.id), Server: s.cn.host(), Size: sizeText(size.Columns, size.Rows)},
+		event.TypeResize, event.CodeResize)
 }
 
 // signals are the names of RFC 4254 §6.10.

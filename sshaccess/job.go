@@ -87,6 +87,7 @@ func (s *channel) run(ctx context.Context, j job) {
 }
 
 func (s *channel) finish(j job, reason string, err error) {
+	s.resized.close()
 	s.recMu.Lock()
 	if cerr := s.rec.Close(); cerr != nil {
 		s.cn.svc.cfg.Log.Error("recording did not end well", "session", s.id, "error", cerr)
