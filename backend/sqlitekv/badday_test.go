@@ -352,6 +352,43 @@ func TestGroup(t *testing.T) {
 	}
 }
 
+// TestCloseStrandsNobody: who waits for a turn when the store closes, with a
+// context that never ends, is told so, and is not written.
+func TestCloseStrandsNobody(t *testing.T) {
+	path := tempPath(t)
+	k := mustOpen(t, path)
+	k.turn <- struct{}{}
+	const n = 8
+	results := make(chan error, n)
+	for i := range n {
+		go func() {
+			_, err := k.Apply(context.Background(), backend.Op{Item: backend.Item{Key: fmt.Sprintf("/late/%d", i)}})
+			results <- err
+		}()
+	}
+	for waiting := 0; waiting < n; {
+		k.queueMu.Lock()
+		waiting = len(k.queue)
+		k.queueMu.Unlock()
+		runtime.Gosched()
+	}
+	closed := make(chan error)
+	go func() { closed <- k.Close() }()
+	for range n {
+		if err := <-results; fault.KindOf(err) != fault.KindOf(backend.Closed()) {
+			t.Errorf("%v", err)
+		}
+	}
+	<-k.turn
+	if err := <-closed; err != nil {
+		t.Error(err)
+	}
+	again := mustOpen(t, path)
+	if items, err := again.Range(t.Context(), "/late/", "/late0", 0); err != nil || len(items) != 0 {
+		t.Errorf("%d written, %v", len(items), err)
+	}
+}
+
 // TestWithdrawn: whoever gives up waiting is not written later.
 func TestWithdrawn(t *testing.T) {
 	k := mustOpen(t, tempPath(t))

@@ -56,7 +56,7 @@ func Open(ctx context.Context, o Options) (*KV, error) {
 	if err != nil {
 		return nil, err
 	}
-	k := &KV{o: o, lock: lock, turn: make(chan struct{}, 1)}
+	k := &KV{o: o, lock: lock, ending: make(chan struct{}), turn: make(chan struct{}, 1)}
 	if err := k.open(ctx); err != nil {
 		k.release() //nolint:errcheck // the reason is err
 		return nil, err

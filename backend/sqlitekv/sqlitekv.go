@@ -63,6 +63,7 @@ type KV struct {
 	get    *sql.Stmt
 	scan   *sql.Stmt
 	closed atomic.Bool
+	ending chan struct{} // closed by Close
 
 	queueMu sync.Mutex
 	queue   []*request
@@ -236,11 +237,13 @@ func (k *KV) backfill(ctx context.Context, after backend.Revision, prefixes []st
 	return backend.Select(got, prefixes), upTo, nil
 }
 
-// Close implements backend.Backend. It waits for the write under way.
+// Close implements backend.Backend. It waits for the write under way; callers
+// that wait for their turn are told that the store is closed.
 func (k *KV) Close() error {
 	if k.closed.Swap(true) {
 		return nil
 	}
+	close(k.ending)
 	k.turn <- struct{}{} // and keep it: nobody writes any more
 	k.feed.Close()
 	return k.release()

@@ -79,12 +79,13 @@ func (k *KV) submit(ctx context.Context, r *request) error {
 			return r.err
 		default:
 		}
-		if k.closed.Load() {
-			k.withdraw(r)
-			return backend.Closed()
-		}
 		select {
 		case <-r.done:
+		case <-k.ending:
+			if k.withdraw(r) {
+				return backend.Closed()
+			}
+			<-r.done // it is being done: Close waits for it
 		case k.turn <- struct{}{}:
 			k.group()
 			<-k.turn
@@ -95,13 +96,16 @@ func (k *KV) submit(ctx context.Context, r *request) error {
 	}
 }
 
-// withdraw takes a request back unless it is being done already.
-func (k *KV) withdraw(r *request) {
+// withdraw takes a request back, or reports that it is being done already.
+func (k *KV) withdraw(r *request) bool {
 	k.queueMu.Lock()
 	defer k.queueMu.Unlock()
-	if i := slices.Index(k.queue, r); i >= 0 {
-		k.queue = slices.Delete(k.queue, i, i+1)
+	i := slices.Index(k.queue, r)
+	if i < 0 {
+		return false
 	}
+	k.queue = slices.Delete(k.queue, i, i+1)
+	return true
 }
 
 // group does the requests that wait, in one transaction. The caller has the turn.
