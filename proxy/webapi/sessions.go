@@ -31,8 +31,9 @@ type sessions struct {
 	o      Options
 	flight singleflight.Group
 
-	mu   sync.Mutex
-	live map[[32]byte]*webSession
+	mu     sync.Mutex
+	live   map[[32]byte]*webSession
+	pruned time.Time
 }
 
 type webSession struct {
@@ -55,6 +56,7 @@ type asking struct {
 
 const (
 	recheck     = time.Second // how long an answer of auth is believed
+	pruneEvery  = time.Minute
 	maxSessions = 50_000
 )
 
@@ -102,15 +104,26 @@ func (s *sessions) use(ctx context.Context, a asking) (*webSession, error) {
 	w = v.(*webSession)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.live) >= maxSessions {
-		for k, old := range s.live {
-			if now.Sub(old.asOf) >= recheck {
-				delete(s.live, k)
-			}
-		}
-	}
+	s.prune(now)
 	s.live[key] = w
 	return w, nil
+}
+
+// prune drops now and then what is of no use any more: sessions that have ended,
+// and certificates that the next request would replace. When there are too many,
+// it drops all that are not in use at the moment. The caller holds s.mu.
+func (s *sessions) prune(now time.Time) {
+	full := len(s.live) >= maxSessions
+	if !full && now.Sub(s.pruned) < pruneEvery {
+		return
+	}
+	s.pruned = now
+	for k, w := range s.live {
+		spent := !now.Before(w.renew) || !now.Before(w.ends)
+		if now.Sub(w.asOf) >= recheck && (full || spent) {
+			delete(s.live, k)
+		}
+	}
 }
 
 // flight names the question, so that a person's call does not join a timer's.

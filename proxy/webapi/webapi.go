@@ -13,6 +13,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -142,7 +143,7 @@ func (h *Handler) ours(host string) bool {
 	if err == nil && strings.EqualFold(name, public) {
 		return true
 	}
-	for _, x := range append(h.o.Hosts, h.o.Cluster) {
+	for _, x := range slices.Concat(h.o.Hosts, []string{h.o.Cluster}) {
 		if strings.EqualFold(name, x) {
 			return true
 		}
