@@ -8,9 +8,9 @@ import (
 	"sync"
 	"time"
 
+	"teleport/api/authclient"
 	"teleport/api/gen/presencev1"
 	"teleport/fault"
-	"teleport/store"
 	"teleport/types"
 )
 
@@ -174,7 +174,7 @@ func (a *Announcer) Serve(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return nil
 		}
-		if errors.Is(err, errReopen) || welcomed && errors.Is(err, store.ErrReopen) {
+		if errors.Is(err, errReopen) || welcomed && errors.Is(err, authclient.ErrReopen) {
 			continue
 		}
 		if welcomed {
@@ -200,10 +200,10 @@ func (a *Announcer) once(ctx context.Context) (welcomed bool, err error) {
 	defer cancel()
 	opening := context.AfterFunc(ctx, cancel)
 	stream, err := a.via.Control(streamCtx)
+	opening()
 	if err != nil {
 		return false, err
 	}
-	opening()
 	in := make(chan *presencev1.ControlResponse)
 	failed := make(chan error, 1)
 	var wg sync.WaitGroup
