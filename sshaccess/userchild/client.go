@@ -76,10 +76,6 @@ func (c *Client) Serve() error {
 }
 
 func (c *Client) deliver(r reply, f *os.File) {
-	c.mu.Lock()
-	ch := c.waiting[r.ID]
-	delete(c.waiting, r.ID)
-	c.mu.Unlock()
 	a := answer{file: f, addr: r.Addr}
 	switch {
 	case r.Err != "":
@@ -87,14 +83,24 @@ func (c *Client) deliver(r reply, f *os.File) {
 	case f == nil:
 		a.err = errors.New("userchild: no socket came with the answer")
 	}
+	// Under the lock, so that whoever gives up finds its answer or prevents it.
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	ch := c.waiting[r.ID]
+	delete(c.waiting, r.ID)
 	if ch == nil || a.err != nil {
-		if f != nil {
-			f.Close()
-		}
-		a.file = nil
+		a.close()
 	}
 	if ch != nil {
-		ch <- a
+		ch <- a // has room for one, and one comes
+	}
+}
+
+// close gives back the descriptor that nobody will use.
+func (a *answer) close() {
+	if a.file != nil {
+		a.file.Close()
+		a.file = nil
 	}
 }
 
@@ -152,22 +158,28 @@ func (c *Client) ask(ctx context.Context, op, addr string) (answer, error) {
 		_, err = c.conn.Write(b)
 	}
 	if err != nil {
-		c.forget(id)
+		c.forget(id, ch)
 		return answer{}, err
 	}
 	select {
 	case a := <-ch:
 		return a, a.err
 	case <-ctx.Done():
-		c.forget(id)
+		c.forget(id, ch)
 		return answer{}, ctx.Err()
 	}
 }
 
-func (c *Client) forget(id uint64) {
+// forget gives up on an answer, also on one that has come in this moment.
+func (c *Client) forget(id uint64, ch <-chan answer) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	delete(c.waiting, id)
+	select {
+	case a := <-ch:
+		a.close()
+	default:
+	}
 }
 
 // Dial connects to host:port as the user.
