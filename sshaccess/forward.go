@@ -217,7 +217,7 @@ func (cn *conn) cancelRemote(ctx context.Context, _ *sshserver.Conn, r *ssh.Requ
 	if f == nil {
 		return nil, fault.New(fault.NotFound, "no such forward on this connection")
 	}
-	f.l.Close() // here, so that the port is free when the client is told
+	f.l.Close() // here, as stop only begins it
 	f.stop()
 	select {
 	case <-f.done:
