@@ -227,6 +227,11 @@ func TestSlowClientsHoldNobodyUp(t *testing.T) {
 			slow = append(slow, c)
 		}
 		synctest.Wait()
+		p.mu.Lock()
+		if p.count != 10 {
+			t.Errorf("%d connections of one address were admitted", p.count)
+		}
+		p.mu.Unlock()
 		other, err := p.net.From("phone").DialContext(t.Context(), "tcp", "proxy:443")
 		check(t, err)
 		io.WriteString(other, "SSH-2.0-x\r\n")
