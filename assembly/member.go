@@ -166,7 +166,7 @@ func (p *Process) buildShared(context.Context) error {
 	}
 	p.closers = append(p.closers, p.client.Close)
 	p.replica = store.NewReplica(p.client, p.replicaKinds(), store.ReplicaOptions{Log: p.log})
-	shipper := audit.NewShipper(p.writer, p.ship, audit.ShipperOptions{Backoff: lifecycle.Backoff{Min: time.Second, Max: 10 * time.Second}, Log: p.log})
+	p.shipper = audit.NewShipper(p.writer, p.ship, audit.ShipperOptions{Backoff: lifecycle.Backoff{Min: time.Second, Max: 10 * time.Second}, Log: p.log})
 	p.announcer = member.NewAnnouncer(member.AnnouncerConfig{
 		Via:     member.PresenceFunc(func(ctx context.Context) (member.ControlStream, error) { return p.client.Control(ctx) }),
 		Version: types.Release, Hostname: p.cfg.Nodename, Services: p.roles(), Generation: p.number, Log: p.log})
@@ -175,7 +175,7 @@ func (p *Process) buildShared(context.Context) error {
 
 	p.health.expect("control stream")
 	again := &lifecycle.Backoff{Min: time.Second, Max: 15 * time.Second}
-	p.group.Add(lifecycle.Service{Name: "audit shipper", Serve: shipper.Serve})
+	p.group.Add(lifecycle.Service{Name: "audit shipper", Serve: p.shipper.Serve})
 	p.group.Add(lifecycle.Service{Name: "refused strangers", Serve: p.strangers.Serve})
 	p.group.Add(lifecycle.Service{Name: "replica", Serve: p.replica.Serve, Ready: p.replica.Ready(), Restart: again})
 	p.group.Add(lifecycle.Service{Name: "trust", Serve: p.followTrust})

@@ -30,6 +30,7 @@ import (
 	"teleport/store"
 	"teleport/telemetry"
 	"teleport/types"
+	"teleport/wholefile"
 )
 
 // maxDrain is how long sessions may live on after a graceful stop, and so the
@@ -73,6 +74,7 @@ type Process struct {
 	replica   *store.Replica
 	writer    *audit.Writer
 	announcer *member.Announcer
+	shipper   *audit.Shipper
 	presence  presence
 	via       *route             // how this process reaches auth
 	handOver  context.CancelFunc // ends the answers on diag_addr; nil without one
@@ -290,7 +292,7 @@ func (p *Process) writePID() error {
 		return nil
 	}
 	p.closers = append(p.closers, p.removePID)
-	return generation.WriteFile(p.cfg.PIDFile, []byte(pidLine()), 0o644)
+	return fault.Unwritable(wholefile.Write(p.cfg.PIDFile, []byte(pidLine()), 0o644), p.cfg.PIDFile)
 }
 
 // removePID removes the file unless it names another generation by now.

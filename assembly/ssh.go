@@ -76,6 +76,21 @@ func (p *Process) buildSSH(ctx context.Context) error {
 	return p.holdTunnels(agent)
 }
 
+// farewellTime bounds what a stopping agent has yet to tell the auth service.
+const farewellTime = 3 * time.Second
+
+// farewell ships the ends of the last sessions and gives up this process's
+// presence, while its tunnels still lead to the auth service. What does not
+// arrive waits on disk, and in the lease.
+func (p *Process) farewell() {
+	ctx, cancel := context.WithTimeout(context.Background(), farewellTime)
+	defer cancel()
+	if err := p.shipper.Flush(ctx); err != nil {
+		p.log.Info("audit events wait on disk for the next start", telemetry.KeyErr, err)
+	}
+	p.announcer.Leave(ctx)
+}
+
 // holdTunnels keeps this agent's tunnels to the proxies, and sends the process's
 // own API traffic through them once they stand.
 func (p *Process) holdTunnels(agent *agentd.Agent) error {
@@ -87,7 +102,7 @@ func (p *Process) holdTunnels(agent *agentd.Agent) error {
 	pool, err := tunnel.NewPool(tunnel.PoolOptions{UUID: id.Name, Cluster: id.Cluster, Credentials: p.tunnelCredentials(),
 		Dial:   func(ctx context.Context, t tunnel.Target) (net.Conn, error) { return p.dialProxy(ctx, config, t) },
 		Handle: agent.Handle, Hello: tunframe.Hello{Generation: p.number, Services: []string{"ssh"}, Release: types.Release},
-		Drain: maxDrain, Backoff: lifecycle.Backoff{Min: 250 * time.Millisecond, Max: 8 * time.Second}, Log: p.log})
+		Last: p.farewell, Drain: maxDrain, Backoff: lifecycle.Backoff{Min: 250 * time.Millisecond, Max: 8 * time.Second}, Log: p.log})
 	if err != nil {
 		return err
 	}

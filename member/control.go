@@ -63,6 +63,8 @@ type Announcer struct {
 	resources [][]byte
 	draining  bool
 	connected bool
+	leave     func()        // ends Serve, while it runs
+	left      chan struct{} // closed when Serve has ended
 }
 
 // AnnouncerConfig describes the process to the auth service.
@@ -122,6 +124,22 @@ func (a *Announcer) Drain() {
 	signal(a.changed)
 }
 
+// Leave says goodbye and ends Serve. It waits until the auth service has heard,
+// or ctx ends: for processes whose way to the auth service ends before they do.
+func (a *Announcer) Leave(ctx context.Context) {
+	a.mu.Lock()
+	leave, left := a.leave, a.left
+	a.mu.Unlock()
+	if leave == nil {
+		return // it never served
+	}
+	leave()
+	select {
+	case <-left:
+	case <-ctx.Done():
+	}
+}
+
 // Connected reports whether the auth service has welcomed this process on the
 // stream that is open now.
 func (a *Announcer) Connected() bool {
@@ -167,6 +185,13 @@ func (a *Announcer) announceNow() *presencev1.ControlRequest {
 // Serve holds the stream until ctx ends, which is no error, and opens it again
 // after each break with growing pauses.
 func (a *Announcer) Serve(ctx context.Context) error {
+	ctx, leave := context.WithCancel(ctx)
+	defer leave()
+	left := make(chan struct{})
+	defer close(left)
+	a.mu.Lock()
+	a.leave, a.left = leave, left
+	a.mu.Unlock()
 	pause := time.Duration(0)
 	for ctx.Err() == nil {
 		welcomed, err := a.once(ctx)

@@ -48,8 +48,11 @@ type PoolOptions struct {
 	DialTimeout time.Duration // of a connection with its handshakes; 20 s
 	Drain       time.Duration // how long streams may live on after Serve was told to stop; 30 s
 	Forget      time.Duration // a proxy that nobody mentioned for this long is no longer sought; 3 min
-	DataIdle    time.Duration // how long a data connection waits for its dial; 5 min
-	MaxStreams  int           // open dials per tunnel; 4096
+	// Last, when not nil, is called on the way down, when the streams have ended and
+	// the tunnels still stand: for what this agent has yet to tell the auth service.
+	Last       func()
+	DataIdle   time.Duration // how long a data connection waits for its dial; 5 min
+	MaxStreams int           // open dials per tunnel; 4096
 
 	Log *slog.Logger
 }
@@ -150,6 +153,9 @@ func (p *Pool) Serve(ctx context.Context) error {
 		timer.Stop()
 	}
 	p.drain(ping)
+	if p.o.Last != nil {
+		p.o.Last()
+	}
 	end()
 	for _, t := range p.all() {
 		t.close("the agent stops")
