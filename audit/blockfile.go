@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"bytes"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -130,7 +131,9 @@ func blockPath(dir string, ordinal uint64) string {
 
 // scanFile calls visit for each entry of a file. In the last file bodies are
 // checked too, as a crash can have left any of its bytes unwritten; it returns
-// where the good part ends and whether bytes follow.
+// where the good part ends and whether bytes follow. An entry is synced before
+// the next one is begun, so a crash leaves nothing whole behind it: where there
+// is an entry behind bytes that are none, scanFile returns errDamaged.
 func scanFile(f *os.File, last bool, visit func(entry) error) (good int64, torn bool, err error) {
 	st, err := f.Stat()
 	if err != nil {
@@ -145,7 +148,14 @@ func scanFile(f *os.File, last bool, visit func(entry) error) (good int64, torn 
 		case errors.Is(err, io.EOF):
 			return good, false, nil
 		case errors.Is(err, errTorn), errors.Is(err, errDamaged):
-			return good, true, nil
+			if !last {
+				return good, false, errDamaged
+			}
+			behind, err := entryBehind(f, good, st.Size())
+			if err == nil && behind {
+				err = errDamaged
+			}
+			return good, err == nil, err
 		case err != nil:
 			return good, false, err
 		}
@@ -154,6 +164,28 @@ func scanFile(f *os.File, last bool, visit func(entry) error) (good int64, torn 
 		}
 		good = e.end()
 	}
+}
+
+// entryBehind looks for a whole entry anywhere behind an offset.
+func entryBehind(f io.ReaderAt, offset, size int64) (bool, error) {
+	b := make([]byte, size-offset)
+	if _, err := f.ReadAt(b, offset); err != nil && !errors.Is(err, io.EOF) {
+		return false, err
+	}
+	r := bytes.NewReader(b)
+	for at := 1; at+entryHead < len(b); at++ { // an empty body is no entry of ours
+		if b[at] != kindBlock && b[at] != kindPoint {
+			continue
+		}
+		e, err := readEntry(r, int64(at), int64(len(b)))
+		if err != nil || e.size == 0 {
+			continue
+		}
+		if _, err := e.readBody(r); err == nil {
+			return true, nil
+		}
+	}
+	return false, nil
 }
 
 func parseHeader(b []byte) (blockHeader, error) {

@@ -6,6 +6,7 @@ import (
 	"crypto/ed25519"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 	"sync"
@@ -176,12 +177,12 @@ func (l *Log) load() error {
 		l.files[n] = f
 		last := i == len(ordinals)-1
 		good, torn, err := scanFile(f, last, func(e entry) error { return l.replay(n, e) })
-		if err != nil {
-			return diskFault(err, "the audit log cannot be read", path)
-		}
-		if torn && !last {
+		if errors.Is(err, errDamaged) {
 			return fault.New(fault.Untrusted, "the audit log is damaged: %s at byte %d", path, good).
 				WithHint("move the file aside with all that follow it, keep them, and start again; tctl audit verify will tell what is missing")
+		}
+		if err != nil {
+			return diskFault(err, "the audit log cannot be read", path)
 		}
 		if torn {
 			if err := l.dropTail(path, good); err != nil {
@@ -196,9 +197,13 @@ func (l *Log) load() error {
 // dropTail cuts what a crash left behind the last good entry. The bytes are
 // kept beside, as they may also be the trace of a hand.
 func (l *Log) dropTail(path string, good int64) error {
+	aside, err := unusedName(path + ".torn")
+	if err != nil {
+		return diskFault(err, "the audit log cannot be repaired after a crash", path)
+	}
 	b, err := os.ReadFile(path)
 	if err == nil && int64(len(b)) > good {
-		err = replaceFile(path+".torn", b[good:])
+		err = replaceFile(aside, b[good:])
 	}
 	if err == nil {
 		err = os.Truncate(path, good)
@@ -206,8 +211,21 @@ func (l *Log) dropTail(path string, good int64) error {
 	if err != nil {
 		return diskFault(err, "the audit log cannot be repaired after a crash", path)
 	}
-	l.o.Log.Warn("audit log: bytes of an unfinished write were put aside", "file", path+".torn", "bytes", int64(len(b))-good)
+	l.o.Log.Warn("audit log: bytes of an unfinished write were put aside", "file", aside, "bytes", int64(len(b))-good)
 	return nil
+}
+
+// unusedName returns a path, with a number behind it where it is taken already.
+func unusedName(path string) (string, error) {
+	name := path
+	for n := 2; ; n++ {
+		if _, err := os.Lstat(name); errors.Is(err, os.ErrNotExist) {
+			return name, nil
+		} else if err != nil {
+			return "", err
+		}
+		name = fmt.Sprintf("%s.%d", path, n)
+	}
 }
 
 // replay takes an entry read at the start into the state.
