@@ -1,0 +1,283 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/pquerna/otp/totp"
+)
+
+// The names of what is measured.
+const (
+	clusterName = "bench"
+	userName    = "alice"
+	password    = "correct horse battery staple"
+)
+
+// cluster is ours: processes of the teleport command, and a user who is logged in.
+type cluster struct {
+	bin, dir string
+	proxy    string // host:port of the web port
+	auth     string
+	home     string // TELEPORT_HOME of the user
+	pin      string
+	servers  map[string]*server
+	configs  map[string]string // path of the configuration, by server
+	diag     map[string]string // address of /readyz and /metrics, by server
+}
+
+// process describes one teleport process.
+type process struct {
+	name                  string
+	auth, proxy, ssh      bool
+	authListen, webListen string
+	join                  string // lines for the teleport section
+}
+
+func newCluster(bin, dir string) *cluster {
+	return &cluster{bin: bin, dir: dir, home: filepath.Join(dir, "home"), servers: map[string]*server{},
+		configs: map[string]string{}, diag: map[string]string{}}
+}
+
+const configText = `version: v3
+teleport:
+  nodename: %s
+  data_dir: %s
+  diag_addr: %s
+  log: {severity: WARN}
+%s
+auth_service: {enabled: %t, listen_addr: "%s", cluster_name: %s}
+proxy_service: {enabled: %t, web_listen_addr: "%s"}
+ssh_service: {enabled: %t}
+`
+
+// configure writes the configuration of a process.
+func (c *cluster) configure(p process) error {
+	diag, err := freePort()
+	if err != nil {
+		return err
+	}
+	c.diag[p.name] = diag
+	c.configs[p.name] = filepath.Join(c.dir, p.name+".yaml")
+	text := fmt.Sprintf(configText, p.name, c.data(p.name), diag, p.join, p.auth, p.authListen, clusterName, p.proxy, p.webListen, p.ssh)
+	return os.WriteFile(c.configs[p.name], []byte(text), 0o600)
+}
+
+func (c *cluster) data(name string) string { return filepath.Join(c.dir, name) }
+
+// start runs a configured process and returns how long it took to be ready.
+func (c *cluster) start(ctx context.Context, name string) (time.Duration, error) {
+	begun := time.Now()
+	s, err := serve(c.dir, name, nil, filepath.Join(c.bin, "teleport"), "start", "-c", c.configs[name])
+	if err != nil {
+		return 0, err
+	}
+	c.servers[name] = s
+	hc := &http.Client{Timeout: time.Second}
+	defer hc.CloseIdleConnections()
+	url := "http://" + c.diag[name] + "/readyz"
+	err = s.await(ctx, time.Minute, func() bool {
+		resp, err := hc.Get(url)
+		if err != nil {
+			return false
+		}
+		defer resp.Body.Close()
+		_, _ = io.Copy(io.Discard, resp.Body)
+		return resp.StatusCode == http.StatusOK
+	})
+	return time.Since(begun), err
+}
+
+func (c *cluster) stop() {
+	for _, name := range []string{"agent", "proxy", "auth", "one"} {
+		c.servers[name].stop()
+		delete(c.servers, name)
+	}
+}
+
+// up starts auth, a proxy and an agent that joins through it, each a process,
+// and logs a user in.
+func (c *cluster) up(ctx context.Context, login string) error {
+	var err error
+	if c.auth, err = freePort(); err != nil {
+		return err
+	}
+	if c.proxy, err = freePort(); err != nil {
+		return err
+	}
+	if err := c.configure(process{name: "auth", auth: true, authListen: c.auth}); err != nil {
+		return err
+	}
+	if _, err := c.start(ctx, "auth"); err != nil {
+		return err
+	}
+	if c.pin, err = c.findPin(); err != nil {
+		return err
+	}
+	for _, p := range []process{
+		{name: "proxy", proxy: true, webListen: c.proxy, join: "  auth_server: " + c.auth},
+		{name: "agent", ssh: true, join: "  proxy_server: " + c.proxy},
+	} {
+		role := map[bool]string{true: "proxy", false: "node"}[p.proxy]
+		token, err := c.token(role, "10m")
+		if err != nil {
+			return err
+		}
+		p.join += fmt.Sprintf("\n  ca_pin: %q\n  join_params: {method: token, token_name: %s}", c.pin, token)
+		if err := c.configure(p); err != nil {
+			return err
+		}
+		if _, err := c.start(ctx, p.name); err != nil {
+			return err
+		}
+	}
+	if err := c.login(ctx, login); err != nil {
+		return err
+	}
+	return c.firstSession(ctx, login)
+}
+
+// firstSession waits until the proxy routes to the agent.
+func (c *cluster) firstSession(ctx context.Context, login string) error {
+	var err error
+	for end := time.Now().Add(20 * time.Second); time.Now().Before(end) && ctx.Err() == nil; {
+		if _, err = output(c.tsh(login, "true")); err == nil {
+			return nil
+		}
+	}
+	return errors.Join(err, ctx.Err())
+}
+
+func (c *cluster) tctl(args ...string) (string, error) {
+	return output(exec.Command(filepath.Join(c.bin, "tctl"), append([]string{"-c", c.configs["auth"]}, args...)...))
+}
+
+func (c *cluster) findPin() (string, error) {
+	out, err := c.tctl("status", "-f", "json")
+	if err != nil {
+		return "", err
+	}
+	var status struct {
+		Pins []string `json:"ca_pins"`
+	}
+	if err := json.Unmarshal([]byte(out), &status); err != nil || len(status.Pins) != 1 {
+		return "", fmt.Errorf("tctl status shows no pin: %w", err)
+	}
+	return status.Pins[0], nil
+}
+
+func (c *cluster) token(role, ttl string) (string, error) {
+	out, err := c.tctl("tokens", "add", "--type="+role, "--ttl="+ttl, "-f", "json")
+	if err != nil {
+		return "", err
+	}
+	var made struct {
+		Token string `json:"token"`
+	}
+	err = json.Unmarshal([]byte(out), &made)
+	return made.Token, err
+}
+
+var inviteLink = regexp.MustCompile(`/web/invite/(\S+)`)
+
+// login goes the way of a new user: invite, password and one-time code, tsh login.
+func (c *cluster) login(ctx context.Context, login string) error {
+	out, err := c.tctl("users", "add", userName, "--roles=access", "--logins="+login)
+	if err != nil {
+		return err
+	}
+	link := inviteLink.FindStringSubmatch(out)
+	if link == nil {
+		return errors.New("tctl users add prints no invite")
+	}
+	secret, err := c.acceptInvite(ctx, link[1])
+	if err != nil {
+		return err
+	}
+	next, err := totp.GenerateCode(secret, time.Now().Add(30*time.Second)) // a code is good once
+	if err != nil {
+		return err
+	}
+	cmd := exec.CommandContext(ctx, filepath.Join(c.bin, "tsh"), "login", "--proxy="+c.proxy, "--user="+userName, "--insecure")
+	cmd.Env = append(os.Environ(), "TELEPORT_HOME="+c.home)
+	cmd.Stdin = strings.NewReader(password + "\n" + next + "\n")
+	_, err = output(cmd)
+	return err
+}
+
+// acceptInvite sets password and second factor, and returns the factor's secret.
+func (c *cluster) acceptInvite(ctx context.Context, token string) (secret string, err error) {
+	hc := &http.Client{Timeout: 20 * time.Second, // the proxy made its web certificate itself, a moment ago, on this machine
+		Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
+	defer hc.CloseIdleConnections()
+	base := "https://" + c.proxy
+	var invite struct {
+		Secret string `json:"otp_secret"`
+	}
+	if err := c.call(ctx, hc, http.MethodGet, base+"/webapi/invites/"+token, nil, &invite); err != nil {
+		return "", err
+	}
+	code, err := totp.GenerateCode(invite.Secret, time.Now())
+	if err != nil {
+		return "", err
+	}
+	body, err := json.Marshal(map[string]string{"password": password, "otp": code})
+	if err != nil {
+		return "", err
+	}
+	return invite.Secret, c.call(ctx, hc, http.MethodPost, base+"/webapi/invites/"+token, body, nil)
+}
+
+func (c *cluster) call(ctx context.Context, hc *http.Client, method, url string, body []byte, into any) error {
+	req, err := http.NewRequestWithContext(ctx, method, url, bytes.NewReader(body))
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("Origin", "https://"+c.proxy)
+	resp, err := hc.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	answer, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
+	if err != nil {
+		return err
+	}
+	if resp.StatusCode/100 != 2 {
+		return fmt.Errorf("%s %s: %s: %.200s", method, url, resp.Status, answer)
+	}
+	if into == nil {
+		return nil
+	}
+	return json.Unmarshal(answer, into)
+}
+
+// tsh runs a line on the node.
+func (c *cluster) tsh(login, line string) *exec.Cmd {
+	cmd := exec.Command(filepath.Join(c.bin, "tsh"), "ssh", login+"@agent", line)
+	cmd.Env = append(os.Environ(), "TELEPORT_HOME="+c.home)
+	return cmd
+}
+
+// freePort finds an address on the loopback that nobody listens on.
+func freePort() (string, error) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	return ln.Addr().String(), ln.Close()
+}

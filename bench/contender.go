@@ -1,0 +1,94 @@
+package main
+
+import (
+	"fmt"
+	"os/exec"
+	"time"
+)
+
+// contender is one way to run a command on a host behind a proxy.
+type contender struct {
+	name    string
+	run     func(line string) *exec.Cmd
+	servers []*server
+}
+
+// contenders are ours, the peer, and the null relay, in that order.
+func (b *bench) contenders() []contender {
+	return []contender{
+		{"tsh ssh", func(line string) *exec.Cmd { return b.cl.tsh(b.login, line) },
+			[]*server{b.cl.servers["proxy"], b.cl.servers["agent"], b.cl.servers["auth"]}},
+		{"ssh -J", b.peer.ssh, []*server{b.peer.jump, b.peer.target}},
+		{"null relay", b.null.run, []*server{b.null.relay, b.null.host}},
+	}
+}
+
+// classicSSH is the peer with the key exchange that it had before the one that
+// withstands quantum computers. Ours always has such a one; OpenSSH's is costly
+// in some releases, so its share in the time is shown.
+func (b *bench) classicSSH() contender {
+	return contender{"ssh -J, curve25519 alone", func(line string) *exec.Cmd {
+		cmd := b.peer.ssh(line)
+		cmd.Args[2] = b.peer.path("classic")
+		return cmd
+	}, []*server{b.peer.jump, b.peer.target}}
+}
+
+// turn returns the order of the contenders in a round: whoever was first goes last.
+func turn(n, round int) []int {
+	order := make([]int, n)
+	for i := range order {
+		order[i] = (i + round) % n
+	}
+	return order
+}
+
+// tally is what one contender took.
+type tally struct {
+	wall   []float64 // ms, or MB/s
+	client time.Duration
+	before []usage
+	server []usage // by contender.servers
+}
+
+func (c contender) usage() ([]usage, error) {
+	var list []usage
+	for _, s := range c.servers {
+		u, err := cpu(s.pid())
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", s.name, err)
+		}
+		list = append(list, u)
+	}
+	return list, nil
+}
+
+// begin and end bracket what is counted as the servers' processor time.
+func (t *tally) begin(c contender) (err error) {
+	t.before, err = c.usage()
+	return err
+}
+
+func (t *tally) end(c contender) error {
+	for _, s := range c.servers {
+		s.settle()
+	}
+	after, err := c.usage()
+	if err != nil {
+		return err
+	}
+	if t.server == nil {
+		t.server = make([]usage, len(after))
+	}
+	for i := range after {
+		d := after[i].minus(t.before[i])
+		t.server[i].own += d.own
+		t.server[i].children += d.children
+	}
+	return nil
+}
+
+// spread is a median of ratios with the quarter below and above it.
+func spread(list []float64) string {
+	return fmt.Sprintf("%.2f (%.2f–%.2f)", median(list), percentile(list, 0.25), percentile(list, 0.75))
+}

@@ -1,0 +1,211 @@
+// Command bench measures a cluster of this project against OpenSSH, on one
+// machine and in one run: the time and processor time of a session, bulk bytes,
+// sessions opened at once, memory, start-up. What is measured are real
+// processes; peers take turns, and their quotient is taken pair by pair, because
+// a machine's mood changes faster than a run ends. README.md tells what bounds
+// each number.
+//
+// It must run as root: it makes a user whose shell is /bin/sh, and removes it.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// options are the command line.
+type options struct {
+	parts    string
+	quick    bool
+	bin      string
+	runs     int
+	bytes    int64
+	rounds   int
+	sessions int
+	idle     int
+	agents   int
+	profiles string
+}
+
+var allParts = []string{"setup", "bulk", "storm", "start", "memory", "tunnels", "layers"}
+
+func main() {
+	if len(os.Args) == 2 && os.Args[1] == simulateArg {
+		exit(simulate(context.Background(), os.Stdin, os.Stdout))
+	}
+	var o options
+	flag.StringVar(&o.parts, "parts", strings.Join(allParts, ","), "what to measure")
+	flag.BoolVar(&o.quick, "quick", false, "small numbers, to see that everything works")
+	flag.StringVar(&o.bin, "bin", "", "directory of teleport, tsh and tctl (default: they are built)")
+	flag.IntVar(&o.runs, "n", 50, "commands run, for the time of a session")
+	flag.Int64Var(&o.bytes, "bytes", 1e9, "bytes of a bulk transfer")
+	flag.IntVar(&o.rounds, "rounds", 3, "bulk transfers, each way")
+	flag.IntVar(&o.sessions, "sessions", 200, "sessions opened at once")
+	flag.IntVar(&o.idle, "idle", 110, "idle sessions held")
+	flag.IntVar(&o.agents, "agents", 2000, "idle agents simulated")
+	flag.StringVar(&o.profiles, "profiles", "", "directory for processor profiles of proxy and agent, 10 s of each part")
+	flag.Parse()
+	if o.quick {
+		o.runs, o.bytes, o.rounds, o.sessions, o.idle, o.agents = 10, 2e8, 1, 40, 30, 200
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := run(ctx, o)
+	stop()
+	exit(err)
+}
+
+func exit(err error) {
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+	os.Exit(0)
+}
+
+// bench is one run.
+type bench struct {
+	options
+	dir   string
+	login string
+	table table
+	cl    *cluster
+	peer  *openSSH
+	null  *null
+}
+
+func run(ctx context.Context, o options) (err error) {
+	parts := strings.Split(o.parts, ",")
+	for _, p := range parts {
+		if !slices.Contains(allParts, p) {
+			return fmt.Errorf("there is no part %q; there are %s", p, strings.Join(allParts, ","))
+		}
+	}
+	if os.Getuid() != 0 {
+		return errors.New("run this as root: it makes a user for the test and starts sshd")
+	}
+	b := &bench{options: o}
+	if b.dir, err = os.MkdirTemp("", "teleport-bench-"); err != nil {
+		return err
+	}
+	defer os.RemoveAll(b.dir)
+	if err := os.Chmod(b.dir, 0o755); err != nil { // sshd reads keys as the login user
+		return err
+	}
+	if err := b.build(ctx); err != nil {
+		return err
+	}
+	if err := b.addUser(); err != nil {
+		return err
+	}
+	defer b.removeUser()
+	defer b.stop()
+	begun := time.Now()
+	b.describe()
+	for _, p := range parts {
+		progress("%s", p)
+		if err := b.part(ctx, p); err != nil {
+			return fmt.Errorf("%s: %w", p, err)
+		}
+	}
+	b.table.sections[0].note("%s of measuring; load average at the end: %s.", time.Since(begun).Round(time.Second), loadAverage())
+	b.table.write(os.Stdout)
+	return nil
+}
+
+func (b *bench) part(ctx context.Context, name string) error {
+	if name == "start" {
+		return b.measureStart(ctx)
+	}
+	if name == "layers" {
+		return b.measureLayers(ctx)
+	}
+	if err := b.world(ctx); err != nil {
+		return err
+	}
+	stop := b.profile(ctx, name)
+	defer stop()
+	switch name {
+	case "setup":
+		return b.measureSetup(ctx)
+	case "bulk":
+		return b.measureBulk(ctx)
+	case "storm":
+		return b.measureStorm(ctx)
+	case "memory":
+		return b.measureSessions(ctx)
+	}
+	return b.measureTunnels(ctx)
+}
+
+// world starts what is compared, once.
+func (b *bench) world(ctx context.Context) (err error) {
+	if b.cl != nil {
+		return nil
+	}
+	for _, d := range []string{"cluster", "openssh", "null"} {
+		if err := os.Mkdir(filepath.Join(b.dir, d), 0o755); err != nil {
+			return err
+		}
+	}
+	b.cl = newCluster(b.bin, filepath.Join(b.dir, "cluster"))
+	if err := b.cl.up(ctx, b.login); err != nil {
+		return err
+	}
+	if b.peer, err = startOpenSSH(ctx, filepath.Join(b.dir, "openssh"), b.login); err != nil {
+		return err
+	}
+	b.null, err = startNull(ctx, filepath.Join(b.dir, "bin", "nullrelay"), filepath.Join(b.dir, "null"))
+	return err
+}
+
+func (b *bench) stop() {
+	if b.cl != nil {
+		b.cl.stop()
+	}
+	b.peer.stop()
+	b.null.stop()
+}
+
+// build makes the programs as the Makefile does, stripped and static.
+func (b *bench) build(ctx context.Context) error {
+	out := filepath.Join(b.dir, "bin")
+	what := []string{"./bench/nullrelay"}
+	if b.bin == "" {
+		b.bin = out
+		what = append(what, "./cmd/teleport", "./cmd/tsh", "./cmd/tctl")
+	}
+	progress("building")
+	cmd := exec.CommandContext(ctx, "go", append([]string{"build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w", "-o", out + "/"}, what...)...)
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	_, err := output(cmd)
+	return err
+}
+
+// addUser makes the user whom everybody logs in as. Its shell is /bin/sh, so that
+// no start-up file is timed; "*" lets it in by key though it has no password.
+func (b *bench) addUser() error {
+	b.login = "bench" + strconv.Itoa(os.Getpid())
+	_, err := output(exec.Command("useradd", "--no-create-home", "--home-dir", "/", "--shell", "/bin/sh", "--password", "*", b.login))
+	return err
+}
+
+func (b *bench) removeUser() {
+	if _, err := output(exec.Command("userdel", b.login)); err != nil {
+		progress("the user %s stays behind: %v", b.login, err)
+	}
+}
+
+func progress(format string, args ...any) {
+	fmt.Fprintf(os.Stderr, "bench: "+format+"\n", args...)
+}
