@@ -134,7 +134,7 @@ func (p *Process) firstContact(ctx context.Context) (*tls.Config, error) {
 
 // openWriter makes the audit writer of this generation.
 func (p *Process) openWriter(uuid, cluster string) error {
-	w, err := audit.NewWriter(audit.WriterOptions{Dir: p.dir("log", "spool"), HostUUID: uuid, Cluster: cluster, Generation: p.number, Log: p.log})
+	w, err := audit.NewWriter(audit.WriterOptions{Dir: p.dir("log", "spool"), HostUUID: uuid, Cluster: cluster, Log: p.log})
 	if err != nil {
 		return err
 	}

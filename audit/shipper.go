@@ -40,6 +40,7 @@ type Shipper struct {
 	ship Ship
 	o    ShipperOptions
 	live spool
+	left map[uint64]bool // generations that this process has left; their sessions live on
 
 	mu       sync.Mutex
 	failures int
@@ -60,7 +61,8 @@ func NewShipper(w *Writer, ship Ship, o ShipperOptions) *Shipper {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Shipper{w: w, ship: ship, o: o, live: spool{dir: w.dir, id: w.id, head: chain.Genesis(w.id)}}
+	return &Shipper{w: w, ship: ship, o: o, left: make(map[uint64]bool),
+		live: spool{dir: w.dir, id: w.id, head: chain.Genesis(w.id)}}
 }
 
 // Serve ships until ctx ends, then tries once more for what is left, at most
@@ -133,8 +135,12 @@ func (s *Shipper) Err() error {
 // be running.
 func (s *Shipper) Flush(ctx context.Context) error {
 	goal, _, _ := s.w.state()
+	generation := s.w.ID().Generation
 	for {
 		_, acked, changed := s.w.state()
+		if s.w.ID().Generation != generation {
+			return fault.New(fault.Conflict, "the auth service refused audit events of this process, which were set aside")
+		}
 		if acked >= goal {
 			return nil
 		}
@@ -149,7 +155,10 @@ func (s *Shipper) Flush(ctx context.Context) error {
 // shipLive sends what this process's writer has committed.
 func (s *Shipper) shipLive(ctx context.Context) error {
 	for {
-		committed, _, _ := s.w.state()
+		committed, acked, _ := s.w.state()
+		if acked == 0 {
+			committed = min(committed, 1) // the first of a generation shows whether auth takes any
+		}
 		at := s.live
 		b, err := s.live.batch(committed)
 		if err != nil || len(b.Records) == 0 {
@@ -157,6 +166,11 @@ func (s *Shipper) shipLive(ctx context.Context) error {
 		}
 		if err := s.send(ctx, b); err != nil {
 			s.live = at
+			if refused(err) {
+				if renewed, rerr := s.renewLive(ctx, b, err); renewed || rerr != nil {
+					return errors.Join(err, rerr)
+				}
+			}
 			return err
 		}
 		if err := s.w.release(b.Last()); err != nil {
@@ -216,7 +230,7 @@ func (s *Shipper) leftover(ctx context.Context, g uint64) (err error) {
 	open := make(openSessions)
 	for first := true; ; first = false {
 		b, err := sp.batch(noLimit)
-		if first {
+		if first && !s.left[g] {
 			maps.Copy(open, sp.open)
 		}
 		switch {
@@ -227,7 +241,9 @@ func (s *Shipper) leftover(ctx context.Context, g uint64) (err error) {
 		case len(b.Records) == 0:
 			return s.removeSpool(ctx, dir, open)
 		}
-		open.read(s.w.codec, b)
+		if !s.left[g] {
+			open.read(s.w.codec, b)
+		}
 		err = s.send(ctx, b)
 		if refused(err) {
 			return s.setAside(ctx, b, dir, err)
@@ -270,10 +286,7 @@ func (s *Shipper) endOfSpool(ctx context.Context, sp *spool, open openSessions, 
 
 func (s *Shipper) setAside(ctx context.Context, b chain.Batch, dir string, cause error) error {
 	s.o.Log.Error("the auth service refuses an audit spool; it is kept", "dir", dir+".refused", "err", cause)
-	err := s.w.Emit(ctx, &event.AuditRefused{
-		AuditWriter: event.AuditWriter{Writer: b.UUID, Generation: b.Generation},
-		Status:      event.Status{Error: fault.Message(cause)}, Sequence: b.First(),
-	})
+	err := s.w.Emit(ctx, refusedEvent(b, cause))
 	if err != nil {
 		return err
 	}

@@ -168,6 +168,123 @@ func TestRefusedSpoolIsKeptAndTold(t *testing.T) {
 	})
 }
 
+// What auth refuses for good is set aside, and the process goes on: an event that
+// auth does not take, and an auth that was restored from an older copy.
+func TestRefusedLiveSpoolIsSetAside(t *testing.T) {
+	restore := func(t *testing.T, w *Writer, auth *farAuth) {
+		auth.log = openLog(t, t.TempDir())
+		emit(t, w, exec("alice", "in the gap"))
+	}
+	for name, c := range map[string]struct {
+		spoil   func(t *testing.T, w *Writer, auth *farAuth)
+		segment int64
+		want    int  // of the ten events from before, that in the gap, and that after
+		aside   bool // the old spool
+	}{
+		"poison": {func(t *testing.T, w *Writer, _ *farAuth) {
+			emit(t, w, &event.Exec{Meta: event.Meta{Code: event.CodeExec}, Server: event.Server{ServerID: hostB, ForwardedBy: "x"}})
+		}, 0, 11, true},
+		"restored, and the spool has it all": {restore, 0, 12, false},
+		"restored":                           {restore, 300, 1, true},
+	} {
+		dir, logDir := spoolDir(t), t.TempDir()
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				auth := &farAuth{log: openLog(t, logDir)}
+				w, err := NewWriter(WriterOptions{Dir: dir, HostUUID: hostA, Cluster: "test", SegmentSize: c.segment})
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer closeOK(t, w)
+				first := w.dir
+				s := NewShipper(w, func(ctx context.Context, b chain.Batch) (uint64, error) {
+					for _, r := range b.Records {
+						if strings.Contains(string(r.Event), hostB) && strings.Contains(string(r.Event), "exec") {
+							return 0, fault.New(fault.Invalid, "poison")
+						}
+					}
+					return auth.ship(ctx, b)
+				}, ShipperOptions{})
+				stop := serve(t, s)
+				for i := range 10 {
+					emit(t, w, exec("alice", fmt.Sprint("before ", i)))
+				}
+				emit(t, w, &event.SessionStart{Session: event.Session{SessionID: "alive"}})
+				if err := s.Flush(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				c.spoil(t, w, auth)
+				if err := s.Flush(t.Context()); !errors.Is(err, fault.Conflict) {
+					t.Errorf("flush of what is refused: %v", err)
+				}
+				emit(t, w, exec("alice", "after"))
+				time.Sleep(5 * time.Minute)
+				if err := s.Flush(t.Context()); err != nil {
+					t.Error(err)
+				}
+				if _, err := os.Stat(first + ".refused"); (err == nil) != c.aside {
+					t.Errorf("the old spool aside: %v, want %v", err, c.aside)
+				}
+				r, err := auth.log.Search(t.Context(), Query{Types: []string{event.TypeExec}, Limit: 100, Ascending: true})
+				if err != nil {
+					t.Fatal(err)
+				}
+				got := commands(t, r)
+				if len(got) != c.want || got[len(got)-1] != "after" {
+					t.Errorf("the log has %q", got)
+				}
+				told, err := auth.log.Search(t.Context(), Query{Types: []string{"audit.refused"}})
+				if err != nil || len(told.Events) == 0 {
+					t.Errorf("the refusal is not in the log: %v", err)
+				}
+				if ends, _ := auth.log.Search(t.Context(), Query{Types: []string{event.TypeSessionEnd}}); len(ends.Events) != 0 {
+					t.Error("a session that lives was ended")
+				}
+				emit(t, w, &event.SessionEnd{Session: event.Session{SessionID: "alive"}})
+				stop()
+				verifyOK(t, auth.log, nil)
+			})
+		})
+	}
+}
+
+// An auth that refuses this process altogether, as under a lock, costs nothing:
+// all is shipped when it takes the process again.
+func TestRefusedProcessKeepsItsEvents(t *testing.T) {
+	dir, logDir := spoolDir(t), t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		auth := &farAuth{log: openLog(t, logDir)}
+		var locked atomic.Bool
+		w := newWriter(t, dir, hostA)
+		s := NewShipper(w, func(ctx context.Context, b chain.Batch) (uint64, error) {
+			if locked.Load() {
+				return 0, fault.New(fault.Denied, "a lock is in force")
+			}
+			return auth.ship(ctx, b)
+		}, ShipperOptions{})
+		stop := serve(t, s)
+		emit(t, w, exec("alice", "0"))
+		if err := s.Flush(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		locked.Store(true)
+		for i := range 9 {
+			emit(t, w, exec("alice", fmt.Sprint(i+1)))
+			time.Sleep(time.Hour)
+		}
+		if dirs, _ := os.ReadDir(dir); len(dirs) > 3 { // two generations and the counter
+			t.Errorf("%d spools", len(dirs))
+		}
+		locked.Store(false)
+		time.Sleep(5 * time.Minute)
+		stop()
+		r, err := auth.log.Search(t.Context(), Query{Types: []string{event.TypeExec}, Limit: 100})
+		if err != nil || len(r.Events) != 10 {
+			t.Errorf("%d events of 10, %v", len(r.Events), err)
+		}
+	})
+}
+
 func TestDamagedSpoolIsKeptAndTold(t *testing.T) {
 	for _, c := range []struct {
 		name    string

@@ -150,8 +150,13 @@ func openAppend(path string) (segmentFile, error) {
 	return os.OpenFile(path, os.O_CREATE|os.O_TRUNC|os.O_WRONLY|os.O_APPEND, 0o600)
 }
 
-// ID returns the writer's name in the log.
-func (w *Writer) ID() chain.Writer { return w.id }
+// ID returns the writer's name in the log. It changes when auth refuses what
+// this process has written and a new generation takes over.
+func (w *Writer) ID() chain.Writer {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.id
+}
 
 // Stats returns the counters.
 func (w *Writer) Stats() WriterStats {
