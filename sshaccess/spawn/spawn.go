@@ -63,7 +63,9 @@ type Status struct {
 // Start starts the process and returns once it runs with the right credentials.
 // A process whose credentials differ is killed and reported as an Internal
 // fault.
-func Start(spec Spec) (*Process, error) {
+func Start(spec Spec) (*Process, error) { return start(spec, unix.Unshare) }
+
+func start(spec Spec, unshare func(flags int) error) (*Process, error) {
 	if err := permitted(spec.Account); err != nil {
 		return nil, err
 	}
@@ -82,18 +84,37 @@ func Start(spec Spec) (*Process, error) {
 	go func() {
 		// The thread gets its own umask, is the tracer, and ends with this goroutine.
 		runtime.LockOSThread()
-		p, err := startHere(spec)
+		p, err := withUmask(spec, unshare)
 		done <- result{p, err}
 	}()
 	r := <-done
 	return r.p, r.err
 }
 
-func startHere(spec Spec) (*Process, error) {
-	if err := unix.Unshare(unix.CLONE_FS); err != nil {
+// processUmask is held while the umask of this whole process, of which there is
+// one, is another's.
+var processUmask sync.Mutex
+
+// withUmask starts the process with its umask. The thread has one of its own
+// where the kernel lets it; a container's seccomp profile commonly does not, and
+// then the process lends its own. What the agent itself makes meanwhile is not
+// widened by more than its mode says, which never relies on the umask.
+func withUmask(spec Spec, unshare func(flags int) error) (*Process, error) {
+	err := unshare(unix.CLONE_FS)
+	switch {
+	case errors.Is(err, unix.EPERM):
+		processUmask.Lock()
+		defer processUmask.Unlock()
+		defer unix.Umask(unix.Umask(spec.Umask))
+	case err != nil:
 		return nil, fmt.Errorf("give the spawning thread its own umask: %w", err)
+	default:
+		unix.Umask(spec.Umask)
 	}
-	unix.Umask(spec.Umask)
+	return startHere(spec)
+}
+
+func startHere(spec Spec) (*Process, error) {
 	dir := spec.Dir
 	if dir == "" {
 		dir = spec.Account.Home
