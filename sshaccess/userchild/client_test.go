@@ -63,23 +63,22 @@ func TestGivingUpLeavesNoDescriptor(t *testing.T) {
 	c := NewClient(ours)
 	served := make(chan error, 1)
 	go func() { served <- c.Serve() }()
-	var cancel context.CancelFunc
-	asked := make(chan struct{}, 1)
+	asked := make(chan context.CancelFunc, 1)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		helper(t, fc.(*net.UnixConn), func() { <-asked; cancel() })
+		helper(t, fc.(*net.UnixConn), func() { (<-asked)() })
 	}()
 	before := descriptors(t)
 	for range 500 {
-		var ctx context.Context
-		ctx, cancel = context.WithCancel(t.Context())
-		asked <- struct{}{}
+		ctx, cancel := context.WithCancel(t.Context())
+		asked <- cancel
 		if a, err := c.ask(ctx, "dial", ""); err == nil {
 			a.file.Close()
 		} else if !errors.Is(err, context.Canceled) {
 			t.Fatal(err)
 		}
+		cancel()
 	}
 	c.Close()
 	<-served
