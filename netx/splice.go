@@ -29,7 +29,13 @@ type SpliceOptions struct {
 	Deadline time.Time
 	// Counters, when not nil, are increased as bytes move.
 	Counters *Counters
+	// Touch, when not nil, is called as bytes move, at least once in a second of
+	// it: what an idle limit outside of the splice goes by. It must be cheap.
+	Touch func()
 }
+
+// touchEvery bounds how long bytes that the kernel moves go unnoticed.
+const touchEvery = time.Second
 
 // Causes of a splice that its limits ended.
 var (
@@ -37,8 +43,8 @@ var (
 	ErrDeadline = fault.New(fault.Timeout, "the connection reached its time limit")
 )
 
-// Splice copies between a and b, both ways, until both directions have ended,
-// and closes both. The end of one direction is passed on as a half-close, where
+// Splice copies between a and b, connections or channels, both ways, until both
+// directions have ended, and closes both. The end of one direction is passed on as a half-close, where
 // the other connection knows it; where it does not, that ends the splice.
 // Cancelling ctx cuts it at once: the context's cause is the error returned, so
 // context.WithCancelCause is how a lock ends a stream. A splice that both sides
@@ -46,10 +52,15 @@ var (
 //
 // Pairs of TCP connections are left to the kernel. Otherwise a direction holds a
 // 1 KiB buffer while little flows and a pooled one of 64 KiB while much does.
-func Splice(ctx context.Context, a, b net.Conn, o SpliceOptions) error {
-	s := &splice{a: a, b: b, counters: o.Counters}
+func Splice(ctx context.Context, a, b io.ReadWriteCloser, o SpliceOptions) error {
+	s := &splice{a: a, b: b, counters: o.Counters, touch: o.Touch}
 	if s.counters == nil {
 		s.counters = new(Counters)
+	}
+	if s.touch == nil {
+		s.touch = func() {}
+	} else {
+		s.tick = touchEvery
 	}
 	if !o.Deadline.IsZero() {
 		var cancel context.CancelFunc
@@ -60,6 +71,9 @@ func Splice(ctx context.Context, a, b net.Conn, o SpliceOptions) error {
 	defer stop()
 	if o.Idle > 0 {
 		s.tick = o.Idle / 4
+		if o.Touch != nil {
+			s.tick = min(s.tick, touchEvery)
+		}
 		s.watchIdle(o.Idle)
 		defer s.stopWatch()
 	}
@@ -74,8 +88,9 @@ func Splice(ctx context.Context, a, b net.Conn, o SpliceOptions) error {
 }
 
 type splice struct {
-	a, b     net.Conn
+	a, b     io.ReadWriteCloser
 	counters *Counters
+	touch    func()
 	tick     time.Duration // how often a kernel splice must report its bytes; 0: never
 
 	mu      sync.Mutex
@@ -134,7 +149,7 @@ func (s *splice) stopWatch() {
 }
 
 // copy moves one direction and passes its end on.
-func (s *splice) copy(dst, src net.Conn, n *atomic.Int64) {
+func (s *splice) copy(dst, src io.ReadWriteCloser, n *atomic.Int64) {
 	err := s.move(dst, src, n)
 	if err != nil {
 		s.cut(endOf(err))
@@ -154,13 +169,13 @@ func endOf(err error) error {
 	return err
 }
 
-func (s *splice) move(dst, src net.Conn, n *atomic.Int64) error {
+func (s *splice) move(dst, src io.ReadWriteCloser, n *atomic.Int64) error {
 	d, ok1 := dst.(*net.TCPConn)
 	t, ok2 := src.(*net.TCPConn)
 	if ok1 && ok2 {
 		return s.kernel(d, t, n)
 	}
-	return pump(dst, src, n)
+	return s.pump(dst, src, n)
 }
 
 // kernel lets the kernel move the bytes. The idle watch needs to see progress,
@@ -174,7 +189,9 @@ func (s *splice) kernel(dst, src *net.TCPConn, n *atomic.Int64) error {
 		}
 		limited := &io.LimitedReader{R: src, N: 4 << 20}
 		moved, err := dst.ReadFrom(limited)
-		n.Add(moved)
+		if n.Add(moved); moved > 0 {
+			s.touch()
+		}
 		switch {
 		case s.tick > 0 && errors.Is(err, os.ErrDeadlineExceeded):
 		case err != nil:
@@ -200,7 +217,7 @@ var largeBuffers = sync.Pool{New: func() any { return new([largeBuffer]byte) }}
 
 // pump copies until src ends (nil) or either fails. What is in whole TLS records
 // is taken together and written together.
-func pump(dst io.Writer, src io.Reader, n *atomic.Int64) error {
+func (s *splice) pump(dst io.Writer, src io.Reader, n *atomic.Int64) error {
 	small := make([]byte, smallBuffer)
 	buf := small
 	var large *[largeBuffer]byte
@@ -224,6 +241,7 @@ func pump(dst io.Writer, src io.Reader, n *atomic.Int64) error {
 				return werr
 			}
 			n.Add(int64(k))
+			s.touch()
 		}
 		if err == io.EOF {
 			return nil

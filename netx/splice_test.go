@@ -191,3 +191,40 @@ func BenchmarkSplice(b *testing.B) {
 		})
 	}
 }
+
+// Whoever watches for idleness outside sees bytes move, on either path.
+func TestSpliceTouches(t *testing.T) {
+	for name, pair := range map[string]func(t *testing.T) (net.Conn, net.Conn){
+		"memory": func(*testing.T) (net.Conn, net.Conn) { return memnet.Pipe() },
+		"tcp":    func(t *testing.T) (net.Conn, net.Conn) { return tcpPair(t) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			left, a := pair(t)
+			right, b := pair(t)
+			defer left.Close()
+			defer right.Close()
+			touched := make(chan struct{}, 100)
+			done := make(chan error, 1)
+			go func() {
+				done <- netx.Splice(t.Context(), a, b, netx.SpliceOptions{Touch: func() { touched <- struct{}{} }})
+			}()
+			for _, c := range [][2]net.Conn{{left, right}, {right, left}} {
+				if len(touched) != 0 {
+					t.Error("touched though nothing moved")
+				}
+				if _, err := io.WriteString(c[0], "x"); err != nil {
+					t.Fatal(err)
+				}
+				if _, err := io.ReadFull(c[1], make([]byte, 1)); err != nil {
+					t.Fatal(err)
+				}
+				<-touched
+			}
+			left.Close()
+			right.Close()
+			if err := <-done; err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}

@@ -3,17 +3,16 @@ package sshaccess
 import (
 	"context"
 	"errors"
-	"io"
 	"net"
 	"strconv"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/crypto/ssh"
 
 	"teleport/access"
 	"teleport/fault"
+	"teleport/netx"
 	"teleport/sshserver"
 	"teleport/types/event"
 )
@@ -102,39 +101,11 @@ func (cn *conn) port(code, addr, dir string, sent, received uint64, err error) e
 // splice copies both ways, with each end of stream passed on by itself, until
 // both have ended or ctx has.
 func (cn *conn) splice(ctx context.Context, ch ssh.Channel, to net.Conn) (sent, received uint64) {
-	stop := context.AfterFunc(ctx, func() { to.Close(); ch.Close() })
-	defer stop()
-	var up, down atomic.Uint64
-	var wg sync.WaitGroup
-	wg.Add(1)
-	go func() {
-		defer wg.Done()
-		io.Copy(cn.counted(to, &up), ch) //nolint:errcheck // an end is an end
-		if h, ok := to.(interface{ CloseWrite() error }); ok {
-			h.CloseWrite() //nolint:errcheck // the other direction shows it
-		}
-	}()
-	io.Copy(cn.counted(ch, &down), to) //nolint:errcheck // an end is an end
-	ch.CloseWrite()                    //nolint:errcheck // the other direction shows it
-	wg.Wait()
-	to.Close()
-	ch.Close()
-	return up.Load(), down.Load()
-}
-
-type countingWriter struct {
-	io.Writer
-	cn *conn
-	n  *atomic.Uint64
-}
-
-func (cn *conn) counted(w io.Writer, n *atomic.Uint64) io.Writer { return countingWriter{w, cn, n} }
-
-func (c countingWriter) Write(p []byte) (int, error) {
-	n, err := c.Writer.Write(p)
-	c.cn.live.Touch()
-	c.n.Add(uint64(n))
-	return n, err
+	var n netx.Counters
+	if err := netx.Splice(ctx, ch, to, netx.SpliceOptions{Counters: &n, Touch: cn.live.Touch}); err != nil {
+		cn.svc.cfg.Log.Debug("a forwarded connection broke", "reason", err)
+	}
+	return uint64(n.AToB.Load()), uint64(n.BToA.Load())
 }
 
 // remoteForward is a listener of -R. It is known to its connection only, so no

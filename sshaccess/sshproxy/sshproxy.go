@@ -8,12 +8,10 @@ package sshproxy
 import (
 	"context"
 	"errors"
-	"io"
 	"log/slog"
 	"net"
 	"net/netip"
 	"strconv"
-	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -21,6 +19,7 @@ import (
 
 	"teleport/access"
 	"teleport/fault"
+	"teleport/netx"
 	"teleport/session"
 	"teleport/sshserver"
 	"teleport/types"
@@ -152,14 +151,20 @@ func (s *Server) dial(ctx context.Context, c *sshserver.Conn, nc ssh.NewChannel)
 		reject(nc, msg)
 		return
 	}
-	defer node.Close()
 	ch, reqs, err := nc.Accept()
 	if err != nil {
+		node.Close()
 		return
 	}
 	go ssh.DiscardRequests(reqs)
-	live, _ := c.Data.(*session.Live)
-	splice(ctx, ch, node, live)
+	var o netx.SpliceOptions
+	if live, ok := c.Data.(*session.Live); ok {
+		o.Touch = live.Touch
+	}
+	// The bytes are the client's SSH with the node: ciphertext here.
+	if err := netx.Splice(ctx, ch, node, o); err != nil {
+		s.cfg.Log.Debug("a connection to a node broke", "reason", err)
+	}
 }
 
 func reject(nc ssh.NewChannel, msg string) {
@@ -179,38 +184,4 @@ func ValidTarget(h string) bool {
 		}
 	}
 	return true
-}
-
-// splice copies both ways until both have ended or ctx has. The bytes are the
-// client's SSH with the node: ciphertext here.
-func splice(ctx context.Context, ch ssh.Channel, node net.Conn, live *session.Live) {
-	stop := context.AfterFunc(ctx, func() { node.Close(); ch.Close() })
-	defer stop()
-	var wg sync.WaitGroup
-	wg.Add(1)
-	go func() {
-		defer wg.Done()
-		io.Copy(touching{node, live}, ch) //nolint:errcheck // an end is an end
-		if h, ok := node.(interface{ CloseWrite() error }); ok {
-			h.CloseWrite() //nolint:errcheck // the other direction shows it
-			return
-		}
-		node.Close()
-	}()
-	io.Copy(touching{ch, live}, node) //nolint:errcheck // an end is an end
-	ch.Close()
-	node.Close()
-	wg.Wait()
-}
-
-type touching struct {
-	io.Writer
-	live *session.Live
-}
-
-func (t touching) Write(p []byte) (int, error) {
-	if t.live != nil {
-		t.live.Touch()
-	}
-	return t.Writer.Write(p)
 }
