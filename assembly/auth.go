@@ -20,13 +20,13 @@ import (
 	"teleport/builtin/joins"
 	"teleport/config"
 	"teleport/fault"
-	"teleport/generation"
 	"teleport/keys"
 	"teleport/keystore/softkeys"
 	"teleport/lifecycle"
 	"teleport/member"
 	"teleport/store"
 	"teleport/types"
+	"teleport/wholefile"
 )
 
 // authUnit is the auth service of a process. It can be released before the rest
@@ -185,7 +185,7 @@ func (u *authUnit) certify(ctx context.Context, s *authserver.Server) error {
 		}
 		resp.Authorities = append(resp.Authorities, b)
 	}
-	return m.Adopt(k, resp)
+	return m.Adopt(ctx, k, resp)
 }
 
 // serve runs the service until ctx ends. When it is released for a next
@@ -307,7 +307,7 @@ func sealingKey(path string, exists bool) ([]byte, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, fault.Wrap(err, fault.Unavailable, "cannot make %s", filepath.Dir(path))
 	}
-	return b, generation.WriteFile(path, b, 0o600)
+	return b, fault.Unwritable(wholefile.Write(path, b, 0o600), path)
 }
 
 func syncMode(s string) sqlitekv.Sync {

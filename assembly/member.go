@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net"
 	"slices"
+	"strings"
 	"time"
 
 	"teleport/api/authclient"
@@ -27,7 +28,8 @@ import (
 
 func (p *Process) buildMember(context.Context) error {
 	m, err := member.New(member.Config{DataDir: p.cfg.DataDir, Hostname: p.cfg.Nodename, Principals: p.principals(),
-		SystemRoles: p.roles(), Suite: keys.DefaultSuite, Pins: p.cfg.CAPins, Log: p.log})
+		SystemRoles: p.roles(), Suite: keys.DefaultSuite, Pins: p.cfg.CAPins, Log: p.log,
+		OnRenewal: func(err error) { p.health.report("identity", err == nil) }})
 	p.member = m
 	return err
 }
@@ -41,14 +43,37 @@ func (p *Process) buildJoined(ctx context.Context) error {
 		d := p.proxyDialer()
 		p.via = newRoute(func(ctx context.Context) (net.Conn, error) { return p.dialAuthThroughProxy(ctx, d) })
 	}
-	err := p.member.Load()
-	if errors.Is(err, fault.NotFound) {
-		err = p.join(ctx)
-	}
-	if err != nil {
+	if err := p.admit(ctx); err != nil {
 		return err
 	}
 	return p.openWriter(p.member.Identity().Name, p.member.Identity().Cluster)
+}
+
+// admit gives this process an identity: the one on disk, or that of a join.
+func (p *Process) admit(ctx context.Context) error {
+	err := p.member.Load()
+	switch {
+	case errors.Is(err, fault.NotFound):
+		return p.join(ctx)
+	case !errors.Is(err, fault.Unauthenticated):
+		return err
+	case p.cfg.Token.Empty():
+		return fault.Advise(err, "Make a token with: tctl tokens add --type=%s, and start with it (teleport.join_params, or --token): the host keeps its UUID.", p.tokenType())
+	}
+	// It slept, or auth was away, for longer than a certificate lives.
+	p.log.Warn("this host joins again", telemetry.KeyErr, err)
+	return p.join(ctx)
+}
+
+// tokenType is what tctl tokens add --type takes for a host like this one.
+func (p *Process) tokenType() string {
+	var list []string
+	for _, r := range p.roles() {
+		if r != types.RoleInstance {
+			list = append(list, strings.ToLower(string(r)))
+		}
+	}
+	return strings.Join(list, ",")
 }
 
 func (p *Process) proxyDialer() *alpndial.Dialer {
@@ -81,7 +106,7 @@ func (p *Process) dialAuthThroughProxy(ctx context.Context, d *alpndial.Dialer) 
 func (p *Process) join(ctx context.Context) error {
 	if p.cfg.Token.Empty() {
 		return fault.New(fault.Unauthenticated, "this host has not joined the cluster yet, and no join token is configured").
-			WithHint("Make one with: tctl tokens add --type=node")
+			WithHint("Make one with: tctl tokens add --type=%s", p.tokenType())
 	}
 	prover, err := joins.Prover(p.cfg.JoinMethod)
 	if err != nil {
@@ -174,12 +199,14 @@ func (p *Process) buildShared(context.Context) error {
 	p.strangers = sshserver.NewStrangers(func(ctx context.Context, f sshserver.Failure) { p.authFailed(ctx, id.Name, f) })
 
 	p.health.expect("control stream")
+	p.health.report("identity", true)
 	again := &lifecycle.Backoff{Min: time.Second, Max: 15 * time.Second}
 	p.group.Add(lifecycle.Service{Name: "audit shipper", Serve: p.shipper.Serve})
 	p.group.Add(lifecycle.Service{Name: "refused strangers", Serve: p.strangers.Serve})
 	p.group.Add(lifecycle.Service{Name: "replica", Serve: p.replica.Serve, Ready: p.replica.Ready(), Restart: again})
 	p.group.Add(lifecycle.Service{Name: "trust", Serve: p.followTrust})
 	p.group.Add(lifecycle.Service{Name: "renewal", Serve: func(ctx context.Context) error { return p.member.Serve(ctx, p.client) }})
+	p.group.Add(lifecycle.Service{Name: "connections to auth", Serve: p.followIdentity})
 	p.group.Add(lifecycle.Service{Name: "session policy", Serve: func(ctx context.Context) error { return p.sessions.Serve(ctx, p.replica) }})
 	p.group.Add(lifecycle.Service{Name: "control stream", Serve: p.announcer.Serve, Restart: again})
 	p.group.Add(lifecycle.Service{Name: "control health", Serve: p.followControl})
@@ -204,7 +231,7 @@ func (p *Process) followTrust(ctx context.Context) error {
 		select {
 		case <-p.replica.Ready():
 			if list := p.replica.Trust().Authorities(); len(list) > 0 {
-				if err := p.member.UpdateTrust(list); err != nil {
+				if err := p.member.UpdateTrust(ctx, list); err != nil {
 					p.log.Warn("the cluster's authorities were not stored", telemetry.KeyErr, err)
 				}
 			}
@@ -217,6 +244,15 @@ func (p *Process) followTrust(ctx context.Context) error {
 			return nil
 		}
 	}
+}
+
+// followIdentity moves the calls of this process to new connections when its
+// certificate or the authorities change: auth serves a connection until the
+// certificate that it was made with expires.
+func (p *Process) followIdentity(ctx context.Context) error {
+	changes, stop := p.member.Subscribe()
+	defer stop()
+	return p.client.Follow(ctx, changes)
 }
 
 // followControl keeps the readiness of the process true to its control stream.

@@ -60,8 +60,11 @@ type Config struct {
 	Suite       keys.Suite
 	// Pins, when set, must match the host authority that a join answers with.
 	Pins []string
-	Now  func() time.Time // nil: time.Now
-	Log  *slog.Logger     // nil: none
+	// OnRenewal is told how each attempt to renew ended, so that the process can say
+	// that it is in trouble. Optional; it must not block.
+	OnRenewal func(err error)
+	Now       func() time.Time // nil: time.Now
+	Log       *slog.Logger     // nil: none
 }
 
 // Member is one process's membership. Safe for concurrent use.
@@ -94,6 +97,9 @@ func New(c Config) (*Member, error) {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
+	if c.OnRenewal == nil {
+		c.OnRenewal = func(error) {}
+	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
@@ -116,11 +122,14 @@ func (m *Member) Load() error {
 }
 
 // Join makes keys, proves itself with the method and stores the identity that it
-// gets. Tried again after a failure it goes on with the same keys.
+// gets. Tried again after a failure it goes on with the same keys. A host whose
+// identity expired keeps its UUID.
 func (m *Member) Join(ctx context.Context, via Joiner, method join.Prover, token types.Secret) error {
-	if err := m.dir.prepare(); err != nil {
+	unlock, err := m.prepareAlone(ctx)
+	if err != nil {
 		return err
 	}
+	defer unlock()
 	hostUUID, err := m.dir.hostUUID()
 	if err != nil {
 		return err
@@ -153,12 +162,28 @@ func (m *Member) Join(ctx context.Context, via Joiner, method join.Prover, token
 
 // Adopt stores an identity that was issued without a join: the auth process's own.
 // Keys come from NewKeys.
-func (m *Member) Adopt(k *NewKeys, resp *joinv1.JoinResponse) error {
-	if err := m.dir.prepare(); err != nil {
+func (m *Member) Adopt(ctx context.Context, k *NewKeys, resp *joinv1.JoinResponse) error {
+	unlock, err := m.prepareAlone(ctx)
+	if err != nil {
 		return err
 	}
+	defer unlock()
 	return m.accept(resp, &k.pair, "")
 }
+
+// prepareAlone makes the directory and keeps other generations of this process
+// from writing an identity into it until unlock.
+func (m *Member) prepareAlone(ctx context.Context) (unlock func(), err error) {
+	if err := m.dir.prepare(); err != nil {
+		return nil, err
+	}
+	return m.dir.lock(ctx)
+}
+
+// refusal is a renewal that the cluster itself denied.
+type refusal struct{ error }
+
+func (r *refusal) Unwrap() error { return r.error }
 
 // renew replaces the identity. Another generation of this process may have done it
 // already: then its result is taken over.
@@ -176,6 +201,9 @@ func (m *Member) renew(ctx context.Context, via Renewer) error {
 		return err
 	}
 	resp, err := via.Renew(ctx, &joinv1.RenewRequest{Keys: pending.public, Hostname: m.c.Hostname, Principals: m.c.Principals})
+	if errors.Is(err, fault.Denied) {
+		return &refusal{err}
+	}
 	if err != nil {
 		return err
 	}
@@ -331,8 +359,9 @@ func (m *Member) Source() tlscert.Source {
 
 // UpdateTrust takes over authorities that a replica brought. When they differ from
 // what is known they are stored, and the identity is renewed soon, as the
-// authority that signed it may be on its way out.
-func (m *Member) UpdateTrust(authorities []*types.CertAuthority) error {
+// authority that signed it may be on its way out. An identity that another
+// generation of this process renewed meanwhile stays.
+func (m *Member) UpdateTrust(ctx context.Context, authorities []*types.CertAuthority) error {
 	h := m.held()
 	if h == nil {
 		return fault.New(fault.Internal, "authorities came before an identity")
@@ -347,15 +376,26 @@ func (m *Member) UpdateTrust(authorities []*types.CertAuthority) error {
 	if len(trust.Pins(h.identity.Cluster)) == 0 {
 		return fault.New(fault.Untrusted, "the new authorities lack the host authority of this cluster")
 	}
-	st, err := h.state.withAuthorities(authorities)
+	unlock, err := m.dir.lock(ctx)
 	if err != nil {
 		return err
 	}
-	if err := m.dir.writeIdentity(st); err != nil {
+	defer unlock()
+	next := *m.held()
+	if stored, err := m.dir.readIdentity(); err == nil && stored.newer(next.state) {
+		newer, err := stored.parse(m.now())
+		if err != nil {
+			return m.dir.explain(err)
+		}
+		next = *newer
+	}
+	if next.state, err = next.state.withAuthorities(authorities); err != nil {
 		return err
 	}
-	next := *h
-	next.state, next.trust = st, trust
+	if err := m.dir.writeIdentity(next.state); err != nil {
+		return err
+	}
+	next.trust = trust
 	m.set(&next)
 	m.RenewSoon()
 	return nil

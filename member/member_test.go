@@ -30,7 +30,7 @@ import (
 	"teleport/types"
 )
 
-const ttl = 24 * time.Hour
+const ttl = 7 * 24 * time.Hour
 
 var token = types.NewSecret("canary-secret-0123456789")
 
@@ -410,7 +410,7 @@ func TestRenewsForMonths(t *testing.T) {
 				a.do(func() { a.lost = true })
 			}
 			time.Sleep(24 * time.Hour)
-			if left := time.Until(m.Identity().Authority.Expires); left < ttl/2-ttl/10 {
+			if left := time.Until(m.Identity().Authority.Expires); left < ttl/2 {
 				t.Fatalf("day %d: %s left", day, left)
 			}
 		}
@@ -418,7 +418,7 @@ func TestRenewsForMonths(t *testing.T) {
 			t.Fatal(err)
 		}
 		a.do(func() {
-			if a.renewals < 180 || a.renewals > 240 || a.generation != m.Identity().Generation {
+			if a.renewals < 100 || a.renewals > 140 || a.generation != m.Identity().Generation {
 				t.Errorf("%d renewals, generation %d at auth, %d here", a.renewals, a.generation, m.Identity().Generation)
 			}
 		})
@@ -449,7 +449,7 @@ func TestTwoGenerationsOfAProcess(t *testing.T) {
 		if err := errors.Join(stopOne(), stopTwo()); err != nil {
 			t.Fatal(err)
 		}
-		if x, y := one.Identity().Generation, two.Identity().Generation; x < 19 || y < 19 {
+		if x, y := one.Identity().Generation, two.Identity().Generation; x < 11 || y < 11 {
 			t.Errorf("generations %d and %d", x, y)
 		}
 	})
@@ -468,13 +468,98 @@ func TestClone(t *testing.T) {
 			t.Fatal(err)
 		}
 		stop := serve(t, m, a)
-		time.Sleep(13 * time.Hour)
+		time.Sleep(22 * time.Hour)
 		a.do(func() { a.caller = clone.Identity })
 		clone.RenewSoon()
 		if err := clone.Serve(context.Background(), a); !errors.Is(err, fault.Denied) {
 			t.Errorf("the clone: %v", err)
 		}
 		a.do(func() { a.caller = m.Identity })
+		if err := stop(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// A refusal that is not the end of a membership leaves the process at work.
+func TestARefusedRenewalIsNoEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, kind := range []fault.Kind{fault.Invalid, fault.Unauthenticated} {
+			a := newAuth(t)
+			m := joined(t, a, t.TempDir())
+			a.do(func() { a.fail = fault.New(kind, "the join token of this host does not allow the name x") })
+			stop := serve(t, m, a)
+			time.Sleep(ttl / 2)
+			a.do(func() { a.fail = nil })
+			time.Sleep(time.Hour)
+			if left := time.Until(m.Identity().Authority.Expires); left < ttl*3/4 {
+				t.Errorf("%s: %s left", kind, left)
+			}
+			if err := stop(); err != nil {
+				t.Errorf("%s: %v", kind, err)
+			}
+		}
+		// Neither is an answer that this process does not take: with a role less.
+		a := newAuth(t)
+		told := make(chan error, 1)
+		m, err := member.New(member.Config{DataDir: t.TempDir(), Hostname: "web-1", SystemRoles: []types.SystemRole{types.RoleNode},
+			OnRenewal: func(err error) {
+				select {
+				case told <- err:
+				default:
+				}
+			}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := m.Join(t.Context(), a, tokenjoin.Method{}, token); err != nil {
+			t.Fatal(err)
+		}
+		a.caller = m.Identity
+		a.do(func() { a.adjust = func(id *types.Identity) { id.Authority.SystemRoles = []types.SystemRole{types.RoleProxy} } })
+		stop := serve(t, m, a)
+		m.RenewSoon()
+		if err := <-told; err == nil {
+			t.Error("a renewal without the role was taken")
+		}
+		if err := stop(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// Authorities that come late do not undo what another generation renewed.
+func TestAuthoritiesDoNotUndoARenewal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, dir := newAuth(t), t.TempDir()
+		one := joined(t, a, dir)
+		two := open(t, dir)
+		if err := two.Load(); err != nil {
+			t.Fatal(err)
+		}
+		stop := serve(t, one, a)
+		one.RenewSoon()
+		synctest.Wait()
+		if one.Identity().Generation == two.Identity().Generation {
+			t.Fatal("not renewed")
+		}
+		next := certtest.New(t, "example.com", time.Now())
+		rotated := slices.Clone(a.world.Authorities)
+		host := *rotated[1]
+		host.Spec.Additional = []types.CAKeys{next.Authorities[1].Spec.Active}
+		rotated[1] = &host
+		if err := two.UpdateTrust(t.Context(), rotated); err != nil {
+			t.Fatal(err)
+		}
+		third := open(t, dir)
+		if err := third.Load(); err != nil {
+			t.Fatal(err)
+		}
+		for name, m := range map[string]*member.Member{"memory": two, "disk": third} {
+			if g := m.Identity().Generation; g != one.Identity().Generation || len(m.Trust().Pins("example.com")) != 2 {
+				t.Errorf("%s: generation %d with %d pins", name, g, len(m.Trust().Pins("example.com")))
+			}
+		}
 		if err := stop(); err != nil {
 			t.Error(err)
 		}
@@ -489,7 +574,7 @@ func TestCAChangeRenewsAtOnce(t *testing.T) {
 		defer end()
 		stop := serve(t, m, a)
 		synctest.Wait()
-		if err := m.UpdateTrust(a.world.Authorities); err != nil {
+		if err := m.UpdateTrust(t.Context(), a.world.Authorities); err != nil {
 			t.Fatal(err)
 		}
 		synctest.Wait()
@@ -504,7 +589,7 @@ func TestCAChangeRenewsAtOnce(t *testing.T) {
 		host.Spec.Additional = []types.CAKeys{next.Authorities[1].Spec.Active}
 		rotated[1] = &host
 		a.do(func() { a.world.Authorities = rotated })
-		if err := m.UpdateTrust(rotated); err != nil {
+		if err := m.UpdateTrust(t.Context(), rotated); err != nil {
 			t.Fatal(err)
 		}
 		synctest.Wait()
@@ -521,7 +606,7 @@ func TestCAChangeRenewsAtOnce(t *testing.T) {
 		if n := len(m.Trust().Pins("example.com")); n != 2 {
 			t.Errorf("%d pins", n)
 		}
-		if err := m.UpdateTrust(rotated[:1]); !errors.Is(err, fault.Untrusted) {
+		if err := m.UpdateTrust(t.Context(), rotated[:1]); !errors.Is(err, fault.Untrusted) {
 			t.Errorf("a set without the host authority: %v", err)
 		}
 		if err := stop(); err != nil {
@@ -558,7 +643,7 @@ func TestAdopt(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := m.Adopt(k, resp); err != nil {
+	if err := m.Adopt(t.Context(), k, resp); err != nil {
 		t.Fatal(err)
 	}
 	if m.Identity().Name != uuid {

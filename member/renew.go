@@ -9,9 +9,12 @@ import (
 	"teleport/fault"
 )
 
-// Renewal: at half of the life, a tenth of it earlier at random so that hosts that
-// joined together spread; after a failure again with growing pauses.
+// Renewal: when an eighth of the life is over, so that an auth service may be away
+// for most of it, and a fortieth of it earlier at random so that hosts that joined
+// together spread; after a failure again with growing pauses.
 const (
+	renewAfter = 8
+	spreadOver = 40
 	firstPause = 5 * time.Second
 	maxPause   = 5 * time.Minute
 	// callTimeout bounds one renewal.
@@ -19,8 +22,10 @@ const (
 )
 
 // Serve renews the identity until ctx ends, which is no error. It ends earlier
-// with fault.Denied when the cluster refuses to renew for good: the host is locked,
-// or its identity is used by two machines.
+// with fault.Denied when the cluster puts this host out: it is locked, or its
+// identity is used by two machines. Other refusals, such as a name that the scope
+// of the host's token no longer allows, are tried again: until the identity expires
+// the host does its work, and Config.OnRenewal says that somebody should look.
 func (m *Member) Serve(ctx context.Context, via Renewer) error {
 	if m.held() == nil {
 		return fault.New(fault.Internal, "renewal started before there is an identity")
@@ -41,14 +46,16 @@ func (m *Member) Serve(ctx context.Context, via Renewer) error {
 		case <-timer.C:
 		}
 		err := m.tryRenew(ctx, via)
-		switch {
-		case err == nil:
+		if err != nil && ctx.Err() != nil {
+			return nil
+		}
+		m.c.OnRenewal(err)
+		if err == nil {
 			pause = 0
 			continue
-		case ctx.Err() != nil:
-			return nil
-		case errors.Is(err, fault.Denied):
-			return err
+		}
+		if out := (*refusal)(nil); errors.As(err, &out) {
+			return out.error
 		}
 		pause = min(max(2*pause, firstPause), maxPause)
 		m.log.Warn("renewing the identity of this host failed; trying again", "error", err, "expires", m.Identity().Authority.Expires)
@@ -70,8 +77,8 @@ func (m *Member) tryRenew(ctx context.Context, via Renewer) error {
 func (m *Member) untilRenewal() time.Duration {
 	id := m.Identity()
 	life := id.Authority.Expires.Sub(id.IssuedAt)
-	at := id.IssuedAt.Add(life / 2)
-	if spread := int64(life / 10); spread > 0 {
+	at := id.IssuedAt.Add(life / renewAfter)
+	if spread := int64(life / spreadOver); spread > 0 {
 		at = at.Add(-time.Duration(rand.Int64N(spread)))
 	}
 	return max(at.Sub(m.now()), 0)

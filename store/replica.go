@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"slices"
 	"sync"
@@ -60,6 +61,9 @@ func (r *Replica) Serve(ctx context.Context) error {
 		}
 		if progress {
 			failures = 0
+		}
+		if progress && errors.Is(err, ErrReopen) {
+			continue
 		}
 		failures++
 		level := slog.LevelDebug

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"time"
 )
 
@@ -38,6 +39,10 @@ type Batch struct {
 	SnapshotEnd bool
 }
 
+// ErrReopen ends a stream that nothing is wrong with, because the connection
+// under it was replaced: it is opened again at once.
+var ErrReopen = errors.New("the stream moves to another connection")
+
 // Source is where a Replica reads from: the Store itself in the auth service,
 // a client of its API everywhere else.
 type Source interface {
@@ -53,8 +58,8 @@ type Source interface {
 type Stream interface {
 	// Next blocks for the next batch. An error ends the stream: fault.Limit when
 	// the reader was too slow, fault.Conflict when the resume revision is gone,
-	// fault.Unavailable, Canceled or Timeout when the other side went away. The
-	// reader comes back with its last revision.
+	// fault.Unavailable, Canceled or Timeout when the other side went away, ErrReopen when the
+	// stream only moves. The reader comes back with its last revision.
 	Next(ctx context.Context) (Batch, error)
 	// Close releases the stream. It may be called twice.
 	Close() error

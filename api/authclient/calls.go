@@ -198,21 +198,22 @@ type ControlStream interface {
 
 // Control opens the control stream; the first message is Hello. It does not wait
 // for the server: that it cannot be reached, or refuses, shows in the first
-// Receive. The stream ends with ctx, and with the certificate that it was opened
-// with.
+// Receive. The stream ends with ctx, with the certificate that it was opened with,
+// and with Redial.
 func (c *Client) Control(ctx context.Context) (ControlStream, error) {
-	ctx, cancel := context.WithCancel(ctx)
+	ctx, cancel := c.links.stream(ctx)
 	s := c.presence.Control(ctx)
 	// The request goes out before there is a message, so that a refusal comes early.
 	if err := s.Send(nil); err != nil {
-		cancel()
-		return nil, rpc.FromWire(err)
+		defer cancel()
+		return nil, streamError(ctx, err)
 	}
-	return &controlStream{stream: s, cancel: cancel}, nil
+	return &controlStream{stream: s, ctx: ctx, cancel: cancel}, nil
 }
 
 type controlStream struct {
 	stream *connect.BidiStreamForClient[presencev1.ControlRequest, presencev1.ControlResponse]
+	ctx    context.Context // of the call
 	cancel context.CancelFunc
 }
 
@@ -224,12 +225,12 @@ func (s *controlStream) Send(m *presencev1.ControlRequest) error {
 			err = cause
 		}
 	}
-	return rpc.FromWire(err)
+	return streamError(s.ctx, err)
 }
 
 func (s *controlStream) Receive() (*presencev1.ControlResponse, error) {
 	m, err := s.stream.Receive()
-	return m, rpc.FromWire(err)
+	return m, streamError(s.ctx, err)
 }
 
 func (s *controlStream) Close() error {

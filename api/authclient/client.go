@@ -5,7 +5,10 @@
 // more than one consumer plays.
 //
 // A client opens a connection when it is needed and replaces a broken one on
-// the next call. Retrying calls and reopening streams is the caller's.
+// the next call. A connection is known to the other end by the certificate that
+// it was made with, for as long as it lives: a process that renews its certificate
+// calls Redial, or runs Follow. Retrying calls and reopening streams is the
+// caller's.
 package authclient
 
 import (
@@ -53,11 +56,11 @@ type Config struct {
 
 // Client talks to the auth service. All methods may be called concurrently.
 type Client struct {
-	transport *http.Transport
-	account   accountv1connect.AccountServiceClient
-	audit     auditv1connect.AuditServiceClient
-	issue     issuev1connect.IssueServiceClient
-	join      joinv1connect.JoinServiceClient
+	links   *links
+	account accountv1connect.AccountServiceClient
+	audit   auditv1connect.AuditServiceClient
+	issue   issuev1connect.IssueServiceClient
+	join    joinv1connect.JoinServiceClient
 	// fresh makes a client with a connection of its own, and what closes it.
 	fresh    func() (joinv1connect.JoinServiceClient, func())
 	login    loginv1connect.LoginServiceClient
@@ -87,8 +90,9 @@ func New(cfg Config) (*Client, error) {
 		IdleConnTimeout:     90 * time.Second,
 		HTTP2:               &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingDeadline},
 	}
+	l := newLinks(t)
 	hc := &http.Client{
-		Transport:     t,
+		Transport:     l,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 	base := "https://" + host
@@ -103,22 +107,22 @@ func New(cfg Config) (*Client, error) {
 			c := &http.Client{Transport: own, CheckRedirect: hc.CheckRedirect}
 			return joinv1connect.NewJoinServiceClient(c, base, opts...), own.CloseIdleConnections
 		},
-		transport: t,
-		account:   accountv1connect.NewAccountServiceClient(hc, base, opts...),
-		audit:     auditv1connect.NewAuditServiceClient(hc, base, opts...),
-		issue:     issuev1connect.NewIssueServiceClient(hc, base, opts...),
-		join:      joinv1connect.NewJoinServiceClient(hc, base, opts...),
-		login:     loginv1connect.NewLoginServiceClient(hc, base, opts...),
-		presence:  presencev1connect.NewPresenceServiceClient(hc, base, opts...),
-		resource:  resourcev1connect.NewResourceServiceClient(hc, base, opts...),
-		status:    statusv1connect.NewStatusServiceClient(hc, base, opts...),
+		links:    l,
+		account:  accountv1connect.NewAccountServiceClient(hc, base, opts...),
+		audit:    auditv1connect.NewAuditServiceClient(hc, base, opts...),
+		issue:    issuev1connect.NewIssueServiceClient(hc, base, opts...),
+		join:     joinv1connect.NewJoinServiceClient(hc, base, opts...),
+		login:    loginv1connect.NewLoginServiceClient(hc, base, opts...),
+		presence: presencev1connect.NewPresenceServiceClient(hc, base, opts...),
+		resource: resourcev1connect.NewResourceServiceClient(hc, base, opts...),
+		status:   statusv1connect.NewStatusServiceClient(hc, base, opts...),
 	}, nil
 }
 
-// Close drops idle connections, so that the next call makes a new one: after a
-// renewal, or when the client is no longer used. Calls under way go on.
+// Close drops idle connections, for a client that is no longer used. Calls under
+// way go on; what they used closes soon after them.
 func (c *Client) Close() error {
-	c.transport.CloseIdleConnections()
+	c.links.closeIdle()
 	return nil
 }
 

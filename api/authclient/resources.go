@@ -8,7 +8,6 @@ import (
 	"connectrpc.com/connect"
 
 	"teleport/api/gen/resourcev1"
-	"teleport/api/rpc"
 	"teleport/fault"
 	"teleport/store"
 	"teleport/types"
@@ -153,27 +152,28 @@ func decode[T any](doc []byte) (*T, error) {
 }
 
 // Watch implements store.Source: it returns once the server has registered the
-// watch. The stream ends with ctx and with Close.
+// watch. The stream ends with ctx, with Close and with Redial.
 func (c *Client) Watch(ctx context.Context, kinds []string, after uint64) (store.Stream, error) {
-	ctx, cancel := context.WithCancel(ctx)
+	ctx, cancel := c.links.stream(ctx)
 	s, err := c.resource.Watch(ctx, connect.NewRequest(&resourcev1.WatchRequest{Kinds: kinds, After: after}))
 	if err != nil {
-		cancel()
-		return nil, rpc.FromWire(err)
+		defer cancel()
+		return nil, streamError(ctx, err)
 	}
-	w := &watchStream{stream: s, cancel: cancel, batches: make(chan store.Batch), done: make(chan struct{})}
+	w := &watchStream{stream: s, ctx: ctx, cancel: cancel, batches: make(chan store.Batch), done: make(chan struct{})}
 	first, err := w.receive()
 	if err != nil {
 		cancel()
 		return nil, err
 	}
-	go w.pump(ctx, first)
+	go w.pump(first)
 	return w, nil
 }
 
 // watchStream reads ahead by one message, so that Next can obey its own ctx.
 type watchStream struct {
 	stream  *connect.ServerStreamForClient[resourcev1.WatchResponse]
+	ctx     context.Context // of the call
 	cancel  context.CancelFunc
 	batches chan store.Batch
 	done    chan struct{} // closed after err is set, when the pump has ended
@@ -183,7 +183,7 @@ type watchStream struct {
 func (w *watchStream) receive() (store.Batch, error) {
 	if !w.stream.Receive() {
 		if err := w.stream.Err(); err != nil {
-			return store.Batch{}, rpc.FromWire(err)
+			return store.Batch{}, streamError(w.ctx, err)
 		}
 		return store.Batch{}, fault.New(fault.Unavailable, "the auth service ended the watch")
 	}
@@ -196,13 +196,13 @@ func (w *watchStream) receive() (store.Batch, error) {
 	return b, nil
 }
 
-func (w *watchStream) pump(ctx context.Context, b store.Batch) {
+func (w *watchStream) pump(b store.Batch) {
 	defer close(w.done)
 	for {
 		select {
 		case w.batches <- b:
-		case <-ctx.Done():
-			w.err = fault.Wrap(context.Cause(ctx), fault.KindOf(ctx.Err()), "the watch was closed")
+		case <-w.ctx.Done():
+			w.err = fault.Wrap(context.Cause(w.ctx), fault.KindOf(w.ctx.Err()), "the watch was closed")
 			return
 		}
 		if b, w.err = w.receive(); w.err != nil {

@@ -166,7 +166,7 @@ func TestGenerations(t *testing.T) {
 			t.Errorf("generation %d: %v", presented, err)
 		}
 	}
-	if _, err := g.Advance(ctx, Holder{HostUUID: "h9"}, 0); !errors.Is(err, fault.Denied) {
+	if _, err := g.Advance(ctx, Holder{HostUUID: "h9"}, 0); !errors.Is(err, fault.Unauthenticated) {
 		t.Errorf("an unknown host renews: %v", err)
 	}
 	n, err = g.Start(ctx, at("k9"), start.Add(2*HostTTL), false)

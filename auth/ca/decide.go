@@ -315,7 +315,7 @@ func (d *deciding) hostJoin() (*types.Identity, error) {
 		}
 	}
 	h.SystemRoles = j.Admission.Roles()
-	id := d.host(h, d.expiry(HostTTL, HostTTL))
+	id := d.host(h, d.expiry(d.i.c.HostTTL, d.i.c.HostTTL))
 	id.Authority.Scope, id.Authority.Renewable = j.Admission.Scope(), claims.Renewable
 	if err := checkScope(id); err != nil {
 		return nil, err
@@ -354,14 +354,15 @@ func (d *deciding) hostRenew() (*types.Identity, error) {
 		return nil, err
 	}
 	if !p.Authority.Renewable {
-		return nil, fault.New(fault.Denied, "the certificate of %s is not renewable", p).WithHint("join again")
+		return nil, fault.New(fault.Unauthenticated, "the certificate of %s is not renewable", p).WithHint("join again")
 	}
 	h := d.r.Host
 	h.UUID, h.SystemRoles = p.Name, p.Authority.SystemRoles
-	id := d.host(h, d.expiry(HostTTL, HostTTL))
+	id := d.host(h, d.expiry(d.i.c.HostTTL, d.i.c.HostTTL))
 	id.Authority.Scope, id.Authority.Renewable = p.Authority.Scope, true
 	if err := checkScope(id); err != nil {
-		return nil, err
+		// Not Denied: that tells the host that it is put out. It only has to mend its names.
+		return nil, fault.New(fault.Invalid, "%s", fault.Message(err)).WithHint("change its nodename or public_addr back, or join again with another token")
 	}
 	id.Generation, err = d.i.c.Generations.Advance(d.ctx, d.holder(id), p.Generation)
 	return id, err
@@ -375,7 +376,7 @@ func (d *deciding) hostSelf() (*types.Identity, error) {
 	if !slices.Contains(d.r.Host.SystemRoles, types.RoleAuth) || slices.Contains(d.r.Host.SystemRoles, types.RoleAdmin) {
 		return nil, fault.New(fault.Internal, "only an auth process certifies itself, and never as administrator")
 	}
-	id := d.host(d.r.Host, d.expiry(HostTTL, HostTTL))
+	id := d.host(d.r.Host, d.expiry(d.i.c.HostTTL, d.i.c.HostTTL))
 	if d.r.Keys.SSH == nil {
 		// The listener's own certificate: auth makes a new one when it wants one. If
 		// it took part in the count, the process's renewal would look like a clone's.

@@ -72,7 +72,7 @@ func (g *BackendGenerations) Advance(ctx context.Context, h Holder, presented ui
 	return g.change(ctx, h.HostUUID, func(rec generationRecord, found bool) (generationRecord, error) {
 		switch {
 		case !found:
-			return rec, fault.New(fault.Denied, "host %s is not known to this cluster", h.HostUUID).WithHint("join again")
+			return rec, fault.New(fault.Unauthenticated, "host %s is not known to this cluster", h.HostUUID).WithHint("join again")
 		case presented == rec.Generation:
 			return generationRecord{Generation: presented + 1, KeyHash: h.KeyHash, Expires: h.Expires}, nil
 		case presented+1 == rec.Generation && bytes.Equal(h.KeyHash, rec.KeyHash):

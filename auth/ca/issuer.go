@@ -1,6 +1,7 @@
 package ca
 
 import (
+	"cmp"
 	"context"
 	"crypto"
 	"crypto/x509"
@@ -75,6 +76,7 @@ type Config struct {
 	Generations Generations
 	Events      Emitter
 	Now         func() time.Time
+	HostTTL     time.Duration // of processes; 0: HostTTL
 }
 
 // Issuer issues certificates. Safe for concurrent use; it starts nothing.
@@ -98,6 +100,7 @@ func NewIssuer(c Config) (*Issuer, error) {
 	if c.Cluster == "" || c.Keys == nil || c.Trust == nil || c.Policy == nil || c.Generations == nil || c.Events == nil || c.Now == nil {
 		return nil, fault.New(fault.Internal, "the issuer is not completely configured")
 	}
+	c.HostTTL = cmp.Or(c.HostTTL, HostTTL)
 	return &Issuer{c: c, signers: map[types.CAType]*signers{}}, nil
 }
 

@@ -366,7 +366,7 @@ func TestHostLife(t *testing.T) {
 			t.Fatalf("an old generation renews: %v", err)
 		}
 	}
-	if _, err := w.issue(Request{Profile: ProfileHostRenew, Subject: w.of(c), Host: Host{Hostname: "db-1"}}); !errors.Is(err, fault.Denied) {
+	if _, err := w.issue(Request{Profile: ProfileHostRenew, Subject: w.of(c), Host: Host{Hostname: "db-1"}}); !errors.Is(err, fault.Invalid) {
 		t.Errorf("a name outside of the scope: %v", err)
 	}
 	w.now = w.now.Add(2 * HostTTL)

@@ -32,8 +32,11 @@ const (
 // Lives of certificates.
 const (
 	// HostTTL is the life of the certificates of a process that renews by itself.
-	// It renews at half-life, so it outlives the absence of auth for half a day.
-	HostTTL = 24 * time.Hour
+	// Such a process renews long before its end (package member), so that it gets
+	// over an auth service that is away for a long weekend. A shorter life would
+	// not protect from a stolen key, which renews as its owner does: what ends that
+	// is a lock, and the count of generations that finds the clone.
+	HostTTL = 7 * 24 * time.Hour
 	// AdminTTL is the life of the admin certificate; auth renews it while it runs.
 	AdminTTL = 24 * time.Hour
 	// WebSessionTTL bounds what a proxy gets for a browser's session.

@@ -37,6 +37,7 @@ type Host struct {
 	API      *authclient.Client
 	Replica  *store.Replica
 	Sessions *session.Registry
+	Presence *member.Announcer
 
 	w    *World
 	stop func()
@@ -59,14 +60,14 @@ func (w *World) AddHost(t *testing.T, name string) *Host {
 	h.API = w.client(t, h.Member.Source(), h.dial)
 	h.Replica = store.NewReplica(h.API, []string{types.KindRole, types.KindLock, types.KindCertAuthority, types.KindUserEpoch,
 		types.KindClusterName, types.KindAuthPreference, types.KindNetworkingConfig, types.KindRecordingConfig}, store.ReplicaOptions{Log: quiet()})
-	announcer := member.NewAnnouncer(member.AnnouncerConfig{Hostname: name, Version: types.Release, Services: []types.SystemRole{types.RoleNode}, Generation: 1,
+	h.Presence = member.NewAnnouncer(member.AnnouncerConfig{Hostname: name, Version: types.Release, Services: []types.SystemRole{types.RoleNode}, Generation: 1,
 		Via: member.PresenceFunc(func(ctx context.Context) (member.ControlStream, error) { return h.API.Control(ctx) }), Log: quiet()})
-	check(t, announcer.Announce(h.node()))
+	check(t, h.Presence.Announce(h.node()))
 	ctx, cancel := context.WithCancel(context.Background())
 	again := &lifecycle.Backoff{Min: time.Second, Max: 15 * time.Second}
 	group := lifecycle.New(quiet(), time.Minute)
 	group.Add(lifecycle.Service{Name: "replica", Serve: h.Replica.Serve, Restart: again})
-	group.Add(lifecycle.Service{Name: "presence", Serve: announcer.Serve, Restart: again})
+	group.Add(lifecycle.Service{Name: "presence", Serve: h.Presence.Serve, Restart: again})
 	group.Add(lifecycle.Service{Name: "renewal", Serve: func(ctx context.Context) error { return h.Member.Serve(ctx, h.API) }})
 	changes, unsubscribe := h.Member.Subscribe()
 	group.Add(lifecycle.Service{Name: "connections", Serve: func(ctx context.Context) error { return h.API.Follow(ctx, changes) }})
