@@ -164,12 +164,14 @@ func (p *Pool) Serve(ctx context.Context) error {
 	return nil
 }
 
-// Redial opens fresh tunnels to all proxies and lets the present ones drain:
-// for a renewed certificate or a changed CA.
+// Redial opens fresh tunnels to all proxies, for a renewed certificate or a
+// changed CA. The present ones stay in use until their successor stands, and then
+// drain: the agent can be reached all the time.
 func (p *Pool) Redial() {
 	p.mu.Lock()
-	for _, t := range p.held {
-		p.letGo(t)
+	for name, t := range p.held {
+		t.outdated = true
+		p.soon(name, 0)
 	}
 	p.mu.Unlock()
 	p.look()
@@ -191,10 +193,11 @@ func (p *Pool) seek(ctx, life context.Context) time.Duration {
 	wait := time.Minute
 	needPublic := len(p.held) == 0
 	for uuid, k := range p.known {
-		if p.held[uuid] != nil {
+		t := p.held[uuid]
+		if t != nil && !t.outdated {
 			continue
 		}
-		if now.After(k.until) && len(p.held) > 0 {
+		if t == nil && now.After(k.until) && len(p.held) > 0 {
 			delete(p.known, uuid)
 			continue
 		}
@@ -288,9 +291,11 @@ func (p *Pool) claim(t *agentEnd) error {
 	if p.stopping {
 		return fault.New(fault.Canceled, "the agent stops")
 	}
-	if p.held[t.proxy.Name] != nil {
+	old := p.held[t.proxy.Name]
+	if old != nil && !old.outdated {
 		return errClaimed
 	}
+	t.replaces = old
 	p.held[t.proxy.Name] = t
 	p.tunnels[t] = struct{}{}
 	if p.known[t.proxy.Name] == nil {
@@ -299,11 +304,33 @@ func (p *Pool) claim(t *agentEnd) error {
 	return nil
 }
 
-// stand marks a claimed tunnel as usable.
+// unclaim undoes claim for a tunnel that did not come up: what it should have
+// replaced is in use again.
+func (p *Pool) unclaim(t *agentEnd) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.tunnels, t)
+	if p.held[t.name()] != t {
+		return
+	}
+	delete(p.held, t.name())
+	if old := t.replaces; old != nil {
+		if _, lives := p.tunnels[old]; lives && !old.draining {
+			p.held[t.name()] = old
+		}
+	}
+	p.announce()
+}
+
+// stand marks a claimed tunnel as usable; the one that it replaces drains.
 func (p *Pool) stand(t *agentEnd) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	t.usable = true
+	if t.replaces != nil {
+		p.letGo(t.replaces)
+		t.replaces = nil
+	}
 	if !closed(p.ready) {
 		close(p.ready)
 	}

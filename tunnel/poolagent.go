@@ -30,6 +30,8 @@ type agentEnd struct {
 
 	// Guarded by pool.mu.
 	usable   bool
+	outdated bool      // a successor is sought
+	replaces *agentEnd // the tunnel that goes when this one stands
 	draining bool
 	streams  int
 	data     int // data connections asked for or idle
@@ -54,12 +56,7 @@ func (p *Pool) attempt(ctx, life context.Context, t Target) error {
 		err = context.Cause(ctx)
 	}
 	if err != nil {
-		p.mu.Lock()
-		if p.held[e.name()] == e {
-			delete(p.held, e.name())
-		}
-		delete(p.tunnels, e)
-		p.mu.Unlock()
+		p.unclaim(e)
 		e.cancel()
 		c.Close()
 		if e.conn != nil {

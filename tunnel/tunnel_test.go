@@ -367,6 +367,47 @@ func TestRedialAfterRenewal(t *testing.T) {
 	})
 }
 
+// A renewal must not take an idle agent off: its tunnel goes when the next one
+// stands, and stays where none can.
+func TestRedialLeavesNoGap(t *testing.T) {
+	virtual(t, func(t *testing.T, w *world) {
+		p := w.proxy("p1", RegistryOptions{})
+		o := w.options("a1", types.RoleNode, to(p))
+		dial, broken := o.Dial, false
+		o.Dial = func(ctx context.Context, to Target) (net.Conn, error) {
+			time.Sleep(2 * time.Second) // a long way
+			if broken {
+				return nil, errors.New("no route")
+			}
+			return dial(ctx, to)
+		}
+		pool, _ := w.agent(o)
+		reachable := func(d time.Duration) {
+			t.Helper()
+			for end := time.Now().Add(d); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+				if _, err := p.Agent("a1"); err != nil {
+					t.Fatalf("the agent is off: %v", err)
+				}
+				if len(pool.Proxies()) != 1 {
+					t.Fatal("the agent has no tunnel")
+				}
+			}
+		}
+		before := p.Agents()[0].Since
+		broken = true
+		pool.Redial()
+		reachable(30 * time.Second)
+		if got := p.Agents(); len(got) != 1 || !got[0].Since.Equal(before) {
+			t.Errorf("while nothing can be dialled: %+v", got)
+		}
+		broken = false
+		reachable(2 * time.Minute)
+		if got := p.Agents(); len(got) != 1 || !got[0].Since.After(before) {
+			t.Errorf("afterwards: %+v", got)
+		}
+	})
+}
+
 func TestLockedAgentIsTurnedAway(t *testing.T) {
 	virtual(t, func(t *testing.T, w *world) {
 		p := w.proxy("p1", RegistryOptions{Refuse: func(a *types.Identity) error {
