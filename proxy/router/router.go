@@ -95,7 +95,7 @@ func (r *Router) Resolve(q Query) (*types.Node, error) {
 		case len(found) == 1:
 			return found[0], nil
 		case len(found) > 1 && q.Strategy == MostRecent:
-			return slices.MaxFunc(found, byHeartbeat), nil
+			return slices.MaxFunc(found, r.byArrival), nil
 		case len(found) > 1:
 			return nil, ambiguous(q.Name, found)
 		}
@@ -142,13 +142,9 @@ func (r *Router) DialNode(ctx context.Context, n *types.Node, h tunframe.Header)
 // offline explains why a known node cannot be reached.
 func (r *Router) offline(n *types.Node) error {
 	name := cmp.Or(n.Spec.Hostname, n.Metadata.Name)
-	if len(n.Spec.ProxyIDs) > 0 && r.tunnels.LastSeen(n.Metadata.Name).IsZero() {
-		return fault.New(fault.Unavailable, "node %s is connected to other proxies, not to this one", name).
-			WithHint("try again in a moment: agents connect to every proxy")
-	}
 	since := r.tunnels.LastSeen(n.Metadata.Name)
 	if since.IsZero() {
-		return fault.New(fault.Unavailable, "node %s is offline", name).WithHint("its agent has no tunnel to this proxy")
+		return fault.New(fault.Unavailable, "node %s is offline", name).WithHint("its agent has no tunnel to this proxy; agents connect to every proxy, so try again in a moment")
 	}
 	return fault.New(fault.Unavailable, "node %s is offline since %s", name, since.UTC().Format(time.RFC3339))
 }
@@ -219,16 +215,19 @@ func hasAddress(n *types.Node, name string) bool {
 	return false
 }
 
-// byHeartbeat orders by the end of the lease, which each heartbeat moves on.
-func byHeartbeat(a, b *types.Node) int {
-	return cmp.Or(expires(a).Compare(expires(b)), cmp.Compare(a.Metadata.Name, b.Metadata.Name))
+// byArrival orders by when the tunnel that a dial would use came up: a machine
+// that took the place of another with its name came later, and one that has no
+// tunnel here comes last.
+func (r *Router) byArrival(a, b *types.Node) int {
+	return cmp.Or(r.since(a).Compare(r.since(b)), cmp.Compare(a.Metadata.Name, b.Metadata.Name))
 }
 
-func expires(n *types.Node) time.Time {
-	if n.Metadata.Expires == nil {
+func (r *Router) since(n *types.Node) time.Time {
+	a, err := r.tunnels.Agent(n.Metadata.Name)
+	if err != nil {
 		return time.Time{}
 	}
-	return *n.Metadata.Expires
+	return a.Since
 }
 
 // maxListed bounds the candidates in a message.

@@ -19,6 +19,7 @@ type place struct {
 	nodes  []*types.Node
 	online map[string]bool
 	seen   map[string]time.Time
+	since  map[string]time.Time
 	dialed tunframe.Header
 }
 
@@ -28,7 +29,7 @@ func (p *place) Agent(uuid string) (tunnel.AgentInfo, error) {
 	if !p.online[uuid] {
 		return tunnel.AgentInfo{}, fault.New(fault.Unavailable, "no tunnel")
 	}
-	return tunnel.AgentInfo{UUID: uuid}, nil
+	return tunnel.AgentInfo{UUID: uuid, Since: p.since[uuid]}, nil
 }
 
 func (p *place) LastSeen(uuid string) time.Time { return p.seen[uuid] }
@@ -42,24 +43,24 @@ func (p *place) Dial(_ context.Context, uuid string, h tunframe.Header) (net.Con
 	return c, tunframe.Reply{AgentUUID: uuid}, nil
 }
 
-func node(uuid, host, addr string, labels map[string]string, expires int64) *types.Node {
+func node(uuid, host, addr string, labels map[string]string) *types.Node {
 	n := &types.Node{}
-	end := time.Unix(expires, 0)
-	n.Metadata = types.Metadata{Name: uuid, Labels: labels, Expires: &end}
+	n.Metadata = types.Metadata{Name: uuid, Labels: labels}
 	n.Spec = types.NodeSpec{Hostname: host, Addr: addr, UseTunnel: addr == ""}
 	return n
 }
 
 func newPlace() *place {
 	return &place{nodes: []*types.Node{
-		node("u1", "web", "", map[string]string{"env": "prod", "n": "1"}, 100),
-		node("u2", "web", "", map[string]string{"env": "prod", "n": "2"}, 200),
-		node("u3", "db", "10.0.0.3:3022", map[string]string{"env": "dev"}, 100),
-		node("u4", "u1", "", nil, 100), // a host that calls itself like another's UUID
-		node("u5", "secret", "", map[string]string{"env": "dev"}, 100),
-		node("u6", "whole.example.com", "", nil, 100),
-		node("u7", "whole", "", nil, 100),
-	}, online: map[string]bool{"u1": true, "u2": true}, seen: map[string]time.Time{}}
+		node("u1", "web", "", map[string]string{"env": "prod", "n": "1"}),
+		node("u2", "web", "", map[string]string{"env": "prod", "n": "2"}),
+		node("u3", "db", "10.0.0.3:3022", map[string]string{"env": "dev"}),
+		node("u4", "u1", "", nil), // a host that calls itself like another's UUID
+		node("u5", "secret", "", map[string]string{"env": "dev"}),
+		node("u6", "whole.example.com", "", nil),
+		node("u7", "whole", "", nil),
+	}, online: map[string]bool{"u1": true, "u2": true}, seen: map[string]time.Time{},
+		since: map[string]time.Time{"u1": time.Unix(200, 0), "u2": time.Unix(100, 0)}}
 }
 
 func visible(n *types.Node) bool { return n.Metadata.Name != "u5" }
@@ -82,7 +83,7 @@ func TestResolve(t *testing.T) {
 		{name: "10.0.0.3:22", kind: fault.NotFound},
 		{name: "10.0.0.4", kind: fault.NotFound}, // a registered address is a key, never a destination
 		{name: "web", kind: fault.Conflict},
-		{name: "web", strategy: MostRecent, want: "u2"},
+		{name: "web", strategy: MostRecent, want: "u1"},
 		{name: "env=prod,n=1", want: "u1"},
 		{name: "env=prod", kind: fault.Conflict},
 		{name: "env=dev", want: "u3"}, // u5 does not exist for this caller
