@@ -69,6 +69,14 @@ func (cn *conn) wire() event.Connection {
 	return c
 }
 
+// gateway says how the connection came in, nil without a gate.
+func (cn *conn) gateway() *event.Gateway {
+	if cn.in.Gateway == nil {
+		return nil
+	}
+	return &event.Gateway{ProxyID: cn.in.ProxyID, CertSHA256: cn.in.Gateway.CertSHA256}
+}
+
 // sessionOf names the session, or the connection where there is none.
 func (cn *conn) sessionOf(id string) event.Session {
 	s := event.Session{SessionID: id}

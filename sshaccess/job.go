@@ -53,6 +53,7 @@ func (s *channel) begin(ctx context.Context, j job) error {
 	err = s.cn.emit(&event.SessionStart{
 		User: s.cn.who(), Session: s.cn.sessionOf(s.id), Server: s.cn.host(), Connection: s.cn.wire(),
 		Size: size, Command: j.command, Recording: d.request.Settings.Recording.Mode, Decision: d.event(),
+		Gateway: s.cn.gateway(),
 	}, event.TypeSessionStart, event.CodeSessionStart)
 	if err != nil {
 		rec.Close() //nolint:errcheck // nothing was recorded

@@ -168,6 +168,22 @@ func TestExpiredCertificateEndsSession(t *testing.T) {
 	}
 }
 
+// The log tells which credential opened the gate, as it is another one than that
+// used inside.
+func TestGatewayIsRecorded(t *testing.T) {
+	w := newWorld(t, func(w *world) {
+		w.in = sshaccess.Inbound{ProxyID: "proxy-1", Gateway: &sshaccess.Gateway{User: "alice", Cluster: cluster, CertSHA256: "c0ffee"}}
+	})
+	_, s := w.user("alice", "root")
+	if err := w.mustClient("root", s).Run(context.Background(), sshclient.Command{Line: "true"}); err != nil {
+		t.Fatal(err)
+	}
+	e := w.log.wait(t, "session.start", "").(*event.SessionStart)
+	if e.Gateway == nil || *e.Gateway != (event.Gateway{ProxyID: "proxy-1", CertSHA256: "c0ffee"}) {
+		t.Errorf("gateway %+v", e.Gateway)
+	}
+}
+
 func TestGatewayMismatch(t *testing.T) {
 	w := newWorld(t, func(w *world) { w.in = sshaccess.Inbound{Gateway: &sshaccess.Gateway{User: "bob", Cluster: cluster}} })
 	_, s := w.user("alice", "root")

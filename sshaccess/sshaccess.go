@@ -73,6 +73,11 @@ type Inbound struct {
 // Gateway is the identity that the proxy verified before the dial.
 type Gateway struct {
 	User, Cluster string
+	// CertSHA256 is the hash of the certificate shown at the gate, for the log. It
+	// is not compared: that certificate is X.509, the one inside the connection is
+	// SSH, and the two belong together by the identity that both carry. Empty when
+	// the gate was opened by an SSH certificate.
+	CertSHA256 string
 }
 
 // Service serves connections. Safe for concurrent use.

@@ -30,7 +30,9 @@ const (
 
 // Gateway is the identity that came through the proxy's gate: whose TLS client
 // certificate the proxy verified. The agent refuses a stream whose inner
-// identity is another.
+// identity is another user's or cluster's. The hash is for the audit log
+// (session.start): it cannot be compared, as the certificate inside is an SSH
+// certificate. A jump host's client shows no X.509 certificate and leaves it empty.
 type Gateway struct {
 	Cluster    string `json:"cluster"`
 	User       string `json:"user"`

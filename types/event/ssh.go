@@ -47,6 +47,15 @@ type SessionStart struct {
 	Command   string   `json:"initial_command,omitempty" class:"sensitive"`
 	Recording string   `json:"session_recording,omitempty" class:"public"` // recording mode in force
 	Decision  Decision `json:"decision" class:"struct"`
+	Gateway   *Gateway `json:"gateway,omitempty" class:"struct"` // nil without one
+}
+
+// Gateway is how a session came in. The certificate is the one that was shown to
+// the proxy, which need not be the one that was used inside: it names the key
+// that opened the gate, for those who ask which of a user's credentials it was.
+type Gateway struct {
+	ProxyID    string `json:"proxy_id,omitempty" class:"public"`
+	CertSHA256 string `json:"cert_sha256,omitempty" class:"public"` // hex, over the DER
 }
 
 // SessionEnd closes a session. Every SessionStart has exactly one.
