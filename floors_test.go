@@ -65,13 +65,14 @@ var floors = []row{
 	{"audit/chain", 1, nil},
 
 	{"lifecycle", 2, nil},
-	{"generation", 2, []string{"lifecycle"}},
+	{"generation", 2, []string{"lifecycle", "wholefile"}},
 	{"netx/*", 2, []string{"netx/*", "lifecycle"}},
 	{"telemetry", 2, nil},
 	{"backend/*", 2, []string{"backend/*", "lifecycle", "telemetry"}},
 	{"blob/*", 2, []string{"blob/*", "lifecycle", "telemetry"}},
 	{"keystore/*", 2, []string{"keystore/*", "lifecycle", "telemetry", "backend"}},
 	{"web", 2, nil},
+	{"wholefile", 2, nil},
 
 	{"store", 3, nil},
 	{"audit/*", 3, []string{"audit/*"}},

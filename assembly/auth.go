@@ -25,6 +25,7 @@ import (
 	"teleport/lifecycle"
 	"teleport/member"
 	"teleport/store"
+	"teleport/telemetry"
 	"teleport/types"
 	"teleport/wholefile"
 )
@@ -48,6 +49,7 @@ type authRun struct {
 	server *authserver.Server
 	log    *audit.Log
 	kv     *sqlitekv.KV
+	once   sync.Once // it is closed by what served it, or by the end of a process that never did
 }
 
 func (p *Process) buildAuth(ctx context.Context) error {
@@ -68,8 +70,9 @@ func (p *Process) buildAuth(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	p.closers = append(p.closers, run.close)
 	if err := u.certify(ctx, run.server); err != nil {
-		return errors.Join(err, run.close())
+		return err
 	}
 	p.health.expect("auth")
 	p.group.Add(lifecycle.Service{Name: "auth", Ready: run.server.Replica().Ready(), Serve: func(ctx context.Context) error {
@@ -196,6 +199,11 @@ func (u *authUnit) serve(ctx context.Context, run *authRun) error {
 		u.mu.Lock()
 		leaving := u.leaving
 		u.mu.Unlock()
+		if leaving && err != nil {
+			// The next generation has the service by now; the sessions here live on.
+			u.p.log.Error("the auth service did not end cleanly", telemetry.KeyErr, err)
+			err = nil
+		}
 		if ctx.Err() != nil || err != nil || !leaving {
 			return err
 		}
@@ -232,12 +240,14 @@ func (u *authUnit) serveOnce(ctx context.Context, run *authRun) error {
 	return errors.Join(err, run.close())
 }
 
-func (r *authRun) close() error {
-	var errs []error
-	if r.log != nil {
-		errs = append(errs, r.log.Close())
-	}
-	return errors.Join(append(errs, r.kv.Close())...)
+func (r *authRun) close() (err error) {
+	r.once.Do(func() {
+		if r.log != nil {
+			err = r.log.Close()
+		}
+		err = errors.Join(err, r.kv.Close())
+	})
+	return err
 }
 
 // release ends the service and frees the store; it returns when both are done.

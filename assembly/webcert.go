@@ -20,7 +20,7 @@ import (
 
 	"teleport/config"
 	"teleport/fault"
-	"teleport/generation"
+	"teleport/wholefile"
 )
 
 // webCerts are the certificates that browsers see: the configured pairs, picked
@@ -108,8 +108,8 @@ func ensureSelfSigned(pair config.Keypair, names []string) error {
 	if err != nil {
 		return err
 	}
-	if err := generation.WriteFile(pair.KeyFile, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER}), 0o600); err != nil {
-		return err
+	if err := wholefile.Write(pair.KeyFile, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER}), 0o600); err != nil {
+		return fault.Unwritable(err, pair.KeyFile)
 	}
-	return generation.WriteFile(pair.CertFile, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o644)
+	return fault.Unwritable(wholefile.Write(pair.CertFile, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o644), pair.CertFile)
 }

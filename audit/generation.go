@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"teleport/fault"
+	"teleport/wholefile"
 )
 
 func generationDir(spool string, g uint64) string {
@@ -41,27 +42,10 @@ func claimGeneration(spool string, g uint64) (uint64, error) {
 		return 0, fault.New(fault.AlreadyExists, "audit generation %d was used before", g)
 	}
 	if err == nil {
-		err = replaceFile(next, []byte(strconv.FormatUint(g+1, 10)+"\n"))
+		err = wholefile.Write(next, []byte(strconv.FormatUint(g+1, 10)+"\n"), 0o600)
 	}
 	if err != nil {
 		return 0, diskFault(err, "the audit spool cannot be made", spool)
 	}
 	return g, nil
-}
-
-// replaceFile writes a small file whole or not at all.
-func replaceFile(path string, b []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(path), ".new-*")
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(b)
-	err = errors.Join(err, f.Sync(), f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		return errors.Join(err, os.Remove(f.Name()))
-	}
-	return syncDir(filepath.Dir(path))
 }

@@ -17,6 +17,7 @@ import (
 	"teleport/audit/chain"
 	"teleport/fault"
 	"teleport/types/event"
+	"teleport/wholefile"
 )
 
 // LogOptions say where and how the auth service keeps the log.
@@ -203,7 +204,7 @@ func (l *Log) dropTail(path string, good int64) error {
 	}
 	b, err := os.ReadFile(path)
 	if err == nil && int64(len(b)) > good {
-		err = replaceFile(aside, b[good:])
+		err = wholefile.Write(aside, b[good:], 0o600)
 	}
 	if err == nil {
 		err = os.Truncate(path, good)

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"teleport/fault"
+	"teleport/wholefile"
 )
 
 func isErrno(err error, no unix.Errno) bool { return errors.Is(err, no) }
@@ -39,29 +40,8 @@ func Next(dataDir string) (uint64, error) {
 		}
 	}
 	n++
-	if err := WriteFile(path, fmt.Appendf(nil, "%d\n", n), 0o600); err != nil {
-		return 0, err
+	if err := wholefile.Write(path, fmt.Appendf(nil, "%d\n", n), 0o600); err != nil {
+		return 0, fault.Unwritable(err, path)
 	}
 	return n, nil
-}
-
-// WriteFile replaces a file whole or not at all: temporary file, fsync, rename.
-func WriteFile(path string, data []byte, mode os.FileMode) error {
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
-	if err != nil {
-		return fault.Unwritable(err, path)
-	}
-	defer os.Remove(f.Name())
-	err = errors.Join(f.Chmod(mode), writeSync(f, data), f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	return fault.Unwritable(err, path)
-}
-
-func writeSync(f *os.File, data []byte) error {
-	if _, err := f.Write(data); err != nil {
-		return err
-	}
-	return f.Sync()
 }

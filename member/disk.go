@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"teleport/fault"
+	"teleport/wholefile"
 )
 
 // stateDir is a process's data directory.
@@ -210,44 +211,11 @@ func (d stateDir) writeJSON(path string, v any) error {
 // writeFile replaces a file as a whole: a reader, or a machine that comes back
 // after a crash, sees the old content or the new.
 func (d stateDir) writeFile(path string, b []byte, mode os.FileMode) error {
-	err := replaceFile(path, b, mode)
+	err := wholefile.Write(path, b, mode)
 	if err != nil {
 		return d.cannotWrite(err, path)
 	}
 	return nil
-}
-
-func replaceFile(path string, b []byte, mode os.FileMode) (err error) {
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*")
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			_ = os.Remove(f.Name()) // the write failed, which is what is reported
-		}
-	}()
-	if err = f.Chmod(mode); err == nil {
-		_, err = f.Write(b)
-	}
-	if err == nil {
-		err = f.Sync()
-	}
-	if closeErr := f.Close(); err == nil {
-		err = closeErr
-	}
-	if err != nil {
-		return err
-	}
-	if err = os.Rename(f.Name(), path); err != nil {
-		return err
-	}
-	dir, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	defer dir.Close()
-	return dir.Sync()
 }
 
 // lock keeps other generations of this process from renewing at the same time.

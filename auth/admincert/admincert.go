@@ -17,6 +17,7 @@ import (
 	"teleport/fault"
 	"teleport/keys"
 	"teleport/types"
+	"teleport/wholefile"
 )
 
 // maxFile bounds what Load reads.
@@ -43,7 +44,7 @@ type file struct {
 func Path(dataDir string) string { return filepath.Join(dataDir, "admin", "identity.json") }
 
 // Write replaces the file, atomically and durably.
-func Write(dataDir string, a Admin) (err error) {
+func Write(dataDir string, a Admin) error {
 	path := Path(dataDir)
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return cannot("written", path, err)
@@ -52,24 +53,7 @@ func Write(dataDir string, a Admin) (err error) {
 	if err != nil {
 		return fault.Wrap(err, fault.Internal, "the admin certificate cannot be encoded")
 	}
-	f, err := os.CreateTemp(filepath.Dir(path), ".identity-*") // mode 0600
-	if err != nil {
-		return cannot("written", path, err)
-	}
-	defer func() {
-		if err != nil {
-			_ = os.Remove(f.Name()) // what is left of a failed write
-		}
-	}()
-	_, err = f.Write(b)
-	if err == nil {
-		err = f.Sync()
-	}
-	err = errors.Join(err, f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
+	if err := wholefile.Write(path, b, 0o600); err != nil {
 		return cannot("written", path, err)
 	}
 	return nil

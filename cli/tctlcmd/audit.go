@@ -22,8 +22,8 @@ import (
 	"teleport/api/gen/auditv1"
 	"teleport/audit/chain"
 	"teleport/cli/output"
-	"teleport/client/profile"
 	"teleport/fault"
+	"teleport/wholefile"
 )
 
 func (a *app) auditCmd() *cobra.Command {
@@ -384,7 +384,7 @@ func saveCheckpoint(path string, last *chain.Signed) error {
 	if err != nil {
 		return err
 	}
-	return fault.Unwritable(profile.WriteFile(path, append(b, '\n'), 0o644), path)
+	return fault.Unwritable(wholefile.Write(path, append(b, '\n'), 0o644), path)
 }
 
 func (a *app) printReport(r chain.Report) error {

@@ -22,10 +22,10 @@ import (
 	"teleport/api/authclient"
 	"teleport/api/gen/issuev1"
 	"teleport/client/identityfile"
-	"teleport/client/profile"
 	"teleport/fault"
 	"teleport/keys"
 	"teleport/types"
+	"teleport/wholefile"
 )
 
 func (a *app) authCmd() *cobra.Command {
@@ -121,7 +121,7 @@ func (a *app) writeTo(path string, data []byte, mode os.FileMode) error {
 		_, err := a.Out.Write(data)
 		return err
 	}
-	return fault.Unwritable(profile.WriteFile(path, data, mode), path)
+	return fault.Unwritable(wholefile.Write(path, data, mode), path)
 }
 
 type signFlags struct {
@@ -284,7 +284,7 @@ func (a *app) writeFiles(f signFlags, files []identityfile.File, note string) er
 			mode = 0o600
 		}
 		path := filepath.Join(dir, x.Name)
-		if err := profile.WriteFile(path, x.Data, mode); err != nil {
+		if err := wholefile.Write(path, x.Data, mode); err != nil {
 			return fault.Unwritable(err, path)
 		}
 		fmt.Fprintf(a.Out, "Wrote %s\n", filepath.Join(dir, x.Name))

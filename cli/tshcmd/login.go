@@ -15,6 +15,7 @@ import (
 	"teleport/client/identityfile"
 	"teleport/client/profile"
 	"teleport/fault"
+	"teleport/wholefile"
 )
 
 const loginLong = `Log in to a cluster and keep its certificates in your profile.
@@ -221,7 +222,7 @@ func (a *app) writeOut(cred *identityfile.Credential, f loginFlags) error {
 		if file.Private {
 			mode = 0o600
 		}
-		if err := profile.WriteFile(file.Name, file.Data, mode); err != nil {
+		if err := wholefile.Write(file.Name, file.Data, mode); err != nil {
 			return fault.Unwritable(err, file.Name)
 		}
 		fmt.Fprintf(a.errs, "wrote %s\n", file.Name)

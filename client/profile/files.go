@@ -2,7 +2,6 @@ package profile
 
 import (
 	"crypto/x509"
-	"errors"
 	"io"
 	"os"
 	"path/filepath"
@@ -11,6 +10,7 @@ import (
 
 	"teleport/client/identityfile"
 	"teleport/fault"
+	"teleport/wholefile"
 )
 
 type certs = []*x509.Certificate
@@ -63,7 +63,7 @@ func (d *Dir) write(name string, data []byte) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return d.unwritable(err)
 	}
-	if err := WriteFile(path, data, 0o600); err != nil {
+	if err := wholefile.Write(path, data, 0o600); err != nil {
 		return d.unwritable(err)
 	}
 	return nil
@@ -71,22 +71,6 @@ func (d *Dir) write(name string, data []byte) error {
 
 func (d *Dir) unwritable(err error) error {
 	return fault.Advise(fault.Unwritable(err, d.path), "set TELEPORT_HOME to a directory of your own, on a disk with room")
-}
-
-// WriteFile writes a file whole or not at all: to a new name beside it, synced,
-// then renamed over it. What stood there stays until then.
-func WriteFile(path string, data []byte, mode os.FileMode) error {
-	f, err := os.CreateTemp(filepath.Dir(path), ".new-*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name()) // fails after the rename, as it should
-	_, err = f.Write(data)
-	err = errors.Join(err, f.Chmod(mode), f.Sync(), f.Close())
-	if err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), path)
 }
 
 // locked runs fn while no other process writes the directory.
