@@ -73,6 +73,7 @@ func (p *Process) buildSSH(ctx context.Context) error {
 		return err
 	}
 	p.group.Add(lifecycle.Service{Name: "command labels", Serve: node.labels.Serve})
+	p.group.Add(lifecycle.Service{Name: "recording", Serve: p.warnUnrecorded})
 	return p.holdTunnels(agent)
 }
 
@@ -89,6 +90,21 @@ func (p *Process) farewell() {
 		p.log.Info("audit events wait on disk for the next start", telemetry.KeyErr, err)
 	}
 	p.announcer.Leave(ctx)
+}
+
+// warnUnrecorded says once where the cluster asks for recordings that this
+// version does not make.
+func (p *Process) warnUnrecorded(ctx context.Context) error {
+	select {
+	case <-p.replica.Ready():
+	case <-ctx.Done():
+		return nil
+	}
+	if mode := p.replica.Settings().Recording.Mode; mode != "" && mode != "off" {
+		p.log.Warn("sessions are not recorded by this version, whatever the cluster's settings and roles ask for", "session_recording", mode)
+	}
+	<-ctx.Done()
+	return nil
 }
 
 // holdTunnels keeps this agent's tunnels to the proxies, and sends the process's

@@ -44,6 +44,15 @@ type Recording interface {
 	Close() error
 }
 
+// Mode is the recording mode that is true of sessions of a recorder where the
+// cluster's settings ask for wanted.
+func Mode(r Recorder, wanted string) string {
+	if _, off := r.(Off); off {
+		return "off"
+	}
+	return wanted
+}
+
 // Off records nothing. It is the recorder of clusters whose mode is "off".
 type Off struct{}
 

@@ -52,7 +52,7 @@ func (s *channel) begin(ctx context.Context, j job) error {
 	d := s.cn.decide(access.ActionLogin, s.start)
 	err = s.cn.emit(&event.SessionStart{
 		User: s.cn.who(), Session: s.cn.sessionOf(s.id), Server: s.cn.host(), Connection: s.cn.wire(),
-		Size: size, Command: j.command, Recording: d.request.Settings.Recording.Mode, Decision: d.event(),
+		Size: size, Command: j.command, Recording: recorder.Mode(s.cn.svc.cfg.Recorder, d.request.Settings.Recording.Mode), Decision: d.event(),
 		Gateway: s.cn.gateway(),
 	}, event.TypeSessionStart, event.CodeSessionStart)
 	if err != nil {
@@ -102,8 +102,9 @@ func (s *channel) finish(j job, reason string, err error) {
 	s.cn.note(&event.SessionData{User: who, Session: sid, Server: host, Connection: wire,
 		BytesTransmitted: s.sent.Load(), BytesReceived: s.received.Load()}, event.TypeSessionData, event.CodeSessionData)
 	s.cn.note(&event.SessionEnd{User: who, Session: sid, Server: host, Connection: wire, Start: s.start, Stop: time.Now(),
-		Participants: []string{who.User}, Interactive: s.ask != nil, Recording: s.cn.svc.cfg.Policy.Settings().Recording.Mode,
-		Reason: s.cn.endReason(reason)}, event.TypeSessionEnd, event.CodeSessionEnd)
+		Participants: []string{who.User}, Interactive: s.ask != nil,
+		Recording: recorder.Mode(s.cn.svc.cfg.Recorder, s.cn.svc.cfg.Policy.Settings().Recording.Mode),
+		Reason:    s.cn.endReason(reason)}, event.TypeSessionEnd, event.CodeSessionEnd)
 }
 
 // tell emits the event of the command, copy or subsystem that has ended.
