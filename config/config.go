@@ -39,7 +39,6 @@ type Config struct {
 	Token         types.Secret
 	CAPins        []string
 	Insecure      bool // skip verification of the proxy's web certificate
-	NoTLSPair     bool // make no self-signed web pair: TLS ends in front of the proxy
 	Debug         bool // serve debug.sock
 	MaxPerIP      int  // connections that one client address may hold open
 	Auth          *Auth
@@ -105,7 +104,6 @@ type Flags struct {
 	DataDir     string
 	Debug       bool
 	Insecure    bool
-	NoTLSPair   bool
 	PermitEnv   bool
 }
 
@@ -129,7 +127,6 @@ func Build(f *File, fl Flags) (*Config, error) {
 		JoinMethod:    first(f.Teleport.JoinParams.Method, "token"),
 		CAPins:        f.Teleport.CAPin,
 		Insecure:      fl.Insecure,
-		NoTLSPair:     fl.NoTLSPair,
 		Debug:         f.Debug.Enabled.Or(true),
 		MaxPerIP:      f.Teleport.Limits.MaxConnections,
 	}

@@ -72,7 +72,6 @@ func startCommand(s Streams) *cobra.Command {
 	fl.BoolVar(&f.supervise, "supervise", false, "stay as a small parent that starts the process again when it dies")
 	fl.BoolVarP(&f.Debug, "debug", "d", false, "log everything")
 	fl.BoolVar(&f.Insecure, "insecure", false, "believe any web certificate of the proxy when joining")
-	fl.BoolVar(&f.NoTLSPair, "insecure-no-tls", false, "make no self-signed web certificate: TLS ends in front of the proxy")
 	fl.BoolVar(&f.PermitEnv, "permit-user-env", false, "let ~/.tsh/environment add to the environment of sessions")
 	return c
 }
