@@ -62,8 +62,8 @@ func header(kind, name string) types.Header {
 func (a *Auth) origin(h *types.Header, said bool) {
 	origin := "defaults"
 	if said {
-		origin = "config-file"
+		origin = types.OriginFile
 		a.FileOrigin = append(a.FileOrigin, h.Kind)
 	}
-	h.Metadata.Labels = map[string]string{"teleport.dev/origin": origin}
+	h.Metadata.Labels = map[string]string{types.OriginLabel: origin}
 }

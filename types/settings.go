@@ -1,5 +1,13 @@
 package types
 
+// OriginLabel is the label that says where a settings document came from;
+// OriginFile is its value where the configuration file of the auth service fixes
+// the settings.
+const (
+	OriginLabel = "teleport.dev/origin"
+	OriginFile  = "config-file"
+)
+
 // AuthPreference is the singleton cluster_auth_preference (v2).
 type AuthPreference struct {
 	Header

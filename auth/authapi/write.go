@@ -114,9 +114,32 @@ func (a *API) mayWrite(ctx context.Context, c rpc.Caller, kind types.KindInfo, v
 			return err
 		}
 	}
+	if err := mayWriteSettings(kind.Name, old, doc); err != nil {
+		return err
+	}
 	if u, ok := doc.(*types.User); ok {
 		had, _ := old.(*types.User)
 		return a.mayGrant(c, u, had)
+	}
+	return nil
+}
+
+// mayWriteSettings keeps what the configuration file of the auth service fixes: a
+// change would hold until its next start, and then be gone. That a document comes
+// from the file is for the auth service to say.
+func mayWriteSettings(kind string, old, doc types.Resource) error {
+	switch kind {
+	case types.KindAuthPreference, types.KindNetworkingConfig, types.KindRecordingConfig:
+	default:
+		return nil
+	}
+	if old != nil && old.Head().Metadata.Labels[types.OriginLabel] == types.OriginFile {
+		return fault.New(fault.Denied, "the %s is set in the configuration file of the auth service", kind).
+			WithHint("change auth_service in that file and restart the auth service")
+	}
+	if doc.Head().Metadata.Labels[types.OriginLabel] == types.OriginFile {
+		return fault.New(fault.Denied, "the label %s=%s is for the auth service to set", types.OriginLabel, types.OriginFile).
+			WithHint("leave the label out")
 	}
 	return nil
 }

@@ -15,9 +15,6 @@ import (
 	"teleport/types"
 )
 
-// originLabel marks settings by where they came from.
-const originLabel = "teleport.dev/origin"
-
 // bootstrap makes what a cluster cannot be without. It may run again, and at
 // several auth services at once; the document of the cluster's name is written
 // last, so that an interrupted first start is taken up again.
@@ -85,7 +82,7 @@ func settings(ctx context.Context, c *Config, st *store.Store) error {
 	for _, doc := range c.Settings {
 		h := doc.Head()
 		configured[h.Kind] = true
-		mark(h, "config-file")
+		mark(h, types.OriginFile)
 		h.Metadata.Revision = ""
 		if _, err := st.Put(ctx, store.Upsert, doc); err != nil {
 			return fault.Wrap(err, fault.KindOf(err), "the configured %s: %s", h.Kind, fault.Message(err))
@@ -103,8 +100,26 @@ func settings(ctx context.Context, c *Config, st *store.Store) error {
 		if err := createOnce(ctx, st, doc); err != nil {
 			return err
 		}
+		if err := unfix(ctx, st, doc.Head().Kind); err != nil {
+			return err
+		}
 	}
 	return nil
+}
+
+// unfix gives settings that the file no longer fixes back to the API, with the
+// values that they have.
+func unfix(ctx context.Context, st *store.Store, kind string) error {
+	doc, err := st.GetAny(ctx, kind, "", "")
+	if err != nil {
+		return err
+	}
+	if doc.Resource == nil || doc.Resource.Head().Metadata.Labels[types.OriginLabel] != types.OriginFile {
+		return nil
+	}
+	mark(doc.Resource.Head(), "dynamic")
+	_, err = st.Put(ctx, store.Update, doc.Resource)
+	return err
 }
 
 func singleton(kind, name string) types.Header {
@@ -112,9 +127,9 @@ func singleton(kind, name string) types.Header {
 }
 
 func mark(h *types.Header, origin string) {
-	labels := map[string]string{originLabel: origin}
+	labels := map[string]string{types.OriginLabel: origin}
 	for k, v := range h.Metadata.Labels {
-		if k != originLabel {
+		if k != types.OriginLabel {
 			labels[k] = v
 		}
 	}

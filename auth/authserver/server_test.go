@@ -100,7 +100,28 @@ func TestConfiguredSettingsReplaceStoredOnes(t *testing.T) {
 		t.Fatal(err)
 	}
 	got, err := store.Of[*types.NetworkingConfig](s.Store()).Get(t.Context(), "")
-	if err != nil || got.Spec.WebIdleTimeout.Std() != time.Minute || got.Metadata.Labels[originLabel] != "config-file" {
+	if err != nil || got.Spec.WebIdleTimeout.Std() != time.Minute || got.Metadata.Labels[types.OriginLabel] != "config-file" {
+		t.Errorf("%+v %v", got, err)
+	}
+}
+
+// Settings that the file no longer fixes keep their values and may be changed.
+func TestSettingsThatLeaveTheFile(t *testing.T) {
+	kv := memkv.New(memkv.Options{})
+	c := config(t, kv)
+	n := &types.NetworkingConfig{Header: singleton(types.KindNetworkingConfig, "cluster-networking-config")}
+	n.Spec.WebIdleTimeout = types.Duration(time.Minute)
+	c.Settings = []types.Resource{n}
+	if _, err := start(t, c); err != nil {
+		t.Fatal(err)
+	}
+	c.Settings = nil
+	s, err := start(t, c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := store.Of[*types.NetworkingConfig](s.Store()).Get(t.Context(), "")
+	if err != nil || got.Spec.WebIdleTimeout.Std() != time.Minute || got.Metadata.Labels[types.OriginLabel] != "dynamic" {
 		t.Errorf("%+v %v", got, err)
 	}
 }
