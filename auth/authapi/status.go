@@ -19,9 +19,6 @@ func (s statusService) Ping(context.Context, *connect.Request[statusv1.PingReque
 	out := &statusv1.PingResponse{Cluster: s.a.d.Cluster, Version: s.a.d.Version, MinClientVersion: minClient,
 		TimeUnixNano: s.a.d.Now().UnixNano(), AuthType: auth.Type, SecondFactor: "otp", MessageOfTheDay: auth.MessageOfTheDay,
 		DefaultSessionTtlSeconds: int64(auth.DefaultSessionTTL.Std().Seconds()), SignatureAlgorithmSuite: auth.SignatureAlgorithmSuite}
-	if auth.SecondFactor == "off" {
-		out.SecondFactor = "off"
-	}
 	return connect.NewResponse(out), nil
 }
 

@@ -177,10 +177,10 @@ func (s *Service) View(ctx context.Context, token types.Secret, addr netip.AddrP
 		return LinkView{}, err
 	}
 	v := LinkView{User: t.Spec.User, Purpose: t.Spec.Purpose, Expires: t.Spec.Expires}
-	if p.otp {
-		v.OTPSecret = t.Spec.OTPSecret
-		v.OTPURL = otpURL(s.d.Cluster, t.Spec.User, t.Spec.OTPSecret)
+	if err := p.offered(); err != nil {
+		return LinkView{}, err
 	}
+	v.OTPSecret, v.OTPURL = t.Spec.OTPSecret, otpURL(s.d.Cluster, t.Spec.User, t.Spec.OTPSecret)
 	return v, nil
 }
 
@@ -195,6 +195,9 @@ func (s *Service) Accept(ctx context.Context, token, password, code types.Secret
 	if err != nil {
 		return "", err
 	}
+	if err := p.offered(); err != nil {
+		return "", err
+	}
 	if err := checkNewPassword(password); err != nil {
 		return "", err
 	}
@@ -202,14 +205,12 @@ func (s *Service) Accept(ctx context.Context, token, password, code types.Secret
 	creds := &types.UserCredentials{Header: types.Header{Kind: types.KindUserCredentials, Version: "v1",
 		Metadata: types.Metadata{Name: t.Spec.User}}}
 	creds.Spec.ChangedAt = now
-	if p.otp {
-		step, ok := matchStep(t.Spec.OTPSecret, code, 0, now)
-		if len(code.Reveal()) > maxOTP || !ok {
-			return "", s.wrongCode(ctx, t, addr)
-		}
-		creds.Spec.OTP = []types.OTPDevice{{ID: uuid.NewString(), Name: "authenticator", Secret: t.Spec.OTPSecret,
-			AddedAt: now, LastUsed: now, LastStep: step}}
+	step, ok := matchStep(t.Spec.OTPSecret, code, 0, now)
+	if len(code.Reveal()) > maxOTP || !ok {
+		return "", s.wrongCode(ctx, t, addr)
 	}
+	creds.Spec.OTP = []types.OTPDevice{{ID: uuid.NewString(), Name: "authenticator", Secret: t.Spec.OTPSecret,
+		AddedAt: now, LastUsed: now, LastStep: step}}
 	if creds.Spec.Password, err = s.hasher.hash(ctx, password); err != nil {
 		return "", err
 	}

@@ -187,8 +187,7 @@ func (s *Service) prove(ctx context.Context, a Attempt) (*types.User, types.OTPD
 	if err != nil {
 		return nil, none, err
 	}
-	if !policy.local {
-		err := fault.New(fault.Denied, "signing in with a password is turned off in this cluster")
+	if err := policy.offered(); err != nil {
 		return nil, none, s.fail(ctx, a, err, err)
 	}
 	user, creds, cause, err := s.reserve(ctx, a, now)
@@ -209,7 +208,7 @@ func (s *Service) prove(ctx context.Context, a Attempt) (*types.User, types.OTPD
 	case cause != nil:
 	case !right:
 		cause = errors.New("wrong password")
-	case policy.otp && !codeRight:
+	case !codeRight:
 		cause = errors.New("wrong or used one-time code")
 	}
 	if cause != nil {
@@ -350,8 +349,21 @@ func missing(err error) bool {
 	return errors.Is(err, fault.NotFound) || errors.Is(err, fault.Invalid)
 }
 
-// policy is what the cluster's settings ask of a sign-in.
+// policy is what the cluster's settings ask of a sign-in. A second factor is
+// always asked for; one-time codes are the one that this service knows.
 type policy struct{ local, otp bool }
+
+// offered says why nobody can sign in with a password here, if so.
+func (p policy) offered() error {
+	switch {
+	case !p.local:
+		return fault.New(fault.Denied, "signing in with a password is turned off in this cluster")
+	case !p.otp:
+		return fault.New(fault.Denied, "this cluster asks for a second factor that this version does not offer").
+			WithHint("an administrator can add otp to second_factors of the cluster_auth_preference")
+	}
+	return nil
+}
 
 func (s *Service) policy(ctx context.Context) (policy, error) {
 	p, err := s.prefs.Get(ctx, "")
@@ -363,6 +375,6 @@ func (s *Service) policy(ctx context.Context) (policy, error) {
 	}
 	return policy{
 		local: p.Spec.AllowLocalAuth == nil || *p.Spec.AllowLocalAuth,
-		otp:   p.Spec.SecondFactor != "off",
+		otp:   slices.Contains(p.Spec.SecondFactors, "otp"),
 	}, nil
 }

@@ -188,6 +188,27 @@ func TestRefusalsLookAlike(t *testing.T) {
 	}
 }
 
+// A cluster whose second factors this service does not know lets nobody in by a
+// password alone.
+func TestSecondFactorsAreFollowed(t *testing.T) {
+	for _, c := range []struct {
+		factors []string
+		kind    fault.Kind
+	}{{[]string{"otp"}, ""}, {[]string{"webauthn", "otp"}, ""}, {[]string{"webauthn"}, fault.Denied}, {[]string{"sso"}, fault.Denied}} {
+		w := newWorld(t)
+		secret := w.enroll("alice")
+		w.advance(time.Minute)
+		p := &types.AuthPreference{Header: types.Header{Kind: types.KindAuthPreference, Version: "v2",
+			Metadata: types.Metadata{Name: "cluster-auth-preference"}}}
+		p.Spec.SecondFactors = c.factors
+		_, err := w.s.prefs.Upsert(t.Context(), p)
+		w.must(err)
+		if err := w.login("alice", password, w.code(secret)); (c.kind == "") != (err == nil) || c.kind != "" && !errors.Is(err, c.kind) {
+			t.Errorf("%v: %v", c.factors, err)
+		}
+	}
+}
+
 func TestLockOutAfterFailures(t *testing.T) {
 	w := newWorld(t)
 	secret := w.enroll("alice")

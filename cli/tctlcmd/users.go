@@ -20,7 +20,7 @@ import (
 
 func (a *app) usersCmd() *cobra.Command {
 	c := &cobra.Command{Use: "users", Short: "Manage the people of the cluster"}
-	c.AddCommand(a.usersAdd(), a.usersLs(), a.usersUpdate(), a.usersReset(), a.usersRm())
+	c.AddCommand(a.usersAdd(), a.usersLs(), a.usersUpdate(), a.usersReset(), a.usersUnlock(), a.usersRm())
 	return c
 }
 
@@ -180,6 +180,26 @@ func (a *app) usersReset() *cobra.Command {
 	c.Flags().DurationVar(&ttl, "ttl", 8*time.Hour, "how long the link is valid (at most 24h)")
 	show = a.formatFlag(c.Flags())
 	return c
+}
+
+func (a *app) usersUnlock() *cobra.Command {
+	return a.verb("unlock NAME", "Let a user sign in again after too many failures", "", cobra.ExactArgs(1),
+		func(ctx context.Context, api *authclient.Client, args []string) error {
+			u, err := authclient.Get[types.User](ctx, api, authclient.Ref{Kind: types.KindUser, Name: args[0]})
+			if err != nil {
+				return err
+			}
+			if !u.Status.IsLocked {
+				_, err = fmt.Fprintf(a.Out, "User %q is not locked.\n", args[0])
+				return err
+			}
+			u.Status = types.UserStatus{}
+			if _, err = authclient.Put(ctx, api, authclient.Update, u); err != nil {
+				return err
+			}
+			_, err = fmt.Fprintf(a.Out, "User %q may sign in again.\n", args[0])
+			return err
+		})
 }
 
 func (a *app) usersRm() *cobra.Command {
