@@ -516,7 +516,9 @@ func TestARefusedRenewalIsNoEnd(t *testing.T) {
 			t.Fatal(err)
 		}
 		a.caller = m.Identity
-		a.do(func() { a.adjust = func(id *types.Identity) { id.Authority.SystemRoles = []types.SystemRole{types.RoleProxy} } })
+		a.do(func() {
+			a.adjust = func(id *types.Identity) { id.Authority.SystemRoles = []types.SystemRole{types.RoleProxy} }
+		})
 		stop := serve(t, m, a)
 		m.RenewSoon()
 		if err := <-told; err == nil {

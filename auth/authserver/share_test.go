@@ -9,8 +9,10 @@ func TestShare(t *testing.T) {
 	s := &share{most: 3, each: 2}
 	a, b := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::1")
 	same := netip.MustParseAddr("2001:db8::ffff") // one customer
-	if !s.take(a) || !s.take(a) || s.take(a) {
-		t.Fatal("one client's share is not two")
+	for i, want := range []bool{true, true, false} {
+		if s.take(a) != want {
+			t.Fatalf("attempt %d of one client: its share is not two", i+1)
+		}
 	}
 	if !s.take(b) || s.take(same) {
 		t.Fatal("there are more than three in all")

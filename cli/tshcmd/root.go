@@ -68,7 +68,7 @@ func (a *app) globals(f *pflag.FlagSet) {
 	f.StringVarP(&g.identity, "identity", "i", "", "identity file to use instead of a log-in (TELEPORT_IDENTITY_FILE)")
 	f.IntVar(&g.ttl, "ttl", 0, "`minutes` that a log-in is to last; roles may allow less")
 	f.BoolVar(&g.insecure, "insecure", false, "do not verify the proxy's web certificate")
-	f.BoolVarP(&g.debug, "debug", "d", false, "say on stderr what is going on (TELEPORT_DEBUG)")
+	f.BoolVarP(&g.debug, "debug", "d", false, "show the causes of errors (TELEPORT_DEBUG)")
 }
 
 // fromEnv fills global flags that were not given from the environment.

@@ -6,8 +6,8 @@ package tshcmd
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
-	"log/slog"
 	"os"
 	"strings"
 	"sync"
@@ -65,6 +65,9 @@ func (a *app) finish(ctx context.Context, cmd *cobra.Command, err error) int {
 	case ctx.Err() != nil, fault.KindOf(err) == fault.Canceled:
 		return output.ExitInterrupted // by the person, who knows
 	}
+	if a.global.debug {
+		fmt.Fprintln(a.errs, "cause: "+clean(err.Error()))
+	}
 	output.Error(a.errs, err)
 	if cmd != nil && cmd.Annotations[likeSSH] != "" {
 		return exitSSH
@@ -106,13 +109,4 @@ func lookup(env []string) func(string) string {
 		m[k] = v
 	}
 	return func(k string) string { return m[k] }
-}
-
-// logger is quiet unless asked: what a person must know goes through output.Error.
-func (a *app) logger() *slog.Logger {
-	level := slog.LevelError
-	if a.global.debug {
-		level = slog.LevelDebug
-	}
-	return slog.New(slog.NewTextHandler(a.errs, &slog.HandlerOptions{Level: level}))
 }

@@ -60,14 +60,6 @@ func contains(t *testing.T, text string, parts ...string) {
 	}
 }
 
-// give makes a file of this machine that the account owns.
-func (w *world) give(t *testing.T, path string) {
-	t.Helper()
-	if err := os.Chown(path, w.os.UID, w.os.GID); err != nil {
-		t.Fatal(err)
-	}
-}
-
 // listen takes a free port of this machine and answers each connection by f.
 func listen(t *testing.T, f func(net.Conn)) string {
 	t.Helper()
