@@ -139,10 +139,3 @@ func CutReason(err error) string {
 	}
 	return ""
 }
-
-func lockMessage(m string) string {
-	if m == "" {
-		return "a lock is in force"
-	}
-	return "a lock is in force: " + m
-}

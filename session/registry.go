@@ -24,7 +24,6 @@ type Policy interface {
 type Registry struct {
 	mu       sync.Mutex
 	live     map[string]*Live
-	byKey    map[string]map[*Live]struct{}
 	draining bool
 	empty    chan struct{} // closed when draining and nothing is left
 
@@ -33,7 +32,7 @@ type Registry struct {
 
 // NewRegistry returns an empty registry. It starts nothing.
 func NewRegistry() *Registry {
-	return &Registry{live: map[string]*Live{}, byKey: map[string]map[*Live]struct{}{}, empty: make(chan struct{})}
+	return &Registry{live: map[string]*Live{}, empty: make(chan struct{})}
 }
 
 // Live is a stream in the registry. Its owner calls Touch when bytes move and
@@ -69,12 +68,6 @@ func (r *Registry) Add(info Info, cancel func(reason error)) (*Live, error) {
 		return nil, fault.New(fault.Internal, "a live session needs an id of its own")
 	}
 	r.live[info.ID] = l
-	for _, k := range indexKeys(info) {
-		if r.byKey[k] == nil {
-			r.byKey[k] = map[*Live]struct{}{}
-		}
-		r.byKey[k][l] = struct{}{}
-	}
 	r.mu.Unlock()
 	l.arm(now)
 	// Policy may have changed between the caller's decision and the index.
@@ -188,37 +181,6 @@ func (r *Registry) locked(l *Live, now time.Time) error {
 	return nil
 }
 
-// CutMatching cuts every stream that the lock's target names, and returns how
-// many. It needs no Decide: it is what ends streams of others' protocols.
-func (r *Registry) CutMatching(t types.LockTarget, message string) int {
-	var ends []ending
-	for _, l := range r.Matching(t) {
-		ends = append(ends, ending{l, cut(CutLocked, "%s", lockMessage(message))})
-	}
-	return cutAll(ends)
-}
-
-// Matching returns the streams for which every field of t that is set matches.
-func (r *Registry) Matching(t types.LockTarget) []*Live {
-	keys := targetKeys(t)
-	if len(keys) == 0 {
-		return nil
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	var out []*Live
-next:
-	for l := range r.byKey[keys[0]] {
-		for _, k := range keys[1:] {
-			if _, ok := r.byKey[k][l]; !ok {
-				continue next
-			}
-		}
-		out = append(out, l)
-	}
-	return out
-}
-
 // Drain refuses new streams and waits for the live ones until ctx ends; what is
 // left then is cut. It returns how many had to be cut.
 func (r *Registry) Drain(ctx context.Context) int {
@@ -287,34 +249,9 @@ func (r *Registry) remove(l *Live) {
 		return
 	}
 	delete(r.live, l.info.ID)
-	for _, k := range indexKeys(l.info) {
-		delete(r.byKey[k], l)
-		if len(r.byKey[k]) == 0 {
-			delete(r.byKey, k)
-		}
-	}
 	if r.draining && len(r.live) == 0 {
 		close(r.empty)
 	}
-}
-
-func indexKeys(i Info) []string {
-	keys := []string{"user\x00" + i.User}
-	add := func(kind string, values ...string) {
-		for _, v := range values {
-			if v != "" {
-				keys = append(keys, kind+"\x00"+v)
-			}
-		}
-	}
-	add("role", i.Roles...)
-	add("login", i.Login)
-	add("server", i.HostIDs...)
-	add("mfa", i.MFADevice)
-	add("device", i.DeviceID)
-	add("request", i.AccessRequests...)
-	add("desktop", desktopOf(i))
-	return keys
 }
 
 func desktopOf(i Info) string {
@@ -322,17 +259,4 @@ func desktopOf(i Info) string {
 		return i.Resource
 	}
 	return ""
-}
-
-func targetKeys(t types.LockTarget) []string {
-	var keys []string
-	for _, f := range [...][2]string{
-		{"user", t.User}, {"role", t.Role}, {"login", t.Login}, {"server", t.ServerID}, {"mfa", t.MFADevice},
-		{"device", t.Device}, {"request", t.AccessRequest}, {"desktop", t.WindowsDesktop},
-	} {
-		if f[1] != "" {
-			keys = append(keys, f[0]+"\x00"+f[1])
-		}
-	}
-	return keys
 }

@@ -174,28 +174,6 @@ func TestLimitsTighten(t *testing.T) {
 	})
 }
 
-func TestMatching(t *testing.T) {
-	r := session.NewRegistry()
-	_, cut := add(t, r, session.Info{ID: "1", User: "alice", Roles: []string{"dev", "ops"}, Login: "root", HostIDs: []string{"h1", "p1"},
-		MFADevice: "m", DeviceID: "d", AccessRequests: []string{"r1"}})
-	add(t, r, session.Info{ID: "2", User: "bob", Roles: []string{"dev"}, HostIDs: []string{"h1"}})
-	for _, c := range []struct {
-		target types.LockTarget
-		want   int
-	}{
-		{types.LockTarget{}, 0}, {types.LockTarget{User: "alice"}, 1}, {types.LockTarget{Role: "dev"}, 2}, {types.LockTarget{ServerID: "p1"}, 1},
-		{types.LockTarget{ServerID: "h1"}, 2}, {types.LockTarget{User: "bob", Role: "ops"}, 0}, {types.LockTarget{Role: "dev", Login: "root"}, 1},
-		{types.LockTarget{MFADevice: "m"}, 1}, {types.LockTarget{Device: "d"}, 1}, {types.LockTarget{AccessRequest: "r1"}, 1}, {types.LockTarget{WindowsDesktop: "w"}, 0},
-	} {
-		if got := len(r.Matching(c.target)); got != c.want {
-			t.Errorf("%+v matches %d, want %d", c.target, got, c.want)
-		}
-	}
-	if n := r.CutMatching(types.LockTarget{ServerID: "p1"}, "stolen"); n != 1 || session.CutReason(<-cut) != session.CutLocked {
-		t.Errorf("cut %d", n)
-	}
-}
-
 func TestDrain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := session.NewRegistry()
@@ -224,7 +202,6 @@ func TestDrain(t *testing.T) {
 func TestStalledStreamsAreCutTogether(t *testing.T) {
 	const streams, each = 50, 900 * time.Millisecond
 	for name, end := range map[string]func(*session.Registry) int{
-		"lock": func(r *session.Registry) int { return r.CutMatching(types.LockTarget{User: "alice"}, "") },
 		"drain": func(r *session.Registry) int {
 			now, cancel := context.WithCancel(context.Background())
 			cancel()
