@@ -170,8 +170,7 @@ func (p *Process) openWriter(uuid, cluster string) error {
 
 // replicaKinds is what a process decides from, by its services.
 func (p *Process) replicaKinds() []string {
-	kinds := []string{types.KindRole, types.KindLock, types.KindCertAuthority, types.KindUserEpoch, types.KindClusterName,
-		types.KindAuthPreference, types.KindNetworkingConfig, types.KindRecordingConfig, types.KindCheckpoint, types.KindProxy}
+	kinds := append(types.PolicyKinds(), types.KindCheckpoint)
 	if p.cfg.Proxy != nil {
 		kinds = append(kinds, types.KindNode)
 	}

@@ -23,6 +23,13 @@ type KindInfo struct {
 	ReadOnly       bool            // written by the system only; the API reads and deletes
 }
 
+// PolicyKinds are the kinds that every decision is made from: each process keeps
+// a replica of them. The slice is fresh.
+func PolicyKinds() []string {
+	return []string{KindRole, KindLock, KindCertAuthority, KindUserEpoch, KindClusterName,
+		KindAuthPreference, KindNetworkingConfig, KindRecordingConfig, KindProxy}
+}
+
 // Kinds returns the list of kinds in the order in which listings show them. The
 // slice is fresh.
 func Kinds() []KindInfo {

@@ -3,3 +3,6 @@ package types
 // Release is the version of this program: major.minor.patch. Processes of one
 // cluster may differ by one minor version.
 const Release = "0.1.0"
+
+// MinClientVersion is the oldest tsh and the oldest agent that this version serves.
+const MinClientVersion = "0.1.0"

@@ -198,13 +198,16 @@ func (p *AuthPreference) Validate() error {
 	fillText(&s.Type, "local")
 	fillText(&s.LockingMode, "best_effort")
 	fillText(&s.SignatureAlgorithmSuite, "balanced-v1")
-	fillDuration(&s.DefaultSessionTTL, 12*time.Hour)
+	fillDuration(&s.DefaultSessionTTL, DefaultSessionTTL)
 	if s.AllowLocalAuth == nil {
 		yes := true
 		s.AllowLocalAuth = &yes
 	}
 	return p.check(KindAuthPreference, s)
 }
+
+// DefaultSessionTTL is the life of a user certificate where nothing else is said.
+const DefaultSessionTTL = 12 * time.Hour
 
 // Validate implements Resource. It fills the defaults.
 func (n *NetworkingConfig) Validate() error {

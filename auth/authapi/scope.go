@@ -35,8 +35,7 @@ func replicaScope(id *types.Identity) []string {
 		}
 		return all
 	}
-	scope := []string{types.KindRole, types.KindLock, types.KindCertAuthority, types.KindUserEpoch, types.KindClusterName,
-		types.KindAuthPreference, types.KindNetworkingConfig, types.KindRecordingConfig, types.KindCheckpoint, types.KindProxy}
+	scope := append(types.PolicyKinds(), types.KindCheckpoint)
 	if id.HasSystemRole(types.RoleProxy) {
 		scope = append(scope, types.KindNode, types.KindAuthServer, types.KindSessionTracker)
 	}

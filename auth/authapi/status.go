@@ -6,17 +6,15 @@ import (
 	"connectrpc.com/connect"
 
 	"teleport/api/gen/statusv1"
+	"teleport/types"
 )
-
-// minClient is the oldest version of tsh and agents that this one serves.
-const minClient = "0.1.0"
 
 type statusService struct{ a *API }
 
 // Ping is what anybody may know before logging in.
 func (s statusService) Ping(context.Context, *connect.Request[statusv1.PingRequest]) (*connect.Response[statusv1.PingResponse], error) {
 	auth := s.a.d.Policy.Settings().Auth
-	out := &statusv1.PingResponse{Cluster: s.a.d.Cluster, Version: s.a.d.Version, MinClientVersion: minClient,
+	out := &statusv1.PingResponse{Cluster: s.a.d.Cluster, Version: s.a.d.Version, MinClientVersion: types.MinClientVersion,
 		TimeUnixNano: s.a.d.Now().UnixNano(), AuthType: auth.Type, SecondFactor: "otp", MessageOfTheDay: auth.MessageOfTheDay,
 		DefaultSessionTtlSeconds: int64(auth.DefaultSessionTTL.Std().Seconds()), SignatureAlgorithmSuite: auth.SignatureAlgorithmSuite}
 	return connect.NewResponse(out), nil

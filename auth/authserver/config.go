@@ -75,12 +75,6 @@ func (c *Config) check() error {
 	return nil
 }
 
-// replicaKinds are what decisions of the auth service are made from.
-func replicaKinds() []string {
-	return []string{types.KindRole, types.KindLock, types.KindCertAuthority, types.KindUserEpoch, types.KindClusterName,
-		types.KindAuthPreference, types.KindNetworkingConfig, types.KindRecordingConfig, types.KindProxy}
-}
-
 // validate is what the store checks beside a document's own Validate.
 func validate(_ context.Context, doc types.Resource) error {
 	if r, ok := doc.(*types.Role); ok {

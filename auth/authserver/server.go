@@ -57,7 +57,7 @@ func New(ctx context.Context, c Config) (*Server, error) {
 	if s.initial, err = cert.NewTrust(authorities); err != nil {
 		return nil, err
 	}
-	s.replica = store.NewReplica(s.store, replicaKinds(), store.ReplicaOptions{Log: c.Log, Now: c.Now})
+	s.replica = store.NewReplica(s.store, types.PolicyKinds(), store.ReplicaOptions{Log: c.Log, Now: c.Now})
 	s.issuer, err = ca.NewIssuer(ca.Config{Cluster: cluster, Keys: c.Keystore, Trust: s.Trust,
 		Policy:      authapi.Accounts{Store: s.store, Policy: s.replica, Now: c.Now},
 		Generations: ca.NewBackendGenerations(c.Backend), Events: c.Events, Now: c.Now, HostTTL: c.HostTTL})

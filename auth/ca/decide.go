@@ -45,9 +45,6 @@ type deciding struct {
 	parent *types.Identity // of the subject's certificate, once verified
 }
 
-// defaultSessionTTL is the life of a user certificate where nothing else is said.
-const defaultSessionTTL = 12 * time.Hour
-
 func (d *deciding) login() (*types.Identity, error) {
 	c, ok := d.r.Subject.(Ceremony)
 	if !ok {
@@ -75,7 +72,7 @@ func (d *deciding) login() (*types.Identity, error) {
 func (d *deciding) userIdentity(user string, a Account) *types.Identity {
 	fallback := a.DefaultTTL
 	if fallback == 0 {
-		fallback = defaultSessionTTL
+		fallback = types.DefaultSessionTTL
 	}
 	id := &types.Identity{Kind: types.IdentityUser, Cluster: d.i.c.Cluster, Name: user}
 	id.Authority = types.Authority{

@@ -44,9 +44,6 @@ type (
 	}
 )
 
-// minClientVersion is the oldest tsh that this API serves.
-const minClientVersion = "0.1.0"
-
 func (h *Handler) find(w http.ResponseWriter, _ *http.Request, _ rpc.Caller) error {
 	return rpc.WriteJSON(w, h.describe())
 }
@@ -58,7 +55,7 @@ func (h *Handler) describe() pingAnswer {
 		timeout = 30 * time.Second
 	}
 	addr := h.o.PublicAddr
-	return pingAnswer{ServerVersion: h.o.Version, MinClientVersion: minClientVersion, ClusterName: h.o.Cluster,
+	return pingAnswer{ServerVersion: h.o.Version, MinClientVersion: types.MinClientVersion, ClusterName: h.o.Cluster,
 		Proxy: proxyAnswer{TLSRoutingEnabled: true,
 			SSH: sshAnswer{PublicAddr: addr, SSHPublicAddr: addr, TunnelPublic: addr, DialTimeout: int64(timeout)}}}
 }
@@ -72,7 +69,7 @@ func (h *Handler) ping(w http.ResponseWriter, _ *http.Request, _ rpc.Caller) err
 	}
 	ttl := s.DefaultSessionTTL.Std()
 	if ttl == 0 {
-		ttl = 12 * time.Hour
+		ttl = types.DefaultSessionTTL
 	}
 	a.Auth = &authAnswer{Type: or(s.Type, "local"), SecondFactor: factors[0], SecondFactors: factors,
 		DefaultSessionTTL: types.Duration(ttl), AlgorithmSuite: or(s.SignatureAlgorithmSuite, "balanced-v1"),
