@@ -373,10 +373,11 @@ func TestRedialLeavesNoGap(t *testing.T) {
 	virtual(t, func(t *testing.T, w *world) {
 		p := w.proxy("p1", RegistryOptions{})
 		o := w.options("a1", types.RoleNode, to(p))
-		dial, broken := o.Dial, false
+		dial := o.Dial
+		var broken atomic.Bool
 		o.Dial = func(ctx context.Context, to Target) (net.Conn, error) {
 			time.Sleep(2 * time.Second) // a long way
-			if broken {
+			if broken.Load() {
 				return nil, errors.New("no route")
 			}
 			return dial(ctx, to)
@@ -394,13 +395,13 @@ func TestRedialLeavesNoGap(t *testing.T) {
 			}
 		}
 		before := p.Agents()[0].Since
-		broken = true
+		broken.Store(true)
 		pool.Redial()
 		reachable(30 * time.Second)
 		if got := p.Agents(); len(got) != 1 || !got[0].Since.Equal(before) {
 			t.Errorf("while nothing can be dialled: %+v", got)
 		}
-		broken = false
+		broken.Store(false)
 		reachable(2 * time.Minute)
 		if got := p.Agents(); len(got) != 1 || !got[0].Since.After(before) {
 			t.Errorf("afterwards: %+v", got)
