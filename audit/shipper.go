@@ -166,7 +166,9 @@ func (s *Shipper) shipLive(ctx context.Context) error {
 		}
 		if err := s.send(ctx, b); err != nil {
 			s.live = at
-			if refused(err) {
+			// Denied may be about this host (a lock), and pass: then nothing is
+			// set aside, and everything waits.
+			if refused(err) && !errors.Is(err, fault.Denied) {
 				if renewed, rerr := s.renewLive(ctx, b, err); renewed || rerr != nil {
 					return errors.Join(err, rerr)
 				}
