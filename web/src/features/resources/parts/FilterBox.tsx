@@ -54,7 +54,7 @@ export function FilterBox({ ref, value, filter, facets, onChange, onToggle }: Pr
             </button>
           </Menu.Target>
           <Menu.Dropdown className={css.facetList ?? ''}>
-            {facets.length === 0 && <Menu.Item disabled>{t('resources.facets.none')}</Menu.Item>}
+            {facets.length === 0 && <Menu.Item aria-disabled="true" closeMenuOnClick>{t('resources.facets.none')}</Menu.Item>}
             {facets.map(({ key, value: v, count }) => {
               const on = holds(filter, key, v);
               return (
