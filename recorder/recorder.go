@@ -17,40 +17,49 @@ type Info struct {
 	User      string
 	Login     string
 	HostID    string
+	Hostname  string
 	Identity  *types.Identity
 	Start     time.Time
+	Command   string // "" for a shell
+	Term      string
 	Columns   int // of the terminal; zero without one
 	Rows      int
+	// Strict ends the session when it cannot be recorded. Otherwise it goes on,
+	// and the audit log and the recording's next part say what is missing.
+	Strict bool
 }
 
-// Recorder begins recordings. Start returns only when the recording can take
-// its first byte; its error ends the session before it began, unless the policy
-// is best effort, which is the recorder's to know.
+// Stream tells what is shown apart.
+type Stream int
+
+// The streams of a session. A terminal has only Output.
+const (
+	Output Stream = iota
+	Errors
+)
+
+// Recorder begins recordings. Safe for concurrent use.
 type Recorder interface {
+	// Mode is the recording mode that is true of sessions that begin now: node,
+	// node-sync, proxy, proxy-sync or off.
+	Mode() string
+	// Start returns when the recording can take its first byte. Its error ends the
+	// session before it began; with best effort there is none but what ctx says.
 	Start(ctx context.Context, info Info) (Recording, error)
 }
 
-// Recording takes what one session shows, in order. Methods are called from one
-// goroutine at a time. An error from Output means that the bytes are not
-// recorded, and the caller must not show them.
+// Recording takes what one session shows, in order. Safe for concurrent use. An
+// error means that the bytes are not recorded and that the caller must not show
+// them, and must end the session: with best effort there is none.
 type Recording interface {
-	// Output takes bytes on their way to the person. It must not keep p.
-	Output(p []byte) error
+	// Show takes bytes on their way to the person. It does not keep p.
+	Show(s Stream, p []byte) error
 	// Resize takes a change of the terminal's size.
 	Resize(columns, rows int) error
-	// Event takes anything else, as its audit JSON.
+	// Event takes anything else that belongs into the recording, as audit JSON.
 	Event(json []byte) error
 	// Close ends the recording and returns once what was taken is safe.
 	Close() error
-}
-
-// Mode is the recording mode that is true of sessions of a recorder where the
-// cluster's settings ask for wanted.
-func Mode(r Recorder, wanted string) string {
-	if _, off := r.(Off); off {
-		return "off"
-	}
-	return wanted
 }
 
 // Off records nothing. It is the recorder of clusters whose mode is "off".
@@ -58,12 +67,15 @@ type Off struct{}
 
 var _ Recorder = Off{}
 
+// Mode implements Recorder.
+func (Off) Mode() string { return "off" }
+
 // Start returns a Recording that takes everything and keeps nothing.
 func (Off) Start(context.Context, Info) (Recording, error) { return offRecording{}, nil }
 
 type offRecording struct{}
 
-func (offRecording) Output([]byte) error   { return nil }
-func (offRecording) Resize(int, int) error { return nil }
-func (offRecording) Event([]byte) error    { return nil }
-func (offRecording) Close() error          { return nil }
+func (offRecording) Show(Stream, []byte) error { return nil }
+func (offRecording) Resize(int, int) error     { return nil }
+func (offRecording) Event([]byte) error        { return nil }
+func (offRecording) Close() error              { return nil }

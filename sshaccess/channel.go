@@ -31,7 +31,6 @@ type channel struct {
 	ask   *pty.Request
 	start time.Time
 	rec   recorder.Recording
-	recMu sync.Mutex // output and errors are shown by two goroutines
 
 	mu   sync.Mutex
 	term *pty.Terminal
@@ -196,8 +195,6 @@ func (s *channel) resize(payload []byte) bool {
 		return false
 	}
 	s.resized.note(size)
-	s.recMu.Lock()
-	defer s.recMu.Unlock()
 	return s.rec.Resize(int(size.Columns), int(size.Rows)) == nil
 }
 

@@ -38,21 +38,22 @@ func (s *channel) begin(ctx context.Context, j job) error {
 		}
 	}
 	s.start = time.Now()
+	d := s.cn.decide(access.ActionLogin, s.start)
 	info := recorder.Info{SessionID: s.id, Kind: "ssh", User: s.cn.peer.Identity.Name, Login: s.cn.peer.Login,
-		HostID: s.cn.svc.cfg.HostID, Identity: s.cn.peer.Identity, Start: s.start}
+		HostID: s.cn.svc.cfg.HostID, Hostname: s.cn.svc.cfg.Hostname, Identity: s.cn.peer.Identity, Start: s.start,
+		Command: j.command, Strict: d.decision.Limits.StrictRecording}
 	size := ""
 	if s.ask != nil {
-		info.Columns, info.Rows = int(s.ask.Columns), int(s.ask.Rows)
+		info.Term, info.Columns, info.Rows = s.ask.Term, int(s.ask.Columns), int(s.ask.Rows)
 		size = sizeText(s.ask.Columns, s.ask.Rows)
 	}
 	rec, err := s.cn.svc.cfg.Recorder.Start(ctx, info)
 	if err != nil {
 		return fault.Wrap(err, fault.Unavailable, "the session cannot be recorded, so it does not start")
 	}
-	d := s.cn.decide(access.ActionLogin, s.start)
 	err = s.cn.emit(&event.SessionStart{
 		User: s.cn.who(), Session: s.cn.sessionOf(s.id), Server: s.cn.host(), Connection: s.cn.wire(),
-		Size: size, Command: j.command, Recording: recorder.Mode(s.cn.svc.cfg.Recorder, d.request.Settings.Recording.Mode), Decision: d.event(),
+		Size: size, Command: j.command, Recording: s.cn.svc.cfg.Recorder.Mode(), Decision: d.event(),
 		Gateway: s.cn.gateway(),
 	}, event.TypeSessionStart, event.CodeSessionStart)
 	if err != nil {
@@ -89,11 +90,9 @@ func (s *channel) run(ctx context.Context, j job) {
 
 func (s *channel) finish(j job, reason string, err error) {
 	s.resized.close()
-	s.recMu.Lock()
 	if cerr := s.rec.Close(); cerr != nil {
 		s.cn.svc.cfg.Log.Error("recording did not end well", "session", s.id, "error", cerr)
 	}
-	s.recMu.Unlock()
 	s.cn.mu.Lock()
 	delete(s.cn.sessions, s)
 	s.cn.mu.Unlock()
@@ -103,7 +102,7 @@ func (s *channel) finish(j job, reason string, err error) {
 		BytesTransmitted: s.sent.Load(), BytesReceived: s.received.Load()}, event.TypeSessionData, event.CodeSessionData)
 	s.cn.note(&event.SessionEnd{User: who, Session: sid, Server: host, Connection: wire, Start: s.start, Stop: time.Now(),
 		Participants: []string{who.User}, Interactive: s.ask != nil,
-		Recording: recorder.Mode(s.cn.svc.cfg.Recorder, s.cn.svc.cfg.Policy.Settings().Recording.Mode),
+		Recording: s.cn.svc.cfg.Recorder.Mode(),
 		Reason:    s.cn.endReason(reason)}, event.TypeSessionEnd, event.CodeSessionEnd)
 }
 
@@ -160,7 +159,7 @@ func (s *channel) runTerminal(ctx context.Context, j job) error {
 	out.Add(1)
 	go func() {
 		defer out.Done()
-		s.show(term.Master, s.ch)
+		s.show(recorder.Output, term.Master, s.ch)
 	}()
 	s.reap()
 	out.Wait()        // the terminal hangs up with its session's leader
@@ -185,8 +184,8 @@ func (s *channel) runPipes(ctx context.Context, j job) error {
 	go s.input(p.ours[0], func() { p.ours[0].Close() })
 	var out sync.WaitGroup
 	out.Add(2)
-	go func() { defer out.Done(); s.show(p.ours[1], s.ch) }()
-	go func() { defer out.Done(); s.show(p.ours[2], s.ch.Stderr()) }()
+	go func() { defer out.Done(); s.show(recorder.Output, p.ours[1], s.ch) }()
+	go func() { defer out.Done(); s.show(recorder.Errors, p.ours[2], s.ch.Stderr()) }()
 	s.reap()
 	// What the command left running may still write; like any SSH server, the
 	// channel stays for it until the client or the connection ends.
@@ -259,13 +258,13 @@ func (s *channel) input(w io.Writer, eof func()) {
 
 // show copies output, through the recorder first. What could not be recorded is
 // not shown, and ends the session.
-func (s *channel) show(r io.Reader, w io.Writer) {
+func (s *channel) show(stream recorder.Stream, r io.Reader, w io.Writer) {
 	buf := make([]byte, chunk)
 	for {
 		n, err := r.Read(buf)
 		if n > 0 {
 			s.cn.live.Touch()
-			if !s.recorded(buf[:n]) {
+			if !s.recorded(stream, buf[:n]) {
 				return
 			}
 			s.sent.Add(uint64(n))
@@ -280,11 +279,8 @@ func (s *channel) show(r io.Reader, w io.Writer) {
 	}
 }
 
-func (s *channel) recorded(p []byte) bool {
-	s.recMu.Lock()
-	err := s.rec.Output(p)
-	s.recMu.Unlock()
-	if err != nil {
+func (s *channel) recorded(stream recorder.Stream, p []byte) bool {
+	if err := s.rec.Show(stream, p); err != nil {
 		s.cn.svc.cfg.Log.Error("session ended, as it could not be recorded", "session", s.id, "error", err)
 		s.proc.Signal(syscall.SIGKILL) //nolint:errcheck // gone already is fine
 		return false

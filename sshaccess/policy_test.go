@@ -233,7 +233,7 @@ type broken struct {
 
 type full struct{ recorder.Recording }
 
-func (full) Output([]byte) error { return io.ErrShortWrite }
+func (full) Show(recorder.Stream, []byte) error { return io.ErrShortWrite }
 
 func (b broken) Start(ctx context.Context, i recorder.Info) (recorder.Recording, error) {
 	if !b.begins {

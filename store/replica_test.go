@@ -114,10 +114,12 @@ func TestReplicaFollows(t *testing.T) {
 		if !r.Fresh(time.Now()) || r.Role("dev").Spec.Allow.Logins[0] != "root" || r.Revision() != 1 {
 			t.Errorf("after Ready: fresh %v, revision %d", r.Fresh(time.Now()), r.Revision())
 		}
+		synctest.Wait() // the tick of the first state comes after Ready, and is nobody's here
 		ticks, end := r.Subscribe()
 		before := r.Role("dev")
 		must[*types.Role](t)(roles.Upsert(ctx, role("dev", "ubuntu")))
 		<-ticks
+		synctest.Wait()
 		if before.Spec.Allow.Logins[0] != "root" || r.Role("dev").Spec.Allow.Logins[0] != "ubuntu" || r.Revision() != 2 {
 			t.Error("the change did not come as a new document")
 		}
@@ -128,6 +130,7 @@ func TestReplicaFollows(t *testing.T) {
 			t.Fatal(err)
 		}
 		<-ticks
+		synctest.Wait()
 		if r.Role("dev") != nil {
 			t.Error("a deleted role is still there")
 		}

@@ -169,6 +169,7 @@ type LockTarget struct {
 	ServerID       string `json:"server_id,omitempty"`
 	WindowsDesktop string `json:"windows_desktop,omitempty"`
 	AccessRequest  string `json:"access_request,omitempty"`
+	Session        string `json:"session,omitempty"` // id of a live session
 }
 
 // ClusterName is the singleton that fixes the cluster's name at its first start.

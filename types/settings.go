@@ -80,11 +80,29 @@ type NetworkingConfigSpec struct {
 // RecordingConfig is the singleton session_recording_config (v2).
 type RecordingConfig struct {
 	Header
-	Spec RecordingConfigSpec `json:"spec"`
+	Spec   RecordingConfigSpec   `json:"spec"`
+	Status RecordingConfigStatus `json:"status,omitzero"`
 }
 
 // RecordingConfigSpec says where sessions are recorded.
 type RecordingConfigSpec struct {
 	Mode                string `json:"mode,omitempty" enum:"node,node-sync,proxy,proxy-sync,off"`
 	ProxyChecksHostKeys Bool   `json:"proxy_checks_host_keys,omitempty"`
+	// Encryption at rest is on unless it is switched off.
+	Encryption *RecordingEncryption `json:"encryption,omitempty"`
+}
+
+// RecordingEncryption switches the encryption of recordings at rest.
+type RecordingEncryption struct {
+	Enabled Bool `json:"enabled,omitempty"`
+}
+
+// RecordingConfigStatus is written by the auth service alone.
+type RecordingConfigStatus struct {
+	EncryptionKeys []RecordingPublicKey `json:"encryption_keys,omitempty"`
+}
+
+// RecordingPublicKey is a key that recordings are encrypted to.
+type RecordingPublicKey struct {
+	PublicKey string `json:"public_key"` // age recipient, "age1pq…"
 }

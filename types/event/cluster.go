@@ -99,6 +99,7 @@ type LockTarget struct {
 	ServerID       string `json:"server_id,omitempty" class:"public"`
 	WindowsDesktop string `json:"windows_desktop,omitempty" class:"public"`
 	AccessRequest  string `json:"access_request,omitempty" class:"public"`
+	Session        string `json:"session,omitempty" class:"public"`
 }
 
 // LockCreated is a new or changed lock.
