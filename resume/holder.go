@@ -1,0 +1,487 @@
+package resume
+
+import (
+	"crypto/rand"
+	"errors"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+
+	"teleport/fault"
+	"teleport/types"
+)
+
+// Party is who brings a carrier, as the gate has verified it.
+type Party struct {
+	User, Cluster string
+	Client        netip.AddrPort
+	Proxy         string // UUID of the proxy that carries it
+}
+
+// HolderOptions say what a Holder keeps, and for whom. Fields without a remark
+// are required.
+type HolderOptions struct {
+	Agent      string // this agent's UUID
+	Generation uint64 // of this process
+	// Verify makes the identity of a user's certificate.
+	Verify func(*ssh.Certificate, time.Time) (*types.Identity, error)
+	// Admit decides, before a stream goes on over a further carrier, whether its
+	// bearer may still have it, from where it comes now.
+	Admit func(s *Stream, from Party) error
+	// Keep is how long a stream without a carrier may still live.
+	Keep func(s *Stream) time.Duration
+	// Observe is told of what happens to streams, one notice after the other. It
+	// may block.
+	Observe func(Notice)
+
+	PerUser int   // streams that are offered to one user; 0: 100
+	Total   int   // to all; 0: 1000
+	Memory  int64 // bytes that all streams together keep for their clients; 0: 256 MiB
+}
+
+// What happens to a stream after it was opened.
+type What string
+
+// The notices.
+const (
+	Detached What = "detached" // it has lost its carrier
+	Attached What = "attached" // it goes on over another
+	Refused  What = "refused"  // somebody was not let to it
+	Expired  What = "expired"  // its client did not come back in time
+)
+
+// Notice tells what happened to a stream.
+type Notice struct {
+	What   What
+	Stream *Stream
+	From   Party         // whose carrier it is about; of an expiry, the last one's
+	Gap    time.Duration // of Attached and Expired: how long there was no carrier
+	Err    error         // of Detached and Refused: why
+	At     time.Time
+}
+
+// Holder keeps the resumable streams of one agent's process. Safe for concurrent
+// use.
+type Holder struct {
+	o      HolderOptions
+	budget Budget
+	work   sync.WaitGroup
+
+	mu      sync.Mutex
+	streams map[string]*Stream
+	users   map[[2]string]int
+	notices []Notice
+	telling bool
+}
+
+// Stream is one that the holder keeps: a net.Conn for the service behind it, and
+// what it was opened with.
+type Stream struct {
+	*Conn
+	ID       string
+	Identity *types.Identity // of the certificate that its key is bound to
+	Opened   Party
+	// Resource is what the stream leads to, for whoever decides again. It belongs
+	// to the caller of Open.
+	Resource string
+
+	holder    *Holder
+	key       [32]byte
+	attaching sync.Mutex // one attempt at a time gets beyond its checks
+
+	mu    sync.Mutex
+	from  Party
+	since time.Time // without a carrier; zero: it has one
+	timer *time.Timer
+}
+
+// NewHolder makes an empty holder. It starts nothing.
+func NewHolder(o HolderOptions) *Holder {
+	if o.PerUser <= 0 {
+		o.PerUser = 100
+	}
+	if o.Total <= 0 {
+		o.Total = 1000
+	}
+	if o.Memory <= 0 {
+		o.Memory = 256 << 20
+	}
+	h := &Holder{o: o, streams: map[string]*Stream{}, users: map[[2]string]int{}}
+	h.budget.Max = o.Memory
+	return h
+}
+
+// Wait returns when every stream is over and everything about it was told.
+func (h *Holder) Wait() { h.work.Wait() }
+
+// Len returns how many streams are kept.
+func (h *Holder) Len() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return len(h.streams)
+}
+
+// Offers reports whether a stream of this user would be kept: nobody is refused
+// for want of room, only not offered to resume.
+func (h *Holder) Offers(user, cluster string) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return len(h.streams) < h.o.Total && h.users[[2]string{user, cluster}] < h.o.PerUser
+}
+
+// Has reports whether the stream is kept here.
+func (h *Holder) Has(id string) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.streams[id] != nil
+}
+
+// Open begins a stream over its first carrier, which was offered to resume. It
+// waits for the client's open message, and refuses one that is not bound to the
+// identity that came through the gate. The stream owns the carrier then.
+func (h *Holder) Open(nc net.Conn, id, resource string, from Party) (*Stream, *Attachment, error) {
+	k := newCarrier(nc)
+	if err := k.SetDeadline(time.Now().Add(HandshakeTimeout)); err != nil {
+		return nil, nil, err
+	}
+	var m opening
+	if err := k.expect(&m); err != nil {
+		return nil, nil, err
+	}
+	identity, err := h.verify(&m, id, from)
+	if err == nil {
+		err = k.SetDeadline(time.Time{})
+	}
+	s := &Stream{ID: id, Identity: identity, Opened: from, Resource: resource, holder: h, key: m.key, from: from}
+	if err == nil {
+		s.Conn = newConn(id, nc, agentDead, &h.budget, &h.work)
+		s.lost, s.finished = s.onLost, s.onFinished
+		err = h.add(s)
+	}
+	if err != nil {
+		k.refuse(err)
+		return nil, nil, err
+	}
+	h.work.Go(s.serve)
+	return s, &Attachment{k}, s.install(k, 0)
+}
+
+// verify checks whose certificate has signed the fresh key.
+func (h *Holder) verify(m *opening, id string, from Party) (*types.Identity, error) {
+	cert, err := m.bound(h.subject(id, from))
+	if err != nil {
+		return nil, err
+	}
+	identity, err := h.o.Verify(cert, time.Now())
+	switch {
+	case err != nil:
+		return nil, err
+	case identity == nil || identity.Kind != types.IdentityUser:
+		return nil, fault.New(fault.Unauthenticated, "the certificate of a resumable stream is not a user's")
+	case identity.Name != from.User || identity.Cluster != from.Cluster:
+		return nil, fault.New(fault.Denied, "the certificate of a resumable stream is not of who came through the proxy")
+	}
+	return identity, nil
+}
+
+func (h *Holder) subject(id string, from Party) Subject {
+	return Subject{Stream: id, Agent: h.o.Agent, User: from.User, Cluster: from.Cluster}
+}
+
+func (h *Holder) add(s *Stream) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.streams[s.ID] != nil || s.ID == "" {
+		return fault.New(fault.Conflict, "a stream of that name is open already")
+	}
+	h.streams[s.ID] = s
+	h.users[[2]string{s.Opened.User, s.Opened.Cluster}]++
+	return nil
+}
+
+// Attach lets a client go on with its stream over another carrier, and returns
+// once it does. A stream that is not kept here is fault.NotFound. Whoever is
+// refused is told on nc, which stays the caller's then.
+func (h *Holder) Attach(nc net.Conn, id string, from Party) (*Attachment, error) {
+	h.mu.Lock()
+	s := h.streams[id]
+	h.mu.Unlock()
+	k := newCarrier(nc)
+	if s == nil {
+		err := fault.New(fault.NotFound, "the session has ended while the connection was lost")
+		k.refuse(err)
+		return nil, err
+	}
+	if err := k.SetDeadline(time.Now().Add(HandshakeTimeout)); err != nil {
+		return nil, err
+	}
+	err := s.admit(k, from)
+	var no *Refusal
+	if errors.As(err, &no) {
+		k.refuse(no.why)
+		h.tell(Notice{What: Refused, Stream: s, From: from, Err: no.why})
+		return nil, no.why
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &Attachment{k}, nil
+}
+
+// Attachment is a carrier in use.
+type Attachment struct{ k *carrier }
+
+// Done is closed when the stream has left the carrier.
+func (a *Attachment) Done() <-chan struct{} { return a.k.gone }
+
+// Carrier returns the carrier of now, nil while there is none.
+func (s *Stream) Carrier() *Attachment {
+	s.Conn.mu.Lock()
+	defer s.Conn.mu.Unlock()
+	if s.k == nil {
+		return nil
+	}
+	return &Attachment{s.k}
+}
+
+func no(kind fault.Kind, format string, args ...any) error {
+	return &Refusal{fault.New(kind, format, args...)}
+}
+
+// admit asks for the proof, decides, fences the carrier of before, and goes on.
+func (s *Stream) admit(k *carrier, from Party) error {
+	h := s.holder
+	if from.User != s.Identity.Name || from.Cluster != s.Identity.Cluster {
+		return no(fault.Denied, "the stream belongs to somebody else")
+	}
+	var ask challenge
+	if _, err := rand.Read(ask.nonce[:]); err != nil {
+		return err
+	}
+	if err := k.say(&ask); err != nil {
+		return err
+	}
+	var m attachment
+	if err := k.expect(&m); err != nil {
+		return err
+	}
+	switch {
+	case !m.signed(s.key, h.subject(s.ID, from), ask.nonce):
+		return no(fault.Untrusted, "the key of the stream did not sign this attempt")
+	case m.generation != h.o.Generation:
+		return no(fault.Invalid, "the stream belongs to generation %d of the agent, not to %d", h.o.Generation, m.generation)
+	}
+	if err := h.o.Admit(s, from); err != nil {
+		return &Refusal{asFault(err)}
+	}
+	if err := s.agree(&m); err != nil {
+		return err
+	}
+	return s.move(k, &m, from)
+}
+
+func asFault(err error) *fault.Error {
+	return fault.New(fault.KindOf(err), "%s", fault.Message(err)).WithHint("%s", fault.Hint(err))
+}
+
+// agree refuses positions that cannot be: what the client says to have received
+// must have been sent and be kept from there on, and what we have received must
+// lie within what it can send again.
+func (s *Stream) agree(m *attachment) error {
+	s.Conn.mu.Lock()
+	defer s.Conn.mu.Unlock()
+	switch {
+	case s.err != nil:
+		return no(fault.NotFound, "the session has ended while the connection was lost")
+	case m.received > s.out.next || m.received < s.out.base:
+		return no(fault.Invalid, "the client has received up to %d, and %d to %d is what was sent", m.received, s.out.base, s.out.next)
+	case m.base > m.next || s.recv < m.base || s.recv > m.next:
+		return no(fault.Invalid, "the client can send %d to %d again, and %d is what was received", m.base, m.next, s.recv)
+	}
+	return nil
+}
+
+// move goes from the old carrier to k. Our position is told once the old reader
+// has stopped.
+func (s *Stream) move(k *carrier, m *attachment, from Party) error {
+	s.attaching.Lock()
+	defer s.attaching.Unlock()
+	s.Conn.mu.Lock()
+	old := s.k
+	s.Conn.mu.Unlock()
+	if old != nil {
+		s.leave(old, errReplaced)
+	}
+	s.token <- struct{}{}
+	defer func() { <-s.token }()
+	s.sending.Lock()
+	defer s.sending.Unlock()
+	if err := s.agree(m); err != nil {
+		return err
+	}
+	s.Conn.mu.Lock()
+	received := s.recv
+	s.Conn.mu.Unlock()
+	if err := k.say(&attached{received}); err != nil {
+		return err
+	}
+	if err := k.SetDeadline(time.Time{}); err != nil {
+		return err
+	}
+	gap := s.arrived(from)
+	if err := s.install(k, m.received); err != nil {
+		return err
+	}
+	s.holder.tell(Notice{What: Attached, Stream: s, From: from, Gap: gap})
+	return nil
+}
+
+var errReplaced = fault.New(fault.Canceled, "its client came over another connection")
+
+// arrived ends the time without a carrier and returns how long it was.
+func (s *Stream) arrived(from Party) time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	gap := time.Duration(0)
+	if !s.since.IsZero() {
+		gap = time.Since(s.since)
+	}
+	if s.timer != nil {
+		s.timer.Stop()
+		s.timer = nil
+	}
+	s.from, s.since = from, time.Time{}
+	return gap
+}
+
+func (s *Stream) onLost(k *carrier, why error) {
+	s.Conn.mu.Lock()
+	quiet := s.closed || s.peerClosed
+	s.Conn.mu.Unlock()
+	keep := s.holder.o.Keep(s)
+	s.mu.Lock()
+	from := s.from
+	s.since = time.Now()
+	if s.timer != nil {
+		s.timer.Stop()
+	}
+	s.timer = time.AfterFunc(keep, func() { s.expire(keep, quiet) })
+	s.mu.Unlock()
+	if !quiet {
+		s.holder.tell(Notice{What: Detached, Stream: s, From: from, Err: why})
+	}
+}
+
+// expire ends a stream whose client did not come back: it has no carrier, and
+// has not had one since the timer was set.
+func (s *Stream) expire(keep time.Duration, quiet bool) {
+	s.attaching.Lock()
+	defer s.attaching.Unlock()
+	s.mu.Lock()
+	gap, from := time.Since(s.since), s.from
+	s.mu.Unlock()
+	if s.Carrier() != nil || gap < keep {
+		return
+	}
+	if !quiet {
+		s.holder.tell(Notice{What: Expired, Stream: s, From: from, Gap: gap})
+	}
+	s.fail(fault.New(fault.Timeout, "the client did not come back within %s", gap.Round(time.Second)))
+}
+
+func (s *Stream) onFinished(error) {
+	s.mu.Lock()
+	if s.timer != nil {
+		s.timer.Stop()
+		s.timer = nil
+	}
+	s.mu.Unlock()
+	h := s.holder
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.streams[s.ID] != s {
+		return
+	}
+	delete(h.streams, s.ID)
+	user := [2]string{s.Opened.User, s.Opened.Cluster}
+	if h.users[user]--; h.users[user] <= 0 {
+		delete(h.users, user)
+	}
+}
+
+// Abort ends the stream at once: what it keeps is dropped.
+func (s *Stream) Abort(why error) { s.fail(why) }
+
+// From returns who brought the carrier of now, or the last one.
+func (s *Stream) From() Party {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.from
+}
+
+// LastHeard is when bytes last came from the client.
+func (s *Stream) LastHeard() time.Time {
+	s.Conn.mu.Lock()
+	defer s.Conn.mu.Unlock()
+	return s.in
+}
+
+// LeaveProxies breaks the carriers that come through the proxies named by gone;
+// the streams may go on over another.
+func (h *Holder) LeaveProxies(gone func(uuid string) error) {
+	h.mu.Lock()
+	list := make([]*Stream, 0, len(h.streams))
+	for _, s := range h.streams {
+		list = append(list, s)
+	}
+	h.mu.Unlock()
+	for _, s := range list {
+		if why := gone(s.From().Proxy); why != nil {
+			if a := s.Carrier(); a != nil {
+				s.leave(a.k, why)
+			}
+		}
+	}
+}
+
+// AbortAll ends every stream, as the process does.
+func (h *Holder) AbortAll(why error) {
+	h.mu.Lock()
+	list := make([]*Stream, 0, len(h.streams))
+	for _, s := range h.streams {
+		list = append(list, s)
+	}
+	h.mu.Unlock()
+	for _, s := range list {
+		s.Abort(why)
+	}
+}
+
+// tell queues a notice: whoever has one may hold what Observe would wait for.
+func (h *Holder) tell(n Notice) {
+	n.At = time.Now()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.notices = append(h.notices, n)
+	if h.telling {
+		return
+	}
+	h.telling = true
+	h.work.Go(func() {
+		for {
+			h.mu.Lock()
+			if len(h.notices) == 0 {
+				h.notices, h.telling = nil, false
+				h.mu.Unlock()
+				return
+			}
+			n := h.notices[0]
+			h.notices = h.notices[1:]
+			h.mu.Unlock()
+			h.o.Observe(n)
+		}
+	})
+}
