@@ -26,6 +26,7 @@ import (
 	"teleport/api/gen/joinv1/joinv1connect"
 	"teleport/api/gen/loginv1/loginv1connect"
 	"teleport/api/gen/presencev1/presencev1connect"
+	"teleport/api/gen/recordingv1/recordingv1connect"
 	"teleport/api/gen/resourcev1/resourcev1connect"
 	"teleport/api/gen/statusv1/statusv1connect"
 	"teleport/api/rpc"
@@ -62,11 +63,12 @@ type Client struct {
 	issue   issuev1connect.IssueServiceClient
 	join    joinv1connect.JoinServiceClient
 	// fresh makes a client with a connection of its own, and what closes it.
-	fresh    func() (joinv1connect.JoinServiceClient, func())
-	login    loginv1connect.LoginServiceClient
-	presence presencev1connect.PresenceServiceClient
-	resource resourcev1connect.ResourceServiceClient
-	status   statusv1connect.StatusServiceClient
+	fresh     func() (joinv1connect.JoinServiceClient, func())
+	login     loginv1connect.LoginServiceClient
+	presence  presencev1connect.PresenceServiceClient
+	recording recordingv1connect.RecordingServiceClient
+	resource  resourcev1connect.ResourceServiceClient
+	status    statusv1connect.StatusServiceClient
 }
 
 // New returns a client; nothing is dialled before the first call.
@@ -107,15 +109,16 @@ func New(cfg Config) (*Client, error) {
 			c := &http.Client{Transport: own, CheckRedirect: hc.CheckRedirect}
 			return joinv1connect.NewJoinServiceClient(c, base, opts...), own.CloseIdleConnections
 		},
-		links:    l,
-		account:  accountv1connect.NewAccountServiceClient(hc, base, opts...),
-		audit:    auditv1connect.NewAuditServiceClient(hc, base, opts...),
-		issue:    issuev1connect.NewIssueServiceClient(hc, base, opts...),
-		join:     joinv1connect.NewJoinServiceClient(hc, base, opts...),
-		login:    loginv1connect.NewLoginServiceClient(hc, base, opts...),
-		presence: presencev1connect.NewPresenceServiceClient(hc, base, opts...),
-		resource: resourcev1connect.NewResourceServiceClient(hc, base, opts...),
-		status:   statusv1connect.NewStatusServiceClient(hc, base, opts...),
+		links:     l,
+		account:   accountv1connect.NewAccountServiceClient(hc, base, opts...),
+		audit:     auditv1connect.NewAuditServiceClient(hc, base, opts...),
+		issue:     issuev1connect.NewIssueServiceClient(hc, base, opts...),
+		join:      joinv1connect.NewJoinServiceClient(hc, base, opts...),
+		login:     loginv1connect.NewLoginServiceClient(hc, base, opts...),
+		presence:  presencev1connect.NewPresenceServiceClient(hc, base, opts...),
+		recording: recordingv1connect.NewRecordingServiceClient(hc, base, opts...),
+		resource:  resourcev1connect.NewResourceServiceClient(hc, base, opts...),
+		status:    statusv1connect.NewStatusServiceClient(hc, base, opts...),
 	}, nil
 }
 

@@ -52,6 +52,8 @@ func Catalogue() []Entry {
 		authOnly[JoinTokenCreate](TypeJoinTokenCreate, CodeJoinTokenCreate),
 		entry[SessionStart](TypeSessionStart, CodeSessionStart),
 		entry[SessionEnd](TypeSessionEnd, CodeSessionEnd),
+		authOnly[SessionUpload](TypeSessionUpload, CodeSessionUpload),
+		authOnly[RecordingAccess](TypeRecordingAccess, CodeRecordingAccess),
 		entry[SessionData](TypeSessionData, CodeSessionData),
 		entry[SessionConnect](TypeSessionConnect, CodeSessionConnect),
 		entry[SessionRejected](TypeSessionRejected, CodeSessionRejected),
