@@ -25,6 +25,7 @@ const (
 	ActionForwardAgent  Action = "forward_agent"
 	ActionFileCopy      Action = "file_copy"
 	ActionX11           Action = "x11"
+	ActionJoin          Action = "join" // a live session, as Mode
 	ActionList          Action = "list" // see it in listings
 	ActionRule          Action = "rule" // a verb on a kind, by rules
 )
@@ -48,8 +49,10 @@ type Request struct {
 	// Rules:
 	Kind string
 	Verb string
-	// Subject is the document that a where clause looks at, where there is one.
+	// Subject is the document that a where clause looks at, where there is one, and
+	// with ActionJoin the session (a *types.SessionTracker).
 	Subject types.Resource
+	Mode    string // of ActionJoin: observer, peer or moderator
 	// Vars are further roots for where clauses, such as "session" for a recording.
 	Vars map[string]any
 	// Live marks a session that goes on and is decided again: instead of asking

@@ -22,6 +22,8 @@ func Decide(r Request) Decision {
 		return d.decideRule()
 	case ActionList:
 		return d.decideList()
+	case ActionJoin:
+		return d.decideJoin()
 	case ActionDial, ActionLogin, ActionForwardLocal, ActionForwardRemote, ActionForwardAgent, ActionFileCopy, ActionX11:
 		return d.decideUse()
 	}
@@ -125,7 +127,7 @@ func (d *decider) checkBearer() *Reason {
 // mayOutlive tells what an ended certificate is still good for: a session that
 // goes on. Where it must not, Limits.Deadline ends it (disconnect_expired_cert).
 func (d *decider) mayOutlive() bool {
-	return d.r.Live && (d.r.Action == ActionLogin || d.r.Action == ActionDial)
+	return d.r.Live && (d.r.Action == ActionLogin || d.r.Action == ActionDial || d.r.Action == ActionJoin)
 }
 
 func (d *decider) checkAddress() *Reason {

@@ -35,6 +35,8 @@ const (
 	CodeAgentForwardingOff  = "agent_forwarding_off"
 	CodeFileCopyOff         = "file_copy_off"
 	CodeX11Off              = "x11_off"
+	CodeJoinDenied          = "join_denied"
+	CodeNoJoin              = "no_role_allows_joining"
 	CodeRuleDenied          = "rule_denied"
 	CodeNoRule              = "no_rule_allows"
 )

@@ -201,6 +201,13 @@ func checkMatchers(path string, c *types.RoleConditions) error {
 	if q := c.ReviewRequests; q != nil {
 		lists["review_requests.roles"], claims["review_requests.claims_to_roles"] = q.Roles, q.ClaimsToRoles
 	}
+	for i, p := range c.JoinSessions {
+		for j, s := range p.Roles {
+			if err := field(types.IndexPath(types.IndexPath(path+".join_sessions", i)+".roles", j), predicate.CheckPattern(s)); err != nil {
+				return err
+			}
+		}
+	}
 	for name, list := range lists {
 		for i, s := range list {
 			if _, err := predicate.ParseRoleMatcher(s); err != nil {

@@ -193,7 +193,8 @@ func (p *Process) buildShared(context.Context) error {
 	p.shipper = audit.NewShipper(p.writer, p.ship, audit.ShipperOptions{Backoff: lifecycle.Backoff{Min: time.Second, Max: 10 * time.Second}, Log: p.log})
 	p.announcer = member.NewAnnouncer(member.AnnouncerConfig{
 		Via:     member.PresenceFunc(func(ctx context.Context) (member.ControlStream, error) { return p.client.Control(ctx) }),
-		Version: types.Release, Hostname: p.cfg.Nodename, Services: p.roles(), Generation: p.number, Log: p.log})
+		Version: types.Release, Hostname: p.cfg.Nodename, Services: p.roles(), Generation: p.number,
+		Sessions: p.trackers, Log: p.log})
 	p.presence.announce = p.announcer.Announce
 	p.strangers = sshserver.NewStrangers(func(ctx context.Context, f sshserver.Failure) { p.authFailed(ctx, id.Name, f) })
 

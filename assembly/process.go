@@ -66,6 +66,7 @@ type Process struct {
 	metrics  *prometheus.Registry
 	health   *health
 	sessions *session.Registry
+	trackers *session.Trackers
 	group    *lifecycle.Group
 	auth     *authUnit // nil where auth runs elsewhere
 
@@ -104,7 +105,7 @@ func New(o Options) (*Process, error) {
 	state := newHealth()
 	state.expect("services")
 	return &Process{cfg: o.Config, gen: o.Generation, log: o.Log, level: o.Level, onReady: o.OnReady, number: number,
-		metrics: telemetry.NewRegistry(), health: state, sessions: session.NewRegistry(),
+		metrics: telemetry.NewRegistry(), health: state, sessions: session.NewRegistry(), trackers: session.NewTrackers(),
 		group: lifecycle.New(o.Log, maxDrain), decisions: predicate.NewCache(), ready: make(chan struct{}), leaving: leaving, leave: leave}, nil
 }
 

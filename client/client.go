@@ -150,6 +150,27 @@ func (c *Client) Nodes(ctx context.Context, f Filter) ([]*types.Node, error) {
 	return authclient.List[types.Node](ctx, api, types.KindNode, authclient.ListOptions{Labels: f.Labels, Search: f.Search, Query: f.Query})
 }
 
+// Sessions lists the live sessions that the user may see: own ones, those that
+// the user may join or was invited to, and all for whom a rule lets read them.
+func (c *Client) Sessions(ctx context.Context, f Filter) ([]*types.SessionTracker, error) {
+	api, err := c.API()
+	if err != nil {
+		return nil, err
+	}
+	defer api.Close()
+	return authclient.List[types.SessionTracker](ctx, api, types.KindSessionTracker, authclient.ListOptions{Labels: f.Labels, Search: f.Search, Query: f.Query})
+}
+
+// Session finds a live session by its id.
+func (c *Client) Session(ctx context.Context, id string) (*types.SessionTracker, error) {
+	api, err := c.API()
+	if err != nil {
+		return nil, err
+	}
+	defer api.Close()
+	return authclient.Get[types.SessionTracker](ctx, api, authclient.Ref{Kind: types.KindSessionTracker, Name: id})
+}
+
 // CheckVersion refuses a cluster that says it does not support this client.
 func CheckVersion(p *Ping) error {
 	if p.MinClientVersion == "" || !older(Version, p.MinClientVersion) {

@@ -56,6 +56,7 @@ type Announcer struct {
 	hello      *presencev1.Hello
 	onRefusal  func(kind, name, reason string)
 	log        *slog.Logger
+	sessions   SessionFeed   // may be nil
 	changed    chan struct{} // capacity 1
 	statusChan chan struct{} // capacity 1
 
@@ -77,7 +78,19 @@ type AnnouncerConfig struct {
 	// OnRefusal is called for each resource that the auth service does not take,
 	// for example because it lies outside of the host's scope. Nil: only logged.
 	OnRefusal func(kind, name, reason string)
-	Log       *slog.Logger // nil: none
+	// Sessions are the live sessions that the auth service is told of. Optional.
+	Sessions SessionFeed
+	Log      *slog.Logger // nil: none
+}
+
+// SessionFeed is where the announcer learns of live sessions, as session_tracker
+// documents. *session.Trackers is one.
+type SessionFeed interface {
+	// Changed ticks when there is something to take.
+	Changed() <-chan struct{}
+	// All returns every document; Take what changed and what ended since.
+	All() [][]byte
+	Take() (docs [][]byte, ended []string)
 }
 
 // NewAnnouncer returns an announcer. It connects in Serve.
@@ -90,7 +103,7 @@ func NewAnnouncer(c AnnouncerConfig) *Announcer {
 		h.Services = append(h.Services, string(s))
 	}
 	return &Announcer{
-		via: c.Via, hello: h, onRefusal: c.OnRefusal, log: c.Log,
+		via: c.Via, hello: h, onRefusal: c.OnRefusal, sessions: c.Sessions, log: c.Log,
 		changed: make(chan struct{}, 1), statusChan: make(chan struct{}, 1),
 	}
 }
@@ -273,6 +286,9 @@ type controlSession struct {
 	welcomed bool
 	unheard  int // pings since the last message of the other end
 	sequence uint64
+
+	gathering bool // changes of sessions, until telling fires
+	telling   *time.Timer
 }
 
 var (
@@ -284,6 +300,9 @@ var (
 func (s *controlSession) run(ctx context.Context) error {
 	tick := time.NewTicker(defaultPing)
 	defer tick.Stop()
+	s.telling = time.NewTimer(time.Hour)
+	defer s.telling.Stop()
+	s.telling.Stop()
 	for {
 		var err error
 		select {
@@ -298,6 +317,10 @@ func (s *controlSession) run(ctx context.Context) error {
 			err = s.ping()
 		case <-s.a.changed:
 			err = s.update()
+		case <-s.sessionsChanged():
+			s.gatherSessions()
+		case <-s.telling.C:
+			err = s.tellSessions()
 		}
 		if err != nil {
 			return err
@@ -360,7 +383,10 @@ func (s *controlSession) handle(m *presencev1.ControlResponse, tick *time.Ticker
 		s.welcomed = true
 		s.a.setConnected(true)
 		if first {
-			return s.stream.Send(s.a.announceNow())
+			if err := s.stream.Send(s.a.announceNow()); err != nil {
+				return err
+			}
+			return s.tellAllSessions()
 		}
 	case *presencev1.ControlResponse_Ping:
 		pong := &presencev1.Pong{Sequence: x.Ping.Sequence, TimeUnixNano: time.Now().UnixNano()}

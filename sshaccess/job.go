@@ -61,6 +61,7 @@ func (s *channel) begin(ctx context.Context, j job) error {
 		return err
 	}
 	s.rec = rec
+	s.track(j)
 	s.cn.mu.Lock()
 	s.cn.sessions[s] = struct{}{}
 	s.cn.mu.Unlock()
@@ -90,6 +91,7 @@ func (s *channel) run(ctx context.Context, j job) {
 
 func (s *channel) finish(j job, reason string, err error) {
 	s.resized.close()
+	s.cn.svc.cfg.Trackers.End(s.id)
 	if cerr := s.rec.Close(); cerr != nil {
 		s.cn.svc.cfg.Log.Error("recording did not end well", "session", s.id, "error", cerr)
 	}

@@ -40,6 +40,8 @@ type Config struct {
 	Policy   access.View
 	Audit    audit.Emitter
 	Sessions *session.Registry
+	// Trackers are told of every shell and command. Nil: nobody is.
+	Trackers *session.Trackers
 	Recorder recorder.Recorder
 	Accounts *spawn.Accounts
 	Log      *slog.Logger
@@ -90,6 +92,9 @@ func New(cfg Config) (*Service, error) {
 	if cfg.HostID == "" || cfg.Node == nil || cfg.HostSigners == nil || cfg.Verify == nil || cfg.Policy == nil ||
 		cfg.Audit == nil || cfg.Sessions == nil || cfg.Recorder == nil || cfg.Accounts == nil || cfg.Log == nil {
 		return nil, errors.New("sshaccess: incomplete configuration")
+	}
+	if cfg.Trackers == nil {
+		cfg.Trackers = session.NewTrackers()
 	}
 	s := &Service{cfg: cfg}
 	// A handler without a permission shows here, not at the first connection.

@@ -12,8 +12,8 @@ type SessionTracker struct {
 
 // SessionTrackerSpec says what the session is and who is present.
 type SessionTrackerSpec struct {
-	State        string        `json:"state" enum:"pending,running,terminated"`
-	Kind         string        `json:"session_kind"` // ssh | k8s | db | app | desktop
+	State        string        `json:"state" enum:"pending,running,paused,terminated"` // pending and paused: it waits for whom it must have
+	Kind         string        `json:"session_kind"`                                   // ssh | k8s | db | app | desktop
 	User         string        `json:"user"`
 	Roles        []string      `json:"roles,omitempty"`
 	Login        string        `json:"login,omitempty"`
@@ -25,7 +25,17 @@ type SessionTrackerSpec struct {
 	Reason       string        `json:"reason,omitempty"`
 	Created      time.Time     `json:"created"`
 	Ended        time.Time     `json:"ended,omitzero"`
+	// Generation of the process that carries it, and the auth service that process
+	// tells of it: written by the latter.
+	Generation uint64 `json:"generation,omitempty"`
+	AuthServer string `json:"auth_server,omitempty"`
 }
+
+// Bounds of what a tracker holds.
+const (
+	MaxParticipants = 128
+	MaxInvited      = 64
+)
 
 // Participant is somebody present in a session.
 type Participant struct {
@@ -42,6 +52,17 @@ func (s *SessionTracker) Validate() error {
 	}
 	if s.Spec.State == "" {
 		s.Spec.State = "running"
+	}
+	if len(s.Spec.Participants) > MaxParticipants || len(s.Spec.Invited) > MaxInvited {
+		return fieldFault("spec.participants", "has room for %d, and invited for %d", MaxParticipants, MaxInvited)
+	}
+	for i, name := range s.Spec.Invited {
+		if err := at(IndexPath("spec.invited", i), CheckName("user", name)); err != nil {
+			return err
+		}
+	}
+	if err := checkText("spec.reason", s.Spec.Reason); err != nil {
+		return err
 	}
 	return at("spec.user", CheckName("user", s.Spec.User))
 }

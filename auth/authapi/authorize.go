@@ -3,6 +3,7 @@ package authapi
 import (
 	"context"
 	"crypto/x509"
+	"slices"
 	"time"
 
 	"teleport/access"
@@ -153,6 +154,20 @@ func (a *API) mayList(c rpc.Caller, n *types.Node) bool {
 	}
 	r := a.request(c)
 	r.Action, r.Resource, r.Labels, r.HostID = access.ActionList, n, n.AllLabels(), n.Metadata.Name
+	return access.Decide(r).Allow
+}
+
+// mayAttend decides whether a user sees a live session without a rule for it: as
+// its owner, as somebody who was invited, or as one who may join it.
+func (a *API) mayAttend(c rpc.Caller, t *types.SessionTracker) bool {
+	if c.Identity.Kind != types.IdentityUser {
+		return false
+	}
+	if slices.Contains(t.Spec.Invited, c.Identity.Name) {
+		return true
+	}
+	r := a.request(c)
+	r.Action, r.Subject = access.ActionJoin, t
 	return access.Decide(r).Allow
 }
 

@@ -67,6 +67,8 @@ func newQueryEnv(r types.Resource) *queryEnv {
 	case *types.Proxy:
 		name = d.Spec.Hostname
 		words = append(append(words, d.Spec.Hostname, d.Spec.Addr), d.Spec.PublicAddrs...)
+	case *types.SessionTracker:
+		words = append(words, d.Spec.User, d.Spec.Login, d.Spec.Hostname, d.Spec.Kind, d.Spec.Reason)
 	case *types.Instance:
 		words = append(words, d.Spec.Hostname, d.Spec.Version)
 	}

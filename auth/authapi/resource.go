@@ -62,8 +62,9 @@ func (a *API) mayRead(ctx context.Context, c rpc.Caller, kind types.KindInfo, do
 }
 
 // ownOrPublic are the documents that a user reads without a rule: the user's
-// own account and roles, the cluster's authorities, and nodes that the user's
-// labels reach.
+// own account and roles, the cluster's authorities, nodes that the user's labels
+// reach, and live sessions that are the user's, were said to be for the user, or
+// may be joined by the user.
 func (a *API) ownOrPublic(c rpc.Caller, kind, name string, doc types.Resource) bool {
 	id := c.Identity
 	if id.Kind != types.IdentityUser {
@@ -83,6 +84,9 @@ func (a *API) ownOrPublic(c rpc.Caller, kind, name string, doc types.Resource) b
 	case types.KindNode:
 		n, ok := doc.(*types.Node)
 		return ok && a.mayList(c, n)
+	case types.KindSessionTracker:
+		t, ok := doc.(*types.SessionTracker)
+		return ok && a.mayAttend(c, t)
 	}
 	return false
 }
@@ -159,6 +163,11 @@ func (a *API) visible(ctx context.Context, c rpc.Caller, kind types.KindInfo, wi
 		return func(r types.Resource) bool {
 			n, ok := r.(*types.Node)
 			return ok && a.mayList(c, n)
+		}, nil
+	case kind.Name == types.KindSessionTracker && c.Identity.Kind == types.IdentityUser:
+		return func(r types.Resource) bool {
+			t, ok := r.(*types.SessionTracker)
+			return ok && (!withSecrets && a.mayAttend(c, t) || a.may(c, kind.Name, "list", t) && a.may(c, kind.Name, verb, t))
 		}, nil
 	case c.Identity.Kind == types.IdentityUser && a.hasRuleFor(c, kind.Name):
 		return func(r types.Resource) bool {

@@ -52,6 +52,8 @@ type control struct {
 	written map[string][]byte // kind → announced document as last written
 	refused map[string][]byte // kind → document whose name was taken
 	names   []string          // of the node that was written
+
+	live sessionSet // guarded by inv.mu
 }
 
 // Control serves one stream until the peer is gone, silent, superseded or says
@@ -61,7 +63,7 @@ func (i *Inventory) Control(ctx context.Context, id *types.Identity, addr netip.
 		return fault.New(fault.Denied, "only a process of the cluster holds a control stream")
 	}
 	c := &control{inv: i, id: id, addr: addr, stream: stream, kicked: make(chan error, 1), again: make(chan struct{}, 1),
-		written: map[string][]byte{}, refused: map[string][]byte{}}
+		written: map[string][]byte{}, refused: map[string][]byte{}, live: sessionSet{written: map[string][]byte{}}}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	messages := make(chan received)
@@ -181,6 +183,7 @@ func (c *control) register(ctx context.Context) error {
 		i.owners[c.id.Name] = c // this stream, not an older one's, writes the documents
 	}
 	i.streams[c.key] = c
+	i.unsettled = true
 	delete(i.lost, c.id.Name)
 	delete(i.orphans, c.id.Name)
 	return nil
@@ -256,6 +259,8 @@ func (c *control) handle(ctx context.Context, m *presencev1.ControlRequest) (bye
 			Sequence: m.GetPing().Sequence, TimeUnixNano: c.inv.d.Now().UnixNano()}}})
 	case m.GetAnnounce() != nil:
 		return false, c.announce(ctx, m.GetAnnounce().Resources)
+	case m.GetSessions() != nil:
+		return false, c.sessions(ctx, m.GetSessions())
 	case m.GetPong() != nil:
 		return false, nil
 	case m.GetBye() != nil:
@@ -412,20 +417,29 @@ func (c *control) owner() bool {
 func (c *control) close(ctx context.Context, bye bool, cause error) error {
 	i := c.inv
 	i.mu.Lock()
-	if i.streams[c.key] == c {
+	current := i.streams[c.key] == c
+	if current {
 		delete(i.streams, c.key)
 	}
+	i.unsettled = true
 	owns := i.disown(c)
 	if owns {
 		i.lost[c.id.Name] = lostInstance{epoch: c.epoch, since: i.d.Now()}
 	}
 	i.mu.Unlock()
-	if !owns || !bye && !errors.Is(cause, fault.Timeout) {
+	if !bye && !errors.Is(cause, fault.Timeout) {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	return i.remove(ctx, c.id.Name, c.epoch)
+	var err error
+	if current {
+		err = c.endSessions(ctx)
+	}
+	if owns {
+		err = errors.Join(err, i.remove(ctx, c.id.Name, c.epoch))
+	}
+	return err
 }
 
 // documentHead reads what can be read of a document that was not accepted.

@@ -53,6 +53,7 @@ type Inventory struct {
 	instances store.Collection[*types.Instance]
 	nodes     store.Collection[*types.Node]
 	auths     store.Collection[*types.AuthServer]
+	trackers  store.Collection[*types.SessionTracker]
 
 	mu      sync.Mutex
 	streams map[streamKey]*control
@@ -63,6 +64,12 @@ type Inventory struct {
 	// orphans are instances that no live auth service holds, since when.
 	orphans map[string]time.Time
 	names   nameIndex
+
+	// Sessions whose process is not here: since when. Unsettled says that some may
+	// stand in the store that nobody carries any more.
+	strays    map[streamKey]time.Time
+	unsettled bool
+	settled   time.Time // when the store was last looked through for them
 }
 
 // streamKey tells generations of a process apart: while an old one drains, both
@@ -98,6 +105,9 @@ func New(d Deps) *Inventory {
 		lost:      map[string]lostInstance{},
 		orphans:   map[string]time.Time{},
 		names:     newNameIndex(0),
+		trackers:  store.Of[*types.SessionTracker](d.Store),
+		strays:    map[streamKey]time.Time{},
+		unsettled: true,
 	}
 }
 
@@ -182,7 +192,7 @@ func (i *Inventory) sweep(ctx context.Context, all []*types.Instance) error {
 			return err
 		}
 	}
-	return nil
+	return i.sweepSessions(ctx, alive)
 }
 
 // overdue finds instances to remove, and kicks superseded streams.

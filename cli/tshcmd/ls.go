@@ -59,11 +59,7 @@ func (a *app) ls(ctx context.Context, f lsFlags, args []string) error {
 	if filter.Labels, err = parseLabels(args); err != nil {
 		return err
 	}
-	for word := range strings.SplitSeq(f.search, ",") {
-		if word = strings.TrimSpace(word); word != "" {
-			filter.Search = append(filter.Search, word)
-		}
-	}
+	filter.Search = words(f.search)
 	c, _, err := a.connect()
 	if err != nil {
 		return err

@@ -32,6 +32,7 @@ type ControlRequest struct {
 	//	*ControlRequest_Announce
 	//	*ControlRequest_Pong
 	//	*ControlRequest_Bye
+	//	*ControlRequest_Sessions
 	Message       isControlRequest_Message `protobuf_oneof:"message"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -119,6 +120,15 @@ func (x *ControlRequest) GetBye() *Bye {
 	return nil
 }
 
+func (x *ControlRequest) GetSessions() *Sessions {
+	if x != nil {
+		if x, ok := x.Message.(*ControlRequest_Sessions); ok {
+			return x.Sessions
+		}
+	}
+	return nil
+}
+
 type isControlRequest_Message interface {
 	isControlRequest_Message()
 }
@@ -143,6 +153,10 @@ type ControlRequest_Bye struct {
 	Bye *Bye `protobuf:"bytes,5,opt,name=bye,proto3,oneof"`
 }
 
+type ControlRequest_Sessions struct {
+	Sessions *Sessions `protobuf:"bytes,6,opt,name=sessions,proto3,oneof"`
+}
+
 func (*ControlRequest_Hello) isControlRequest_Message() {}
 
 func (*ControlRequest_Ping) isControlRequest_Message() {}
@@ -152,6 +166,8 @@ func (*ControlRequest_Announce) isControlRequest_Message() {}
 func (*ControlRequest_Pong) isControlRequest_Message() {}
 
 func (*ControlRequest_Bye) isControlRequest_Message() {}
+
+func (*ControlRequest_Sessions) isControlRequest_Message() {}
 
 type ControlResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -561,6 +577,71 @@ func (x *Announce) GetResources() [][]byte {
 	return nil
 }
 
+// Sessions tells of the live sessions of a process, change by change. The whole
+// list comes after each welcome; its last message says so, and what the auth
+// service holds of the process beyond it is gone.
+type Sessions struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// JSON documents of the kind session_tracker, begun or changed.
+	Trackers [][]byte `protobuf:"bytes,1,rep,name=trackers,proto3" json:"trackers,omitempty"`
+	// Names of those that ended.
+	Ended         []string `protobuf:"bytes,2,rep,name=ended,proto3" json:"ended,omitempty"`
+	Last          bool     `protobuf:"varint,3,opt,name=last,proto3" json:"last,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Sessions) Reset() {
+	*x = Sessions{}
+	mi := &file_teleport_presence_v1_presence_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Sessions) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Sessions) ProtoMessage() {}
+
+func (x *Sessions) ProtoReflect() protoreflect.Message {
+	mi := &file_teleport_presence_v1_presence_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Sessions.ProtoReflect.Descriptor instead.
+func (*Sessions) Descriptor() ([]byte, []int) {
+	return file_teleport_presence_v1_presence_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *Sessions) GetTrackers() [][]byte {
+	if x != nil {
+		return x.Trackers
+	}
+	return nil
+}
+
+func (x *Sessions) GetEnded() []string {
+	if x != nil {
+		return x.Ended
+	}
+	return nil
+}
+
+func (x *Sessions) GetLast() bool {
+	if x != nil {
+		return x.Last
+	}
+	return false
+}
+
 type Refused struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Kind          string                 `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`
@@ -572,7 +653,7 @@ type Refused struct {
 
 func (x *Refused) Reset() {
 	*x = Refused{}
-	mi := &file_teleport_presence_v1_presence_proto_msgTypes[7]
+	mi := &file_teleport_presence_v1_presence_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -584,7 +665,7 @@ func (x *Refused) String() string {
 func (*Refused) ProtoMessage() {}
 
 func (x *Refused) ProtoReflect() protoreflect.Message {
-	mi := &file_teleport_presence_v1_presence_proto_msgTypes[7]
+	mi := &file_teleport_presence_v1_presence_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -597,7 +678,7 @@ func (x *Refused) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Refused.ProtoReflect.Descriptor instead.
 func (*Refused) Descriptor() ([]byte, []int) {
-	return file_teleport_presence_v1_presence_proto_rawDescGZIP(), []int{7}
+	return file_teleport_presence_v1_presence_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Refused) GetKind() string {
@@ -630,7 +711,7 @@ type Bye struct {
 
 func (x *Bye) Reset() {
 	*x = Bye{}
-	mi := &file_teleport_presence_v1_presence_proto_msgTypes[8]
+	mi := &file_teleport_presence_v1_presence_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -642,7 +723,7 @@ func (x *Bye) String() string {
 func (*Bye) ProtoMessage() {}
 
 func (x *Bye) ProtoReflect() protoreflect.Message {
-	mi := &file_teleport_presence_v1_presence_proto_msgTypes[8]
+	mi := &file_teleport_presence_v1_presence_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -655,20 +736,21 @@ func (x *Bye) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Bye.ProtoReflect.Descriptor instead.
 func (*Bye) Descriptor() ([]byte, []int) {
-	return file_teleport_presence_v1_presence_proto_rawDescGZIP(), []int{8}
+	return file_teleport_presence_v1_presence_proto_rawDescGZIP(), []int{9}
 }
 
 var File_teleport_presence_v1_presence_proto protoreflect.FileDescriptor
 
 const file_teleport_presence_v1_presence_proto_rawDesc = "" +
 	"\n" +
-	"#teleport/presence/v1/presence.proto\x12\x14teleport.presence.v1\"\xa1\x02\n" +
+	"#teleport/presence/v1/presence.proto\x12\x14teleport.presence.v1\"\xdf\x02\n" +
 	"\x0eControlRequest\x123\n" +
 	"\x05hello\x18\x01 \x01(\v2\x1b.teleport.presence.v1.HelloH\x00R\x05hello\x120\n" +
 	"\x04ping\x18\x02 \x01(\v2\x1a.teleport.presence.v1.PingH\x00R\x04ping\x12<\n" +
 	"\bannounce\x18\x03 \x01(\v2\x1e.teleport.presence.v1.AnnounceH\x00R\bannounce\x120\n" +
 	"\x04pong\x18\x04 \x01(\v2\x1a.teleport.presence.v1.PongH\x00R\x04pong\x12-\n" +
-	"\x03bye\x18\x05 \x01(\v2\x19.teleport.presence.v1.ByeH\x00R\x03byeB\t\n" +
+	"\x03bye\x18\x05 \x01(\v2\x19.teleport.presence.v1.ByeH\x00R\x03bye\x12<\n" +
+	"\bsessions\x18\x06 \x01(\v2\x1e.teleport.presence.v1.SessionsH\x00R\bsessionsB\t\n" +
 	"\amessage\"\xf6\x01\n" +
 	"\x0fControlResponse\x129\n" +
 	"\awelcome\x18\x01 \x01(\v2\x1d.teleport.presence.v1.WelcomeH\x00R\awelcome\x120\n" +
@@ -696,7 +778,11 @@ const file_teleport_presence_v1_presence_proto_rawDesc = "" +
 	"\bsequence\x18\x01 \x01(\x04R\bsequence\x12$\n" +
 	"\x0etime_unix_nano\x18\x02 \x01(\x03R\ftimeUnixNano\"(\n" +
 	"\bAnnounce\x12\x1c\n" +
-	"\tresources\x18\x01 \x03(\fR\tresources\"I\n" +
+	"\tresources\x18\x01 \x03(\fR\tresources\"P\n" +
+	"\bSessions\x12\x1a\n" +
+	"\btrackers\x18\x01 \x03(\fR\btrackers\x12\x14\n" +
+	"\x05ended\x18\x02 \x03(\tR\x05ended\x12\x12\n" +
+	"\x04last\x18\x03 \x01(\bR\x04last\"I\n" +
 	"\aRefused\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x16\n" +
@@ -717,7 +803,7 @@ func file_teleport_presence_v1_presence_proto_rawDescGZIP() []byte {
 	return file_teleport_presence_v1_presence_proto_rawDescData
 }
 
-var file_teleport_presence_v1_presence_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
+var file_teleport_presence_v1_presence_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
 var file_teleport_presence_v1_presence_proto_goTypes = []any{
 	(*ControlRequest)(nil),  // 0: teleport.presence.v1.ControlRequest
 	(*ControlResponse)(nil), // 1: teleport.presence.v1.ControlResponse
@@ -726,26 +812,28 @@ var file_teleport_presence_v1_presence_proto_goTypes = []any{
 	(*Ping)(nil),            // 4: teleport.presence.v1.Ping
 	(*Pong)(nil),            // 5: teleport.presence.v1.Pong
 	(*Announce)(nil),        // 6: teleport.presence.v1.Announce
-	(*Refused)(nil),         // 7: teleport.presence.v1.Refused
-	(*Bye)(nil),             // 8: teleport.presence.v1.Bye
+	(*Sessions)(nil),        // 7: teleport.presence.v1.Sessions
+	(*Refused)(nil),         // 8: teleport.presence.v1.Refused
+	(*Bye)(nil),             // 9: teleport.presence.v1.Bye
 }
 var file_teleport_presence_v1_presence_proto_depIdxs = []int32{
 	2,  // 0: teleport.presence.v1.ControlRequest.hello:type_name -> teleport.presence.v1.Hello
 	4,  // 1: teleport.presence.v1.ControlRequest.ping:type_name -> teleport.presence.v1.Ping
 	6,  // 2: teleport.presence.v1.ControlRequest.announce:type_name -> teleport.presence.v1.Announce
 	5,  // 3: teleport.presence.v1.ControlRequest.pong:type_name -> teleport.presence.v1.Pong
-	8,  // 4: teleport.presence.v1.ControlRequest.bye:type_name -> teleport.presence.v1.Bye
-	3,  // 5: teleport.presence.v1.ControlResponse.welcome:type_name -> teleport.presence.v1.Welcome
-	5,  // 6: teleport.presence.v1.ControlResponse.pong:type_name -> teleport.presence.v1.Pong
-	7,  // 7: teleport.presence.v1.ControlResponse.refused:type_name -> teleport.presence.v1.Refused
-	4,  // 8: teleport.presence.v1.ControlResponse.ping:type_name -> teleport.presence.v1.Ping
-	0,  // 9: teleport.presence.v1.PresenceService.Control:input_type -> teleport.presence.v1.ControlRequest
-	1,  // 10: teleport.presence.v1.PresenceService.Control:output_type -> teleport.presence.v1.ControlResponse
-	10, // [10:11] is the sub-list for method output_type
-	9,  // [9:10] is the sub-list for method input_type
-	9,  // [9:9] is the sub-list for extension type_name
-	9,  // [9:9] is the sub-list for extension extendee
-	0,  // [0:9] is the sub-list for field type_name
+	9,  // 4: teleport.presence.v1.ControlRequest.bye:type_name -> teleport.presence.v1.Bye
+	7,  // 5: teleport.presence.v1.ControlRequest.sessions:type_name -> teleport.presence.v1.Sessions
+	3,  // 6: teleport.presence.v1.ControlResponse.welcome:type_name -> teleport.presence.v1.Welcome
+	5,  // 7: teleport.presence.v1.ControlResponse.pong:type_name -> teleport.presence.v1.Pong
+	8,  // 8: teleport.presence.v1.ControlResponse.refused:type_name -> teleport.presence.v1.Refused
+	4,  // 9: teleport.presence.v1.ControlResponse.ping:type_name -> teleport.presence.v1.Ping
+	0,  // 10: teleport.presence.v1.PresenceService.Control:input_type -> teleport.presence.v1.ControlRequest
+	1,  // 11: teleport.presence.v1.PresenceService.Control:output_type -> teleport.presence.v1.ControlResponse
+	11, // [11:12] is the sub-list for method output_type
+	10, // [10:11] is the sub-list for method input_type
+	10, // [10:10] is the sub-list for extension type_name
+	10, // [10:10] is the sub-list for extension extendee
+	0,  // [0:10] is the sub-list for field type_name
 }
 
 func init() { file_teleport_presence_v1_presence_proto_init() }
@@ -759,6 +847,7 @@ func file_teleport_presence_v1_presence_proto_init() {
 		(*ControlRequest_Announce)(nil),
 		(*ControlRequest_Pong)(nil),
 		(*ControlRequest_Bye)(nil),
+		(*ControlRequest_Sessions)(nil),
 	}
 	file_teleport_presence_v1_presence_proto_msgTypes[1].OneofWrappers = []any{
 		(*ControlResponse_Welcome)(nil),
@@ -772,7 +861,7 @@ func file_teleport_presence_v1_presence_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_teleport_presence_v1_presence_proto_rawDesc), len(file_teleport_presence_v1_presence_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   9,
+			NumMessages:   10,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

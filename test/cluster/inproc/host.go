@@ -37,6 +37,7 @@ type Host struct {
 	API      *authclient.Client
 	Replica  *store.Replica
 	Sessions *session.Registry
+	Trackers *session.Trackers
 	Presence *member.Announcer
 
 	w    *World
@@ -51,7 +52,7 @@ type Host struct {
 // AddHost joins a host of that name and serves it until Stop or the world's end.
 func (w *World) AddHost(t *testing.T, name string) *Host {
 	t.Helper()
-	h := &Host{Name: name, w: w, Sessions: session.NewRegistry(), conns: map[net.Conn]bool{}}
+	h := &Host{Name: name, w: w, Sessions: session.NewRegistry(), Trackers: session.NewTrackers(), conns: map[net.Conn]bool{}}
 	var err error
 	h.Member, err = member.New(member.Config{DataDir: t.TempDir(), Hostname: name, SystemRoles: []types.SystemRole{types.RoleNode, types.RoleInstance},
 		Suite: keys.DefaultSuite, Log: quiet()})
@@ -60,7 +61,7 @@ func (w *World) AddHost(t *testing.T, name string) *Host {
 	h.API = w.client(t, h.Member.Source(), h.dial)
 	h.Replica = store.NewReplica(h.API, []string{types.KindRole, types.KindLock, types.KindCertAuthority, types.KindUserEpoch,
 		types.KindClusterName, types.KindAuthPreference, types.KindNetworkingConfig, types.KindRecordingConfig}, store.ReplicaOptions{Log: quiet()})
-	h.Presence = member.NewAnnouncer(member.AnnouncerConfig{Hostname: name, Version: types.Release, Services: []types.SystemRole{types.RoleNode}, Generation: 1,
+	h.Presence = member.NewAnnouncer(member.AnnouncerConfig{Hostname: name, Version: types.Release, Services: []types.SystemRole{types.RoleNode}, Generation: 1, Sessions: h.Trackers,
 		Via: member.PresenceFunc(func(ctx context.Context) (member.ControlStream, error) { return h.API.Control(ctx) }), Log: quiet()})
 	check(t, h.Presence.Announce(h.node()))
 	ctx, cancel := context.WithCancel(context.Background())
