@@ -61,6 +61,7 @@ var floors = []row{
 	{"cert/*", 1, []string{"keys", "cert/*"}},
 	{"dialect", 1, nil},
 	{"recfmt", 1, nil},
+	{"screen", 1, nil},
 	{"tunnel/tunframe", 1, nil},
 	{"audit/chain", 1, nil},
 
