@@ -17,6 +17,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"teleport/agent/agentd"
 	"teleport/api/authclient"
 	"teleport/audit"
 	"teleport/config"
@@ -80,6 +81,7 @@ type Process struct {
 	via       *route             // how this process reaches auth
 	handOver  context.CancelFunc // ends the answers on diag_addr; nil without one
 	debug     *debugSocket
+	agent     *agentd.Agent        // nil without a service of an agent
 	decisions *predicate.Cache     // compiled role patterns, shared by all who decide here
 	strangers *sshserver.Strangers // what the refused may write to the audit log
 	closers   []func() error
@@ -225,6 +227,9 @@ func (p *Process) cut() {
 	}
 	p.gen.StopPrevious()
 	p.Drain()
+	if p.agent != nil {
+		p.agent.Cut()
+	}
 }
 
 // Replace starts the next generation of this process and drains this one. On an

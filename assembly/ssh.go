@@ -16,6 +16,7 @@ import (
 	"teleport/netx"
 	"teleport/netx/alpndial"
 	"teleport/recorder"
+	"teleport/resume"
 	"teleport/sshaccess"
 	"teleport/sshaccess/childbin"
 	"teleport/sshaccess/spawn"
@@ -29,6 +30,7 @@ import (
 type sshService struct {
 	*sshaccess.Service
 	uuid string
+	kept time.Duration // how long a client may be away
 }
 
 func (s sshService) Kind() string            { return types.KindNode }
@@ -39,8 +41,12 @@ func (s sshService) Serve(ctx context.Context, in *dial.Inbound) error {
 	if g == nil {
 		return fault.New(fault.Denied, "the dial does not say who came through the gate")
 	}
-	return s.ServeConn(ctx, in, sshaccess.Inbound{ClientAddr: netx.AddrPort(in.RemoteAddr()), ProxyID: in.Proxy.Name,
-		Gateway: &sshaccess.Gateway{User: g.User, Cluster: g.Cluster, CertSHA256: g.CertSHA256}, Stream: in.Header.Stream})
+	inbound := sshaccess.Inbound{ClientAddr: netx.AddrPort(in.RemoteAddr()), ProxyID: in.Proxy.Name,
+		Gateway: &sshaccess.Gateway{User: g.User, Cluster: g.Cluster, CertSHA256: g.CertSHA256}, Stream: in.Header.Stream}
+	if _, ok := in.Conn.(*resume.Stream); ok {
+		inbound.Kept = s.kept
+	}
+	return s.ServeConn(ctx, in, inbound)
 }
 
 func (p *Process) buildSSH(ctx context.Context) error {
@@ -64,16 +70,18 @@ func (p *Process) buildSSH(ctx context.Context) error {
 		return err
 	}
 	agent, err := agentd.New(agentd.Options{Cluster: id.Cluster, UUID: id.Name, Hostname: p.cfg.Nodename, Generation: p.number,
-		Services: []agentd.Service{sshService{service, id.Name}}, Locks: p.replica.Locks, Log: p.log})
+		Services: []agentd.Service{sshService{service, id.Name, p.cfg.SSH.Detached}}, Locks: p.replica.Locks, Log: p.log, Streams: p.streams(id.Name, node.document)})
 	if err != nil {
 		return err
 	}
+	p.agent = agent
 	node.labels.RunOnce(ctx)
 	if err := node.announce(); err != nil {
 		return err
 	}
 	p.group.Add(lifecycle.Service{Name: "command labels", Serve: node.labels.Serve})
 	p.group.Add(lifecycle.Service{Name: "recording", Serve: p.warnUnrecorded})
+	p.group.Add(lifecycle.Service{Name: "resumable streams", Stage: lifecycle.Work, Serve: agent.Serve})
 	return p.holdTunnels(agent)
 }
 

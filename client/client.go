@@ -22,6 +22,7 @@ import (
 	"teleport/fault"
 	"teleport/netx"
 	"teleport/netx/alpndial"
+	"teleport/resume"
 	"teleport/tunnel/tunframe"
 	"teleport/types"
 )
@@ -32,6 +33,11 @@ type Config struct {
 	Cluster    string
 	Credential *identityfile.Credential
 	Upgrade    alpndial.Upgrade // how to pass a layer-7 balancer before the proxy
+	// NoResume opens connections to servers that end with their first carrier.
+	NoResume bool
+	// Paused is told when the carrier of a connection to a server is lost, when
+	// the connection goes on, and when it cannot. It must not block. Optional.
+	Paused func(resume.Change)
 }
 
 // Client reaches one cluster through one proxy. Methods may be called

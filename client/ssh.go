@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"net"
 	"net/netip"
 	"slices"
 	"strings"
@@ -14,7 +13,6 @@ import (
 
 	"teleport/cert"
 	"teleport/cert/sshcert"
-	"teleport/dial"
 	"teleport/fault"
 	"teleport/sshclient"
 	"teleport/tunnel/tunframe"
@@ -50,11 +48,6 @@ func (c *Client) SSH(ctx context.Context, t Target, notes io.Writer) (*sshclient
 	client, err := sshclient.New(ctx, conn, sshclient.Config{Login: t.Login, Signers: []ssh.Signer{signer},
 		Host: sshclient.HostUUID(check.verify, reply.AgentUUID), Banner: func(text string) { showBanner(notes, text) }})
 	return client, c.explainSSH(err, t)
-}
-
-// DialNode connects to a server's SSH port, for a program that speaks SSH itself.
-func (c *Client) DialNode(ctx context.Context, host string) (net.Conn, dial.Reply, error) {
-	return c.Dial(ctx, types.KindNode, c.trimCluster(host))
 }
 
 // showBanner passes the server's message on, unless it is the reason of a

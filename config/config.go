@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"fmt"
 	"net"
 	"os"
@@ -85,6 +86,8 @@ type SSH struct {
 	PermitUserEnv  bool
 	PortForwarding bool
 	FileCopy       bool
+	// Detached is how long a session whose client lost its connection is kept.
+	Detached time.Duration
 }
 
 // Flags are the command line's part; zero values mean "not said". A file that
@@ -371,6 +374,10 @@ func sshPart(c *Config, f *File, fl Flags) error {
 		if cmd.Period.Std() < time.Minute {
 			return fault.New(fault.Invalid, "ssh_service.commands %q: period must be at least 1m", cmd.Name)
 		}
+	}
+	s.Detached = cmp.Or(in.Detached.Std(), 10*time.Minute)
+	if s.Detached < time.Second || s.Detached > 24*time.Hour {
+		return fault.New(fault.Invalid, "ssh_service.detached_session_timeout %s is outside 1s..24h", s.Detached)
 	}
 	s.PermitUserEnv = in.PermitUserEnv.Or(fl.PermitEnv)
 	s.PortForwarding = in.PortForwarding.Or(true)

@@ -133,6 +133,7 @@ type SSHService struct {
 	PermitUserEnv  Flag              `yaml:"permit_user_env"`
 	PortForwarding Flag              `yaml:"port_forwarding"`
 	FileCopy       Flag              `yaml:"ssh_file_copy"`
+	Detached       types.Duration    `yaml:"detached_session_timeout"`
 }
 
 // Command is a label whose value is what a command prints.

@@ -8,6 +8,7 @@ import (
 	"net"
 
 	"teleport/fault"
+	"teleport/resume"
 	"teleport/tunnel/tunframe"
 )
 
@@ -18,8 +19,12 @@ type Target struct {
 	Name    string // resource name, UUID, registered address, or label selector k=v,k=v
 	Trace   string
 	// Stream attaches to a living stream; empty opens a new one.
-	Stream  string
-	Carrier tunframe.Carrier
+	Stream string
+	// Generation is of the agent's process that holds that stream.
+	Generation uint64
+	Carrier    tunframe.Carrier
+	// Resume asks for a stream that can be attached to again.
+	Resume bool
 }
 
 // TLSDialer opens TLS to a proxy with an ALPN name; *alpndial.Dialer is one.
@@ -40,17 +45,22 @@ type Client struct {
 // ends its protocol has accepted. A refusal is a fault with the kind, message
 // and hint that the other side gave. The connection has no deadline.
 func (c *Client) Dial(ctx context.Context, t Target) (net.Conn, Reply, error) {
-	ctx, cancel := context.WithTimeout(ctx, Timeout)
-	defer cancel()
-	h, err := t.header()
+	h, err := t.Header()
 	if err != nil {
 		return nil, Reply{}, err
 	}
+	return c.Send(ctx, h, c.Proxy)
+}
+
+// Send dials through a given proxy with a given header.
+func (c *Client) Send(ctx context.Context, h *Header, proxy TLSDialer) (net.Conn, Reply, error) {
+	ctx, cancel := context.WithTimeout(ctx, Timeout)
+	defer cancel()
 	config, err := c.TLS(ctx)
 	if err != nil {
 		return nil, Reply{}, err
 	}
-	conn, err := c.Proxy.Dial(ctx, tunframe.ALPNDial, config)
+	conn, err := proxy.Dial(ctx, tunframe.ALPNDial, config)
 	if err != nil {
 		return nil, Reply{}, err
 	}
@@ -74,18 +84,22 @@ func exchange(ctx context.Context, conn net.Conn, h *Header) (Reply, error) {
 	return ReadReply(ctx, conn)
 }
 
-// header checks what was asked for before anything is dialled.
-func (t Target) header() (*Header, error) {
+// Header checks what is asked for and makes its header; it names a new stream
+// where t names none.
+func (t Target) Header() (*Header, error) {
 	h := New(t.Kind, t.Name)
 	h.Cluster, h.Trace, h.Carrier, h.Stream = t.Cluster, t.Trace, t.Carrier, t.Stream
 	if t.Stream != "" {
-		h.Verb = tunframe.Attach
+		h.Verb, h.Generation = tunframe.Attach, t.Generation
 	} else {
 		id, err := NewStreamID()
 		if err != nil {
 			return nil, err
 		}
 		h.Stream = id
+	}
+	if t.Resume {
+		h.Resume = resume.Version
 	}
 	_, err := tunframe.Marshal(&h)
 	return &h, err

@@ -8,6 +8,7 @@ package dial
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/netip"
 	"time"
@@ -66,8 +67,15 @@ func Refuse(c net.Conn, why error) error {
 	if err := c.SetWriteDeadline(time.Now().Add(HeaderTimeout)); err != nil {
 		return err
 	}
-	return WriteReply(c, tunframe.Refusal(why))
+	r := tunframe.Refusal(why)
+	r.Departed = errors.Is(why, ErrDeparted)
+	return WriteReply(c, r)
 }
+
+// ErrDeparted is within the error of a dial to an agent that had a tunnel to
+// this proxy and left: its process has ended, as others of its kind come back
+// at once.
+var ErrDeparted = errors.New("the agent has left")
 
 // ReadReply reads a reply before the deadline of ctx (Timeout, if it has none)
 // and leaves c without a deadline. A refusal comes back as a fault.

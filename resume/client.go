@@ -26,8 +26,8 @@ type ClientOptions struct {
 	// Redial opens the next carrier: a dial that attaches to the stream and was
 	// accepted. An error made by Final is not tried again.
 	Redial func(ctx context.Context) (net.Conn, error)
-	// Observe is told when the carrier is lost (nil), and when the stream goes on
-	// again. It must not block. Optional.
+	// Observe is told when the carrier is lost, when the stream goes on again, and
+	// when it cannot. It must not block. Optional.
 	Observe func(Change)
 	// Wall is the clock on the wall, by which sleep shows. Optional.
 	Wall func() time.Time
@@ -35,9 +35,10 @@ type ClientOptions struct {
 
 // Change tells what happened to a client's stream.
 type Change struct {
-	Lost bool          // else it goes on
+	Lost bool          // the carrier was lost
+	Over bool          // and the stream will not go on; neither: it goes on
 	Gap  time.Duration // how long there was no carrier
-	Err  error         // why the carrier was left
+	Err  error         // why the carrier was lost, or the stream is over
 }
 
 // client is the client's half of a stream.
@@ -81,6 +82,11 @@ func NewClient(carrier net.Conn, o ClientOptions) (*Conn, error) {
 	c := &client{Conn: newConn(o.Subject.Stream, carrier, clientDead, nil, new(sync.WaitGroup)), o: o, key: key, gone: make(chan struct{}, 1)}
 	c.client = true
 	c.lost = c.onLost
+	c.finished = func(why error) {
+		if !errors.Is(why, net.ErrClosed) {
+			c.tell(Change{Over: true, Err: why})
+		}
+	}
 	if err := c.install(k, 0); err != nil {
 		return nil, err
 	}
@@ -184,8 +190,11 @@ func (c *client) recover() {
 		switch gap := time.Since(lost); {
 		case c.life.Err() != nil:
 			return
-		case errors.As(err, &refusal), errors.As(err, &final):
-			c.fail(err)
+		case errors.As(err, &refusal):
+			c.fail(refusal.why)
+			return
+		case errors.As(err, &final):
+			c.fail(final.error)
 			return
 		case gap > c.o.Limit:
 			c.fail(fault.Wrap(err, fault.Unavailable, "the connection was lost for %s, longer than the session is kept", gap.Round(time.Second)))

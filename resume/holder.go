@@ -1,6 +1,7 @@
 package resume
 
 import (
+	"context"
 	"crypto/rand"
 	"errors"
 	"net"
@@ -75,6 +76,7 @@ type Holder struct {
 	users   map[[2]string]int
 	notices []Notice
 	telling bool
+	gone    chan struct{} // closed and renewed when a stream is over
 }
 
 // Stream is one that the holder keeps: a net.Conn for the service behind it, and
@@ -109,13 +111,30 @@ func NewHolder(o HolderOptions) *Holder {
 	if o.Memory <= 0 {
 		o.Memory = 256 << 20
 	}
-	h := &Holder{o: o, streams: map[string]*Stream{}, users: map[[2]string]int{}}
+	h := &Holder{o: o, streams: map[string]*Stream{}, users: map[[2]string]int{}, gone: make(chan struct{})}
 	h.budget.Max = o.Memory
 	return h
 }
 
 // Wait returns when every stream is over and everything about it was told.
 func (h *Holder) Wait() { h.work.Wait() }
+
+// WaitEmpty returns when no stream is kept, or ctx ends.
+func (h *Holder) WaitEmpty(ctx context.Context) {
+	for {
+		h.mu.Lock()
+		empty, gone := len(h.streams) == 0, h.gone
+		h.mu.Unlock()
+		if empty {
+			return
+		}
+		select {
+		case <-gone:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
 
 // Len returns how many streams are kept.
 func (h *Holder) Len() int {
@@ -211,7 +230,7 @@ func (h *Holder) Attach(nc net.Conn, id string, from Party) (*Attachment, error)
 	h.mu.Unlock()
 	k := newCarrier(nc)
 	if s == nil {
-		err := fault.New(fault.NotFound, "the session has ended while the connection was lost")
+		err := fault.New(fault.NotFound, "the session is gone: it has ended, or the host's agent was restarted")
 		k.refuse(err)
 		return nil, err
 	}
@@ -295,7 +314,7 @@ func (s *Stream) agree(m *attachment) error {
 	defer s.Conn.mu.Unlock()
 	switch {
 	case s.err != nil:
-		return no(fault.NotFound, "the session has ended while the connection was lost")
+		return no(fault.NotFound, "the session is gone: it has ended, or the host's agent was restarted")
 	case m.received > s.out.next || m.received < s.out.base:
 		return no(fault.Invalid, "the client has received up to %d, and %d to %d is what was sent", m.received, s.out.base, s.out.next)
 	case m.base > m.next || s.recv < m.base || s.recv > m.next:
@@ -406,6 +425,8 @@ func (s *Stream) onFinished(error) {
 		return
 	}
 	delete(h.streams, s.ID)
+	close(h.gone)
+	h.gone = make(chan struct{})
 	user := [2]string{s.Opened.User, s.Opened.Cluster}
 	if h.users[user]--; h.users[user] <= 0 {
 		delete(h.users, user)

@@ -92,7 +92,8 @@ const (
 
 func (cn *conn) keepAlive() (time.Duration, int) {
 	n := cn.svc.cfg.Policy.Settings().Networking
-	return cmp.Or(n.KeepAliveInterval.Std(), keepAliveEvery), cmp.Or(n.KeepAliveCountMax, keepAliveTries)
+	every, tries := cmp.Or(n.KeepAliveInterval.Std(), keepAliveEvery), cmp.Or(n.KeepAliveCountMax, keepAliveTries)
+	return every, tries + int(cn.in.Kept/every)
 }
 
 // file puts the authenticated connection where locks and drains find it.

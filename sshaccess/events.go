@@ -74,7 +74,7 @@ func (cn *conn) gateway() *event.Gateway {
 	if cn.in.Gateway == nil {
 		return nil
 	}
-	return &event.Gateway{ProxyID: cn.in.ProxyID, CertSHA256: cn.in.Gateway.CertSHA256}
+	return &event.Gateway{ProxyID: cn.in.ProxyID, CertSHA256: cn.in.Gateway.CertSHA256, Stream: cn.in.Stream}
 }
 
 // sessionOf names the session, or the connection where there is none.

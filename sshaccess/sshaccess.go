@@ -70,6 +70,9 @@ type Inbound struct {
 	ProxyID string
 	// Stream is the dial's id, for logs.
 	Stream string
+	// Kept is how long the client may be without a connection, in which it cannot
+	// answer. 0: not at all.
+	Kept time.Duration
 }
 
 // Gateway is the identity that the proxy verified before the dial.

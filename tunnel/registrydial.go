@@ -24,7 +24,7 @@ import (
 // answered is replaced by the next one. A refusal by the agent is a fault,
 // returned with the reply; an agent without a tunnel is fault.Unavailable.
 func (r *Registry) Dial(ctx context.Context, uuid string, h tunframe.Header) (net.Conn, tunframe.Reply, error) {
-	a, err := r.await(ctx, uuid, h.Generation)
+	a, err := r.choose(ctx, uuid, &h)
 	if err != nil {
 		return nil, tunframe.Reply{}, err
 	}
@@ -46,6 +46,21 @@ func (r *Registry) Dial(ctx context.Context, uuid string, h tunframe.Header) (ne
 	r.open[s] = a.uuid
 	r.mu.Unlock()
 	return s, reply, nil
+}
+
+// choose picks the tunnel of a dial. A stream that goes on is best served by the
+// process that holds it, draining or not; where that has no tunnel here, the
+// newest process of the agent finds it.
+func (r *Registry) choose(ctx context.Context, uuid string, h *tunframe.Header) (*agent, error) {
+	if h.Verb != tunframe.Attach {
+		return r.await(ctx, uuid, h.Generation)
+	}
+	if h.Generation != 0 {
+		if a, err := r.pick(uuid, h.Generation); err == nil {
+			return a, nil
+		}
+	}
+	return r.await(ctx, uuid, 0)
 }
 
 // await picks the tunnel for a dial. While this registry is young it waits for

@@ -11,12 +11,13 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"sync"
 	"time"
 
-	"teleport/access"
 	"teleport/dial"
 	"teleport/fault"
 	"teleport/netx"
+	"teleport/resume"
 	"teleport/telemetry"
 	"teleport/tunnel"
 	"teleport/tunnel/tunframe"
@@ -34,7 +35,7 @@ type Service interface {
 	Serve(ctx context.Context, in *dial.Inbound) error
 }
 
-// Options configure an Agent. All fields are required.
+// Options configure an Agent. Fields without a remark are required.
 type Options struct {
 	Cluster    string
 	UUID       string
@@ -42,14 +43,20 @@ type Options struct {
 	Generation uint64
 	Services   []Service
 	Locks      func() []*types.Lock
-	Log        *slog.Logger
-	Now        func() time.Time // nil: time.Now
+	// Streams makes dials resumable for the clients that ask. Nil: none are.
+	Streams *Streams
+	Log     *slog.Logger
+	Now     func() time.Time // nil: time.Now
 }
 
 // Agent hands dials to services. Safe for concurrent use.
 type Agent struct {
 	o        Options
 	services map[string]Service
+	holder   *resume.Holder  // nil without Options.Streams
+	life     context.Context // of services whose stream may outlive its dial
+	end      context.CancelFunc
+	work     sync.WaitGroup
 }
 
 // New makes an agent of its services, one for each kind.
@@ -63,6 +70,10 @@ func New(o Options) (*Agent, error) {
 			return nil, fault.New(fault.Internal, "two services front the kind %q", s.Kind())
 		}
 		a.services[s.Kind()] = s
+	}
+	a.life, a.end = context.WithCancel(context.Background())
+	if o.Streams != nil {
+		a.holder = o.Streams.holder(o)
 	}
 	return a, nil
 }
@@ -89,10 +100,21 @@ func (a *Agent) serve(ctx context.Context, in *dial.Inbound) error {
 	if err != nil {
 		return errors.Join(err, in.Refuse(err))
 	}
-	if err := in.Accept(dial.Reply{AgentUUID: a.o.UUID, Generation: a.o.Generation, Hostname: a.o.Hostname}); err != nil {
+	if in.Header.Verb == tunframe.Attach {
+		return a.attach(ctx, in)
+	}
+	reply := dial.Reply{AgentUUID: a.o.UUID, Generation: a.o.Generation, Hostname: a.o.Hostname}
+	if !a.offers(in) {
+		if err := in.Accept(reply); err != nil {
+			return err
+		}
+		return s.Serve(ctx, in)
+	}
+	reply.Resume, reply.Keep = true, int(a.o.Streams.Timeout.Seconds())
+	if err := in.Accept(reply); err != nil {
 		return err
 	}
-	return s.Serve(ctx, in)
+	return a.open(s, in)
 }
 
 // admit checks what can be known before the client has proved who it is. A lock
@@ -104,19 +126,16 @@ func (a *Agent) admit(in *dial.Inbound) (Service, error) {
 		return nil, fault.New(fault.Denied, "this agent belongs to the cluster %q, not to %q", a.o.Cluster, h.Cluster)
 	case h.AgentUUID != a.o.UUID:
 		return nil, fault.New(fault.NotFound, "this agent is %s, and the dial names %q", a.o.UUID, h.AgentUUID)
-	case h.Verb != tunframe.Open:
+	case h.Verb == tunframe.Attach && a.holder == nil:
 		return nil, fault.New(fault.Unimplemented, "this agent cannot resume streams")
 	}
 	s := a.services[h.Kind]
 	if s == nil || !s.Fronts(h.Name) {
 		return nil, fault.New(fault.NotFound, "this agent does not front the %s %q", h.Kind, h.Name)
 	}
-	now := a.o.Now()
-	for _, l := range a.o.Locks() {
-		for _, host := range []string{a.o.UUID, in.Proxy.Name} {
-			if access.LockInForce(l, access.LockSubject{ServerID: host}, now) {
-				return nil, fault.New(fault.Denied, "%s", access.LockText(l))
-			}
+	for _, host := range []string{a.o.UUID, in.Proxy.Name} {
+		if err := a.locked(host); err != nil {
+			return nil, err
 		}
 	}
 	return s, nil

@@ -27,13 +27,15 @@ func (a *app) proxyCmd() *cobra.Command {
 		Long: "Let programs of other makers reach the cluster's resources through tsh.",
 		Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	proxy.AddCommand(&cobra.Command{
+	cmd := &cobra.Command{
 		Use: "ssh [user@]host[:port]", Short: "Be OpenSSH's ProxyCommand", Long: proxySSHLong,
 		Example: "  ssh -o ProxyCommand='tsh proxy ssh %r@%h:%p' root@web-1",
 		Args:    cobra.ExactArgs(1), Annotations: map[string]string{likeSSH: "yes"},
 		ValidArgsFunction: a.completeNodes,
 		RunE:              func(cmd *cobra.Command, args []string) error { return a.proxySSH(cmd.Context(), args[0]) },
-	})
+	}
+	a.resumeFlag(cmd.Flags())
+	proxy.AddCommand(cmd)
 	return proxy
 }
 
@@ -53,7 +55,10 @@ func (a *app) proxySSH(ctx context.Context, arg string) error {
 	if err != nil {
 		return err
 	}
-	return a.splice(ctx, conn)
+	if terminal.Is(a.errs) { // OpenSSH has it in raw mode
+		a.pauses.watch(io.Discard)
+	}
+	return a.pauses.why(a.splice(ctx, conn))
 }
 
 // splice copies between standard input and output and a connection until both

@@ -20,6 +20,7 @@ type globalFlags struct {
 	ttl      int // minutes
 	insecure bool
 	debug    bool
+	noResume bool // of the commands that connect to servers
 }
 
 const rootLong = `tsh gives you short-lived access to the servers of a cluster.
@@ -76,6 +77,7 @@ func (a *app) fromEnv(f *pflag.FlagSet) error {
 	for _, v := range []struct{ flag, env string }{
 		{"proxy", "TELEPORT_PROXY"}, {"user", "TELEPORT_USER"}, {"login", "TELEPORT_LOGIN"},
 		{"cluster", "TELEPORT_CLUSTER"}, {"identity", "TELEPORT_IDENTITY_FILE"}, {"debug", "TELEPORT_DEBUG"},
+		{"no-resume", "TELEPORT_NO_RESUME"},
 	} {
 		flag, text := f.Lookup(v.flag), a.getenv(v.env)
 		if text == "" || flag == nil || flag.Changed {

@@ -31,6 +31,7 @@ type app struct {
 	environ []string
 	args    []string
 	global  globalFlags
+	pauses  *pauses
 }
 
 // exitCode ends a command with a code and without a message: a remote command
@@ -45,6 +46,7 @@ func (e exitCode) Error() string { return "exit" }
 // where in and out are a terminal, its mode, which is restored.
 func Run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer, env []string) int {
 	a := &app{in: stdin, out: serial(stdout), errs: serial(stderr), getenv: lookup(env), environ: env, args: args}
+	a.pauses = &pauses{notes: a.errs}
 	root := a.root()
 	root.SetArgs(args)
 	root.SetIn(stdin)

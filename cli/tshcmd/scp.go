@@ -49,6 +49,7 @@ func (a *app) scpCmd() *cobra.Command {
 	cmd.Flags().BoolVarP(&f.recursive, "recursive", "r", false, "copy directories with all that is in them")
 	cmd.Flags().BoolVarP(&f.preserve, "preserve", "p", false, "keep modification times and modes")
 	cmd.Flags().BoolVarP(&f.quiet, "quiet", "q", false, "show no progress")
+	a.resumeFlag(cmd.Flags())
 	cmd.Flags().IntVarP(&f.port, "port", "P", 0, "port of the server, where it is named by address")
 	return cmd
 }
@@ -106,6 +107,7 @@ func (a *app) scp(ctx context.Context, f scpFlags, args []string) error {
 	// whole; a server that does not answer then is not waited for.
 	stop := context.AfterFunc(ctx, func() { time.AfterFunc(scpGrace, func() { conn.Close() }) })
 	defer stop()
+	a.pauses.serve(f.quiet, func(error) {})
 	bar := a.progress(f.quiet)
 	copier := filecopy.New(files, filecopy.Options{Recursive: f.recursive, Preserve: f.preserve, Progress: bar.report()})
 	if upload {
@@ -114,7 +116,7 @@ func (a *app) scp(ctx context.Context, f scpFlags, args []string) error {
 		err = copier.Download(ctx, paths, destPath)
 	}
 	bar.end()
-	return a.scpResult(err)
+	return a.scpResult(a.pauses.why(err))
 }
 
 // scpGrace is how long an interrupted copy may take to clean up.

@@ -129,7 +129,8 @@ func (a *app) connect() (*client.Client, *session, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	c, err := client.New(client.Config{ProxyAddr: s.profile.WebProxyAddr, Cluster: s.profile.Cluster, Credential: s.cred, Upgrade: way})
+	c, err := client.New(client.Config{ProxyAddr: s.profile.WebProxyAddr, Cluster: s.profile.Cluster, Credential: s.cred, Upgrade: way,
+		NoResume: a.global.noResume, Paused: a.pauses.changed})
 	return c, s, err
 }
 

@@ -65,6 +65,7 @@ func (a *app) sshCmd() *cobra.Command {
 	}
 	cmd.Flags().SetInterspersed(false)
 	o.flags(cmd.Flags())
+	a.resumeFlag(cmd.Flags())
 	return cmd
 }
 
@@ -105,7 +106,8 @@ func (a *app) ssh(ctx context.Context, o *sshOptions, host, command string) erro
 // owns conn.
 func (a *app) withForwards(ctx context.Context, conn *sshclient.Client, o *sshOptions, command string) error {
 	ctx, cancel := context.WithCancelCause(ctx)
-	stopAlive := keepAlive(conn, o.aliveEvery, o.aliveCount, cancel)
+	a.pauses.serve(o.quiet, cancel)
+	stopAlive := keepAlive(conn, o.aliveEvery, o.aliveCount, a.pauses.paused, cancel)
 	f, err := a.forward(ctx, conn, o)
 	if err == nil {
 		a.signalReady()
@@ -155,6 +157,7 @@ func (a *app) use(ctx context.Context, cancel context.CancelCauseFunc, conn *ssh
 		}
 		defer t.Close()
 		run.Terminal, run.Stdin = t.Request(), t.Escapes(input, o.escapeChar(), cancel)
+		run.Stdout = a.pauses.watch(a.out)
 	}
 	return exitOf(conn.Run(ctx, run))
 }
@@ -221,9 +224,9 @@ func (a *app) stdioForward(ctx context.Context, conn *sshclient.Client, dest str
 }
 
 // keepAlive asks the server every so often whether it is there, and cancels
-// when it left several questions unanswered. stop waits for its end; conn must
-// be closed before.
-func keepAlive(conn *sshclient.Client, every time.Duration, count int, cancel context.CancelCauseFunc) (stop func()) {
+// when it left several questions unanswered; what is asked in a pause of the
+// connection does not count. stop waits for its end; conn must be closed before.
+func keepAlive(conn *sshclient.Client, every time.Duration, count int, paused func() bool, cancel context.CancelCauseFunc) (stop func()) {
 	if every <= 0 {
 		return func() {}
 	}
@@ -252,6 +255,10 @@ func keepAlive(conn *sshclient.Client, every time.Duration, count int, cancel co
 			case <-answers:
 				missed = 0
 			case <-tick.C:
+				if paused() {
+					missed = 0
+					continue
+				}
 				if missed++; missed > count {
 					cancel(fault.New(fault.Timeout, "the server does not answer any more"))
 					conn.Close()

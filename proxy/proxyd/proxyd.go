@@ -25,6 +25,7 @@ import (
 	"teleport/predicate"
 	"teleport/session"
 	"teleport/telemetry"
+	"teleport/tunnel/tunframe"
 	"teleport/types"
 )
 
@@ -51,6 +52,9 @@ type Options struct {
 	// header: TLS with this proxy's host certificate, ALPN teleport-forward.
 	Auth  func(ctx context.Context) (net.Conn, error)
 	Cache *predicate.Cache // may be nil
+	// Proxies lists the addresses of the cluster's proxies for clients whose
+	// streams may outlive this one. Optional.
+	Proxies func() []string
 	// Refused is told of every dial that the policy refuses, for the audit log: a
 	// caller who may not know of the resource is answered that there is none.
 	Refused func(ctx context.Context, r Refusal)
@@ -142,6 +146,9 @@ func (p *Proxy) serveDial(ctx context.Context, conn net.Conn) error {
 	if err != nil {
 		return errors.Join(err, dial.Refuse(conn, err))
 	}
+	if reply.Resume && p.o.Proxies != nil {
+		reply.Proxies = p.o.Proxies()
+	}
 	if err := dial.WriteReply(conn, reply); err != nil {
 		target.Close()
 		return err
@@ -195,7 +202,10 @@ func (p *Proxy) open(ctx context.Context, c Caller, h dial.Header) (net.Conn, di
 	}
 	out := dial.New(h.Kind, resource.Head().Name())
 	out.Cluster, out.Trace, out.Stream, out.Verb, out.Carrier = p.o.Cluster, h.Trace, h.Stream, h.Verb, h.Carrier
-	out.Client = c.Addr
+	out.Resume, out.Client = h.Resume, c.Addr
+	if h.Verb == tunframe.Attach {
+		out.Generation = h.Generation
+	}
 	out.Gateway = &dial.Gateway{Cluster: c.Identity.Cluster, User: c.Identity.Name, CertSHA256: c.CertSHA256}
 	ctx, cancel := context.WithTimeout(ctx, p.dialTimeout())
 	defer cancel()

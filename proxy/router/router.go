@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"teleport/dial"
 	"teleport/fault"
 	"teleport/tunnel"
 	"teleport/tunnel/tunframe"
@@ -146,7 +147,7 @@ func (r *Router) offline(n *types.Node) error {
 	if since.IsZero() {
 		return fault.New(fault.Unavailable, "node %s is offline", name).WithHint("its agent has no tunnel to this proxy; agents connect to every proxy, so try again in a moment")
 	}
-	return fault.New(fault.Unavailable, "node %s is offline since %s", name, since.UTC().Format(time.RFC3339))
+	return fault.Wrap(dial.ErrDeparted, fault.Unavailable, "node %s is offline since %s", name, since.UTC().Format(time.RFC3339))
 }
 
 // matchers are the ways a name may match, in their order of precedence.

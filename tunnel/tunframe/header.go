@@ -60,6 +60,9 @@ type Header struct {
 	Stream  string  `json:"stream,omitempty"` // hex of 128 random bits; names the stream when attaching
 	Verb    Verb    `json:"verb"`
 	Carrier Carrier `json:"carrier,omitempty"`
+	// Resume is the version of package resume that the client would speak on the
+	// stream; 0: it does not.
+	Resume int `json:"resume,omitempty"`
 }
 
 func (h *Header) envelope() (int, Bits) { return h.V, h.Must }
@@ -70,6 +73,8 @@ func (h *Header) check() error {
 		return fault.New(fault.Invalid, "dial header: verb %q is neither open nor attach", clip(string(h.Verb)))
 	case h.Verb == Attach && h.Stream == "":
 		return fault.New(fault.Invalid, "dial header: attach names no stream")
+	case h.Resume < 0:
+		return fault.New(fault.Invalid, "dial header: resume is %d", h.Resume)
 	case h.Kind == "" || h.Name == "":
 		return fault.New(fault.Invalid, "dial header: it names no resource")
 	case h.Carrier != CarrierAny && h.Carrier != CarrierChannel && h.Carrier != CarrierData && h.Carrier != CarrierDirect:
@@ -96,6 +101,9 @@ const (
 	EndsAtProxy EndsAt = "proxy"
 )
 
+// MaxReplyProxies bounds the addresses in a reply.
+const MaxReplyProxies = 16
+
 // Reply answers a header: ok with what the client should know, or a refusal.
 type Reply struct {
 	V    int  `json:"v"`
@@ -110,7 +118,12 @@ type Reply struct {
 	Generation uint64  `json:"generation,omitempty"`
 	Hostname   string  `json:"hostname,omitempty"`
 	Carrier    Carrier `json:"carrier,omitempty"`
-	Resume     bool    `json:"resume,omitempty"` // the stream may be attached to again
+	Resume     bool    `json:"resume,omitempty"` // the stream may be attached to again, and speaks package resume
+	Keep       int     `json:"keep,omitempty"`   // seconds for which it is kept without a carrier
+	// Departed is of a refusal: the agent had a tunnel to this proxy, and has left.
+	Departed bool `json:"departed,omitempty"`
+	// Proxies are other addresses at which the stream may be attached to.
+	Proxies []string `json:"proxies,omitempty"`
 }
 
 func (r *Reply) envelope() (int, Bits) { return r.V, r.Must }
@@ -122,8 +135,15 @@ func (r *Reply) check() error {
 	if r.EndsAt != "" && r.EndsAt != EndsAtAgent && r.EndsAt != EndsAtProxy {
 		return fault.New(fault.Invalid, "dial reply: ends_at %q is unknown", clip(string(r.EndsAt)))
 	}
-	return checkFields("dial reply", []field{{"message", r.Message, 8192}, {"hint", r.Hint, 1024},
-		{"agent_uuid", r.AgentUUID, 64}, {"hostname", r.Hostname, 255}, {"carrier", string(r.Carrier), 16}})
+	if len(r.Proxies) > MaxReplyProxies || r.Keep < 0 {
+		return fault.New(fault.Invalid, "dial reply: %d proxies, kept for %d s", len(r.Proxies), r.Keep)
+	}
+	fields := []field{{"message", r.Message, 8192}, {"hint", r.Hint, 1024},
+		{"agent_uuid", r.AgentUUID, 64}, {"hostname", r.Hostname, 255}, {"carrier", string(r.Carrier), 16}}
+	for _, addr := range r.Proxies {
+		fields = append(fields, field{"proxies", addr, 255})
+	}
+	return checkFields("dial reply", fields)
 }
 
 // Err returns the refusal as a fault, or nil for ok.

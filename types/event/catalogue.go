@@ -57,6 +57,8 @@ func Catalogue() []Entry {
 		entry[SessionData](TypeSessionData, CodeSessionData),
 		entry[SessionConnect](TypeSessionConnect, CodeSessionConnect),
 		entry[SessionRejected](TypeSessionRejected, CodeSessionRejected),
+		entry[SessionDetach](TypeSessionDetach, CodeSessionDetach, CodeSessionDetachEnd),
+		entry[SessionAttach](TypeSessionAttach, CodeSessionAttach, CodeSessionAttachNo),
 		entry[Resize](TypeResize, CodeResize),
 		entry[Exec](TypeExec, CodeExec, CodeExecFail),
 		entry[Subsystem](TypeSubsystem, CodeSubsystem, CodeSubsystemFail),

@@ -32,6 +32,12 @@ const (
 	TypeX11Forward       = "x11-forward"
 	CodeX11Forward       = "T3008I"
 	CodeX11ForwardFail   = "T3008W"
+	TypeSessionDetach    = "session.detach"
+	CodeSessionDetach    = "TXS02I"
+	CodeSessionDetachEnd = "TXS02W"
+	TypeSessionAttach    = "session.attach"
+	CodeSessionAttach    = "TXS03I"
+	CodeSessionAttachNo  = "TXS03W"
 	TypeClientDisconnect = "client.disconnect"
 	CodeClientDisconnect = "T3006I"
 )
@@ -56,6 +62,7 @@ type SessionStart struct {
 type Gateway struct {
 	ProxyID    string `json:"proxy_id,omitempty" class:"public"`
 	CertSHA256 string `json:"cert_sha256,omitempty" class:"public"` // hex, over the DER
+	Stream     string `json:"stream,omitempty" class:"public"`      // id of the dial, by which detach and attach are told
 }
 
 // SessionEnd closes a session. Every SessionStart has exactly one.
@@ -107,6 +114,34 @@ type SessionRejected struct {
 	Reason   string    `json:"reason" class:"public"`
 	Maximum  int64     `json:"max,omitempty" class:"public"`
 	Decision *Decision `json:"decision,omitempty" class:"struct"`
+}
+
+// SessionDetach is a session whose client lost its connection and may come back
+// (CodeSessionDetach), or did not come back in time (CodeSessionDetachEnd).
+type SessionDetach struct {
+	Meta
+	User
+	Server
+	Connection
+	Stream  string `json:"stream" class:"public"` // as in the gateway of session.start
+	ProxyID string `json:"proxy_id,omitempty" class:"public"`
+	Gap     string `json:"gap,omitempty" class:"public"` // how long there was no connection, of CodeSessionDetachEnd
+	Reason  string `json:"reason,omitempty" class:"public"`
+}
+
+// SessionAttach is a session that goes on over another connection
+// (CodeSessionAttach), or somebody who was not let to it (CodeSessionAttachNo):
+// the user is then who came through the gate.
+type SessionAttach struct {
+	Meta
+	User
+	Server
+	Connection
+	Status
+	Stream  string `json:"stream" class:"public"`
+	ProxyID string `json:"proxy_id,omitempty" class:"public"`
+	Gap     string `json:"gap,omitempty" class:"public"`   // how long there was no connection
+	Owner   string `json:"owner,omitempty" class:"public"` // of a refusal: whose stream it is
 }
 
 // Resize is a change of a session's terminal.

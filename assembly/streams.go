@@ -1,0 +1,93 @@
+package assembly
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"teleport/access"
+	"teleport/agent/agentd"
+	"teleport/fault"
+	"teleport/generation"
+	"teleport/resume"
+	"teleport/telemetry"
+	"teleport/tunnel/tunframe"
+	"teleport/types"
+	"teleport/types/event"
+)
+
+// streams keep the sessions of this host while their clients have no connection.
+func (p *Process) streams(uuid string, node func() *types.Node) *agentd.Streams {
+	return &agentd.Streams{
+		Timeout: p.cfg.SSH.Detached,
+		Verify:  p.verifyUser,
+		Decide: func(id *types.Identity, from resume.Party, now time.Time) access.Decision {
+			r := access.Ask(p.replica, id, from.Client.Addr(), now)
+			r.Action, r.Resource, r.HostID, r.Live, r.Cache = access.ActionDial, node(), uuid, true, p.decisions
+			return access.Decide(r)
+		},
+		Observe:  p.streamChanged,
+		Handover: generation.NewHandover(p.cfg.DataDir, p.number),
+		Changed:  p.replica.Subscribe,
+	}
+}
+
+// emitWithin bounds what a slow disk may cost an event.
+const emitWithin = 10 * time.Second
+
+// streamChanged tells the audit log what happened to a stream. There is nothing
+// left to refuse when that fails.
+func (p *Process) streamChanged(n resume.Notice) {
+	ctx, cancel := context.WithTimeout(context.Background(), emitWithin)
+	defer cancel()
+	if err := p.writer.Emit(ctx, streamEvent(n, p.member.Identity().Name, p.cfg.Nodename)); err != nil {
+		p.log.Error("audit event could not be kept", "stream", n.Stream.ID, "what", string(n.What), telemetry.KeyErr, err)
+	}
+}
+
+func streamEvent(n resume.Notice, uuid, hostname string) event.Event {
+	id := n.Stream.Identity
+	owner := event.User{User: id.Name, UserKind: 1, UserCluster: id.Cluster, UserRoles: id.Authority.Roles, UserTraits: id.Authority.Traits,
+		Impersonator: id.Proofs.Impersonator, AccessRequests: id.Proofs.AccessRequests}
+	if slices.Contains(id.Authority.SystemRoles, types.RoleBot) {
+		owner.UserKind = 2
+	}
+	host := event.Server{Namespace: "default", ServerID: uuid, ServerHostname: hostname}
+	wire := event.Connection{RemoteAddr: n.From.Client.String(), Protocol: "ssh"}
+	gap := ""
+	if n.What == resume.Attached || n.What == resume.Expired {
+		gap = n.Gap.Round(time.Millisecond).String()
+	}
+	switch n.What {
+	case resume.Attached:
+		e := &event.SessionAttach{User: owner, Server: host, Connection: wire, Stream: n.Stream.ID, ProxyID: n.From.Proxy, Gap: gap}
+		e.Type, e.Code = event.TypeSessionAttach, event.CodeSessionAttach
+		return e
+	case resume.Refused:
+		e := &event.SessionAttach{User: event.User{User: n.From.User, UserCluster: n.From.Cluster}, Server: host, Connection: wire,
+			Status: event.Status{Error: fault.Message(n.Err)}, Stream: n.Stream.ID, ProxyID: n.From.Proxy, Owner: id.Name}
+		e.Type, e.Code = event.TypeSessionAttach, event.CodeSessionAttachNo
+		return e
+	}
+	e := &event.SessionDetach{User: owner, Server: host, Connection: wire, Stream: n.Stream.ID, ProxyID: n.From.Proxy, Gap: gap}
+	e.Type, e.Code = event.TypeSessionDetach, event.CodeSessionDetach
+	if n.What == resume.Expired {
+		e.Code = event.CodeSessionDetachEnd
+	} else if n.Err != nil {
+		e.Reason = fault.Message(n.Err)
+	}
+	return e
+}
+
+// proxyAddrs lists where clients may go on with a stream, should this proxy end.
+func (p *Process) proxyAddrs() []string {
+	var list []string
+	for _, x := range p.replica.Proxies() {
+		for _, addr := range append([]string{x.Spec.Addr}, x.Spec.PublicAddrs...) {
+			if addr != "" && len(addr) <= 255 && !slices.Contains(list, addr) && len(list) < tunframe.MaxReplyProxies {
+				list = append(list, addr)
+			}
+		}
+	}
+	return list
+}
