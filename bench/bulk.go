@@ -17,20 +17,45 @@ import (
 func (b *bench) measureBulk(ctx context.Context) error {
 	s := b.table.section(fmt.Sprintf("Bulk: %.1f GB through the whole path, %d times each way in turns", float64(b.bytes)/1e9, b.rounds),
 		"path", "way", "MB/s", "÷ ssh -J, median of pairs (quartiles)", "CPU ns/byte", "of it client", "servers", "their children")
-	if err := b.oneWay(ctx, s, "to the host", b.upload); err != nil {
-		return err
-	}
-	if err := b.oneWay(ctx, s, "from the host", b.download); err != nil {
+	if err := b.bothWays(ctx, s, b.contenders()); err != nil {
 		return err
 	}
 	s.note("To reach: ≥ 0.70 of ssh -J. Children are the shell and head or dd; with OpenSSH also sshd's own halves.")
 	return nil
 }
 
+// measureResume compares streams that outlive their connections with plain ones.
+// Only the client asks for them, so both are ours.
+func (b *bench) measureResume(ctx context.Context) error {
+	s := b.table.section(fmt.Sprintf("Resumable streams: %.1f GB, %d times each way in turns", float64(b.bytes)/1e9, b.rounds),
+		"path", "way", "MB/s", "÷ --no-resume, median of pairs (quartiles)", "CPU ns/byte", "of it client", "servers", "their children")
+	resumable := b.contenders()[0]
+	plain := resumable
+	plain.name += " --no-resume"
+	plain.run = func(line string) *exec.Cmd {
+		cmd := resumable.run(line)
+		cmd.Env = append(cmd.Env, "TELEPORT_NO_RESUME=1")
+		return cmd
+	}
+	if err := b.bothWays(ctx, s, []contender{resumable, plain}); err != nil {
+		return err
+	}
+	s.note("To reach: ≥ 0.90 of the plain stream.")
+	return nil
+}
+
 type transfer func(contender) (*exec.Cmd, error)
 
-func (b *bench) oneWay(ctx context.Context, s *section, way string, move transfer) error {
-	all := b.contenders()
+func (b *bench) bothWays(ctx context.Context, s *section, all []contender) error {
+	if err := b.oneWay(ctx, s, all, "to the host", b.upload); err != nil {
+		return err
+	}
+	return b.oneWay(ctx, s, all, "from the host", b.download)
+}
+
+// oneWay moves bytes with each contender in turns. All are compared with the
+// second.
+func (b *bench) oneWay(ctx context.Context, s *section, all []contender, way string, move transfer) error {
 	tallies := make([]tally, len(all))
 	for round := range b.rounds {
 		for _, i := range turn(len(all), round) {
@@ -57,12 +82,7 @@ func (b *bench) oneWay(ctx context.Context, s *section, way string, move transfe
 	each := func(d time.Duration) string { return fmt.Sprintf("%.2f", float64(d)/moved) }
 	for i, c := range all {
 		t := tallies[i]
-		var own, kids time.Duration
-		var by []string
-		for j, u := range t.server {
-			own, kids = own+u.own, kids+u.children
-			by = append(by, c.servers[j].name+" "+each(u.own))
-		}
+		own, kids, by := t.sum(c, each)
 		s.row(c.name, way, fmt.Sprintf("%.0f", median(t.wall)), spread(ratios(t.wall, tallies[1].wall)), each(t.client+own+kids), each(t.client),
 			each(own)+" ("+strings.Join(by, ", ")+")", each(kids))
 	}

@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/pquerna/otp/totp"
@@ -99,6 +100,21 @@ func (c *cluster) start(ctx context.Context, name string) (time.Duration, error)
 		return resp.StatusCode == http.StatusOK
 	})
 	return time.Since(begun), err
+}
+
+// restart ends a server by a signal, and starts it again as soon as it has ended.
+func (c *cluster) restart(ctx context.Context, name string, how syscall.Signal) error {
+	s := c.servers[name]
+	if err := s.cmd.Process.Signal(how); err != nil {
+		return err
+	}
+	select {
+	case <-s.done:
+	case <-time.After(time.Minute):
+		return fmt.Errorf("%s does not end after %s", name, how)
+	}
+	_, err := c.start(ctx, name)
+	return err
 }
 
 func (c *cluster) stop() {
@@ -189,6 +205,21 @@ func (c *cluster) token(role, ttl string) (string, error) {
 	}
 	err = json.Unmarshal([]byte(out), &made)
 	return made.Token, err
+}
+
+// recordingMode is what the newest session's own event says of its recording.
+func (c *cluster) recordingMode() (string, error) {
+	out, err := c.tctl("audit", "ls", "--type=session.start", "--limit=1", "-f", "json")
+	if err != nil {
+		return "", err
+	}
+	var starts []struct {
+		Recording string `json:"session_recording"`
+	}
+	if err := json.Unmarshal([]byte(out), &starts); err != nil || len(starts) != 1 {
+		return "", fmt.Errorf("the audit log shows no session: %w", err)
+	}
+	return starts[0].Recording, nil
 }
 
 var inviteLink = regexp.MustCompile(`/web/invite/(\S+)`)

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"os/exec"
+	"slices"
 	"time"
 )
 
@@ -10,6 +11,7 @@ import (
 type contender struct {
 	name    string
 	run     func(line string) *exec.Cmd
+	screen  func(line string) *exec.Cmd // the same, but the line runs at a terminal; nil for who has none
 	servers []*server
 }
 
@@ -17,9 +19,11 @@ type contender struct {
 func (b *bench) contenders() []contender {
 	return []contender{
 		{"tsh ssh", func(line string) *exec.Cmd { return b.cl.tsh(b.login, line) },
+			func(line string) *exec.Cmd { return withFlag(b.cl.tsh(b.login, line), 2, "-t") },
 			[]*server{b.cl.servers["proxy"], b.cl.servers["agent"], b.cl.servers["auth"]}},
-		{"ssh -J", b.peer.ssh, []*server{b.peer.jump, b.peer.target}},
-		{"null relay", b.null.run, []*server{b.null.relay, b.null.host}},
+		{"ssh -J", b.peer.ssh, func(line string) *exec.Cmd { return withFlag(b.peer.ssh(line), 1, "-tt") },
+			[]*server{b.peer.jump, b.peer.target}},
+		{"null relay", b.null.run, nil, []*server{b.null.relay, b.null.host}},
 	}
 }
 
@@ -31,7 +35,13 @@ func (b *bench) classicSSH() contender {
 		cmd := b.peer.ssh(line)
 		cmd.Args[2] = b.peer.path("classic")
 		return cmd
-	}, []*server{b.peer.jump, b.peer.target}}
+	}, nil, []*server{b.peer.jump, b.peer.target}}
+}
+
+// withFlag puts a flag into a command line.
+func withFlag(cmd *exec.Cmd, at int, flag string) *exec.Cmd {
+	cmd.Args = slices.Insert(cmd.Args, at, flag)
+	return cmd
 }
 
 // turn returns the order of the contenders in a round: whoever was first goes last.
@@ -86,6 +96,16 @@ func (t *tally) end(c contender) error {
 		t.server[i].children += d.children
 	}
 	return nil
+}
+
+// sum adds up what the servers took and their children, and says how much by
+// server.
+func (t *tally) sum(c contender, each func(time.Duration) string) (own, children time.Duration, by []string) {
+	for i, u := range t.server {
+		own, children = own+u.own, children+u.children
+		by = append(by, c.servers[i].name+" "+each(u.own))
+	}
+	return own, children, by
 }
 
 // spread is a median of ratios with the quarter below and above it.

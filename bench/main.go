@@ -1,6 +1,6 @@
 // Command bench measures a cluster of this project against OpenSSH, on one
 // machine and in one run: the time and processor time of a session, bulk bytes,
-// sessions opened at once, memory, start-up. What is measured are real
+// sessions opened at once, keystrokes, memory, locks, restarts, start-up. What is measured are real
 // processes; peers take turns, and their quotient is taken pair by pair, because
 // a machine's mood changes faster than a run ends. README.md tells what bounds
 // each number.
@@ -35,10 +35,15 @@ type options struct {
 	sessions int
 	idle     int
 	agents   int
+	text     int64
+	strokes  int
+	live     int
+	locks    int
+	restarts int
 	profiles string
 }
 
-var allParts = []string{"setup", "bulk", "storm", "start", "memory", "tunnels", "layers"}
+var allParts = []string{"setup", "bulk", "text", "resume", "keys", "storm", "start", "memory", "live", "lock", "tunnels", "restart", "layers"}
 
 func main() {
 	if len(os.Args) == 2 && os.Args[1] == simulateArg {
@@ -54,10 +59,16 @@ func main() {
 	flag.IntVar(&o.sessions, "sessions", 200, "sessions opened at once")
 	flag.IntVar(&o.idle, "idle", 110, "idle sessions held")
 	flag.IntVar(&o.agents, "agents", 2000, "idle agents simulated")
+	flag.Int64Var(&o.text, "text", 1e8, "bytes of text shown at a terminal")
+	flag.IntVar(&o.strokes, "strokes", 500, "keys pressed")
+	flag.IntVar(&o.live, "live", 500, "live sessions held at once")
+	flag.IntVar(&o.locks, "locks", 20, "locks, each with ten sessions to cut")
+	flag.IntVar(&o.restarts, "restarts", 15, "restarts of the proxy, of each kind")
 	flag.StringVar(&o.profiles, "profiles", "", "directory for processor profiles of proxy and agent, 10 s of each part")
 	flag.Parse()
 	if o.quick {
 		o.runs, o.bytes, o.rounds, o.sessions, o.idle, o.agents = 10, 2e8, 1, 40, 30, 200
+		o.text, o.strokes, o.live, o.locks, o.restarts = 2e7, 50, 40, 2, 1
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := run(ctx, o)
@@ -94,6 +105,11 @@ func run(ctx context.Context, o options) (err error) {
 	if os.Getuid() != 0 {
 		return errors.New("run this as root: it makes a user for the test and starts sshd")
 	}
+	if o.profiles != "" {
+		if err := os.MkdirAll(o.profiles, 0o755); err != nil {
+			return err
+		}
+	}
 	b := &bench{options: o}
 	if b.dir, err = os.MkdirTemp("", "teleport-bench-"); err != nil {
 		return err
@@ -112,15 +128,34 @@ func run(ctx context.Context, o options) (err error) {
 	defer b.stop()
 	begun := time.Now()
 	b.describe()
+	err = b.measure(ctx, parts)
+	b.table.sections[0].note("%s of measuring; load average at the end: %s.", time.Since(begun).Round(time.Second), loadAverage())
+	b.table.write(os.Stdout)
+	return err
+}
+
+// measure goes through the parts. One that fails takes nothing from the others:
+// a run is too long to throw away.
+func (b *bench) measure(ctx context.Context, parts []string) error {
+	var failed []error
 	for _, p := range parts {
 		progress("%s", p)
 		if err := b.part(ctx, p); err != nil {
-			return fmt.Errorf("%s: %w", p, err)
+			failed = append(failed, fmt.Errorf("%s: %w", p, err))
+			progress("%v", failed[len(failed)-1])
+		}
+		if ctx.Err() != nil {
+			break
 		}
 	}
-	b.table.sections[0].note("%s of measuring; load average at the end: %s.", time.Since(begun).Round(time.Second), loadAverage())
-	b.table.write(os.Stdout)
-	return nil
+	if b.cl != nil && ctx.Err() == nil {
+		mode, err := b.cl.recordingMode()
+		if err != nil {
+			failed = append(failed, err)
+		}
+		b.table.sections[0].row("recording of sessions", mode+" (in every part with sessions)")
+	}
+	return errors.Join(failed...)
 }
 
 func (b *bench) part(ctx context.Context, name string) error {
@@ -135,17 +170,11 @@ func (b *bench) part(ctx context.Context, name string) error {
 	}
 	stop := b.profile(ctx, name)
 	defer stop()
-	switch name {
-	case "setup":
-		return b.measureSetup(ctx)
-	case "bulk":
-		return b.measureBulk(ctx)
-	case "storm":
-		return b.measureStorm(ctx)
-	case "memory":
-		return b.measureSessions(ctx)
-	}
-	return b.measureTunnels(ctx)
+	return map[string]func(context.Context) error{
+		"setup": b.measureSetup, "bulk": b.measureBulk, "text": b.measureText, "resume": b.measureResume, "keys": b.measureKeys,
+		"storm": b.measureStorm, "memory": b.measureSessions, "live": b.measureLive, "lock": b.measureLock,
+		"tunnels": b.measureTunnels, "restart": b.measureRestart,
+	}[name](ctx)
 }
 
 // world starts what is compared, once.

@@ -95,10 +95,12 @@ func (b *bench) measureSessions(ctx context.Context) error {
 	var counts []float64
 	series := map[string][2][]float64{} // resident, live
 	for _, n := range steps(b.idle) {
-		for held.n < n {
-			if err := held.open(ctx, c, b.login); err != nil {
+		for len(held.shells) < n {
+			sh, err := held.open(ctx, c, b.login)
+			if err != nil {
 				return err
 			}
+			held.work.Go(sh.ignore)
 		}
 		counts = append(counts, float64(n))
 		for _, name := range []string{"proxy", "agent"} {
@@ -155,44 +157,56 @@ func (b *bench) client() (*client.Client, error) {
 	return client.New(client.Config{ProxyAddr: p.WebProxyAddr, Cluster: p.Cluster, Credential: cred})
 }
 
-// holder keeps sessions open.
+// holder keeps sessions open. It is used by one goroutine.
 type holder struct {
-	n       int
-	clients []*sshclient.Client
-	stdins  []io.Closer
-	work    sync.WaitGroup
+	shells []*openShell
+	work   sync.WaitGroup
+}
+
+// openShell is a session with a terminal, as a program uses it.
+type openShell struct {
+	conn   *sshclient.Client
+	keys   *io.PipeWriter
+	typed  *io.PipeReader
+	screen *io.PipeReader
+	shown  *bufio.Reader
+	ended  chan time.Time // when it ended, once
 }
 
 // open starts a shell and waits for its first words.
-func (h *holder) open(ctx context.Context, c *client.Client, login string) error {
+func (h *holder) open(ctx context.Context, c *client.Client, login string) (*openShell, error) {
 	conn, err := c.SSH(ctx, client.Target{Host: "agent", Login: login}, io.Discard)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	in, keys := io.Pipe()
-	screen, out := io.Pipe()
-	h.clients, h.stdins = append(h.clients, conn), append(h.stdins, keys, screen)
-	ended := make(chan error, 1)
+	sh := &openShell{conn: conn, ended: make(chan time.Time, 1)}
+	sh.typed, sh.keys = io.Pipe()
+	var out *io.PipeWriter
+	sh.screen, out = io.Pipe()
+	sh.shown = bufio.NewReader(sh.screen)
+	h.shells = append(h.shells, sh)
 	h.work.Go(func() {
-		err := conn.Run(ctx, sshclient.Command{Stdin: in, Stdout: out, Stderr: out,
+		err := conn.Run(ctx, sshclient.Command{Stdin: sh.typed, Stdout: out, Stderr: out,
 			Terminal: &sshclient.Terminal{Term: "xterm", Columns: 80, Rows: 24}})
+		sh.ended <- time.Now()
 		out.CloseWithError(errors.Join(errors.New("the shell ended"), err))
-		ended <- err
 	})
-	if _, err := bufio.NewReader(screen).ReadByte(); err != nil {
-		return err
+	if _, err := sh.shown.ReadByte(); err != nil {
+		return nil, err
 	}
-	h.work.Go(func() { io.Copy(io.Discard, screen) }) //nolint:errcheck // until it is closed
-	h.n++
-	return nil
+	return sh, sh.shown.UnreadByte()
 }
 
+// ignore drops what the shell shows from now on, until it ends.
+func (sh *openShell) ignore() { io.Copy(io.Discard, sh.shown) } //nolint:errcheck // until it is closed
+
+// release ends all sessions and waits for them.
 func (h *holder) release() {
-	for _, c := range h.clients {
-		c.Close()
-	}
-	for _, s := range h.stdins {
-		s.Close()
+	for _, sh := range h.shells {
+		sh.conn.Close()
+		sh.typed.Close()
+		sh.screen.Close()
 	}
 	h.work.Wait()
+	h.shells = nil
 }
