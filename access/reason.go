@@ -28,6 +28,8 @@ const (
 	CodeNoRoleMatches       = "no_role_matches"
 	CodeRoleLabels          = "role_labels_do_not_match" // detail: one role's labels
 	CodeRoleLogin           = "role_lacks_login"         // detail: labels match, login missing
+	CodeRoleMissing         = "role_missing"             // detail: the user has it, the cluster does not
+	CodeNoCertificate       = "no_certificate"           // a login of now would get none
 	CodeMFARequired         = "mfa_required"
 	CodeHardwareKeyRequired = "hardware_key_required"
 	CodeDeviceRequired      = "device_required"

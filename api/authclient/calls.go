@@ -6,6 +6,8 @@ import (
 
 	"connectrpc.com/connect"
 
+	"teleport/access"
+	"teleport/api/gen/accessv1"
 	"teleport/api/gen/accountv1"
 	"teleport/api/gen/auditv1"
 	"teleport/api/gen/issuev1"
@@ -151,6 +153,16 @@ func (c *Client) DeleteToken(ctx context.Context, token string) error {
 // WhoAmI tells how the auth service sees this client.
 func (c *Client) WhoAmI(ctx context.Context) (*accountv1.WhoAmIResponse, error) {
 	return unary(ctx, c.account.WhoAmI, &accountv1.WhoAmIRequest{})
+}
+
+// Explain asks why a user may or may not do something. The JSON is what the
+// service said, with fields that this version need not know.
+func (c *Client) Explain(ctx context.Context, req *accessv1.ExplainRequest) (*access.Explanation, error) {
+	resp, err := unary(ctx, c.access.Explain, req)
+	if err != nil {
+		return nil, err
+	}
+	return decode[access.Explanation](resp.Explanation)
 }
 
 // Ship sends one batch of a writer's records. It returns the sequence up to

@@ -20,6 +20,7 @@ import (
 
 	"connectrpc.com/connect"
 
+	"teleport/api/gen/accessv1/accessv1connect"
 	"teleport/api/gen/accountv1/accountv1connect"
 	"teleport/api/gen/auditv1/auditv1connect"
 	"teleport/api/gen/issuev1/issuev1connect"
@@ -58,6 +59,7 @@ type Config struct {
 // Client talks to the auth service. All methods may be called concurrently.
 type Client struct {
 	links   *links
+	access  accessv1connect.AccessServiceClient
 	account accountv1connect.AccountServiceClient
 	audit   auditv1connect.AuditServiceClient
 	issue   issuev1connect.IssueServiceClient
@@ -110,6 +112,7 @@ func New(cfg Config) (*Client, error) {
 			return joinv1connect.NewJoinServiceClient(c, base, opts...), own.CloseIdleConnections
 		},
 		links:     l,
+		access:    accessv1connect.NewAccessServiceClient(hc, base, opts...),
 		account:   accountv1connect.NewAccountServiceClient(hc, base, opts...),
 		audit:     auditv1connect.NewAuditServiceClient(hc, base, opts...),
 		issue:     issuev1connect.NewIssueServiceClient(hc, base, opts...),

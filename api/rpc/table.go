@@ -3,6 +3,8 @@ package rpc
 import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 
+	"teleport/api/gen/accessv1"
+	"teleport/api/gen/accessv1/accessv1connect"
 	"teleport/api/gen/accountv1"
 	"teleport/api/gen/accountv1/accountv1connect"
 	"teleport/api/gen/auditv1"
@@ -55,6 +57,9 @@ func AccessTable() Table {
 		accountv1connect.AccountServiceDeleteTokenProcedure: Rule(types.KindToken, "delete"),
 		accountv1connect.AccountServiceWhoAmIProcedure:      AnyUser(),
 
+		// Explain is open to whoever may read users, and to everybody about themselves.
+		accessv1connect.AccessServiceExplainProcedure: Resource("read"),
+
 		resourcev1connect.ResourceServiceGetProcedure:    Resource("read"),
 		resourcev1connect.ResourceServiceListProcedure:   Resource("list"),
 		resourcev1connect.ResourceServicePutProcedure:    Resource("update"),
@@ -81,6 +86,7 @@ func HostRoles() []types.SystemRole {
 // the table and for tools that print it.
 func Files() []protoreflect.FileDescriptor {
 	return []protoreflect.FileDescriptor{
+		accessv1.File_teleport_access_v1_access_proto,
 		accountv1.File_teleport_account_v1_account_proto,
 		auditv1.File_teleport_audit_v1_audit_proto,
 		issuev1.File_teleport_issue_v1_issue_proto,

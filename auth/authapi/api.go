@@ -20,6 +20,8 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"teleport/access"
+	"teleport/api/gen/accessv1"
+	"teleport/api/gen/accessv1/accessv1connect"
 	"teleport/api/gen/accountv1"
 	"teleport/api/gen/accountv1/accountv1connect"
 	"teleport/api/gen/auditv1"
@@ -135,6 +137,9 @@ func (a *API) services() []service {
 		}),
 		build(accountv1.File_teleport_account_v1_account_proto, "AccountService", func(o ...connect.HandlerOption) (string, http.Handler) {
 			return accountv1connect.NewAccountServiceHandler(accountService{a}, o...)
+		}),
+		build(accessv1.File_teleport_access_v1_access_proto, "AccessService", func(o ...connect.HandlerOption) (string, http.Handler) {
+			return accessv1connect.NewAccessServiceHandler(accessService{a}, o...)
 		}),
 		build(resourcev1.File_teleport_resource_v1_resource_proto, "ResourceService", func(o ...connect.HandlerOption) (string, http.Handler) {
 			return resourcev1connect.NewResourceServiceHandler(resourceService{a}, o...)

@@ -5,11 +5,13 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"maps"
+	"net/netip"
 	"slices"
 	"time"
 
 	"github.com/google/uuid"
 
+	"teleport/cert"
 	"teleport/cert/tlscert"
 	"teleport/fault"
 	"teleport/join"
@@ -66,6 +68,23 @@ func (d *deciding) login() (*types.Identity, error) {
 		return nil, fault.New(fault.Invalid, "a route is asked for with the certificate of a login, not with the login")
 	}
 	return id, d.i.c.Policy.CheckLocks(d.ctx, id)
+}
+
+// Preview is the identity that a login of a user would certify at a moment, from
+// an address where that is known. Nothing is issued and no lock is looked at: it
+// is for those who ask what a decision would be.
+func (i *Issuer) Preview(ctx context.Context, user string, from netip.Addr, at time.Time) (*types.Identity, error) {
+	a, err := i.c.Policy.Account(ctx, user)
+	if err != nil {
+		return nil, err
+	}
+	d := &deciding{i: i, ctx: ctx, now: at}
+	id := d.userIdentity(user, a)
+	id.IssuedAt = at
+	if id.Authority.PinnedIP, err = pinned(a, from); err != nil {
+		return nil, err
+	}
+	return cert.Canonical(id), nil
 }
 
 // userIdentity is all that an account allows, for as long as asked and allowed.

@@ -1,0 +1,35 @@
+package e2e
+
+import (
+	"encoding/json"
+	"testing"
+
+	"teleport/test/cluster"
+)
+
+// TestAccessExplains asks a real cluster why, as an administrator and as the
+// person in question.
+func TestAccessExplains(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, cluster.Opts{})
+	contains(t, w.Tctl("access", "explain", "alice", "node/"+w.node.Name, "--login="+w.os.Name).OK(t),
+		"ALLOWED", "By role   access, its labels", "policy revision", "editor", "max_session_ttl")
+	contains(t, w.Tctl("access", "explain", "alice", "node/"+w.node.Name, "--login=root").OK(t), "DENIED", "login_not_in_certificate")
+	w.User(t, "carol", []string{"access"}, []string{w.os.Name}).Login(t)
+	var e struct {
+		Decision struct {
+			Allow bool   `json:"allow"`
+			Role  string `json:"role"`
+		} `json:"decision"`
+		Logins []string `json:"logins"`
+	}
+	out := w.alice.Tctl("access", "explain", "carol", "node/"+w.node.Name, "--format=json", "--auth-server="+w.ProxyAddr(), "--insecure").OK(t)
+	if err := json.Unmarshal([]byte(out), &e); err != nil || !e.Decision.Allow || e.Decision.Role != "access" || len(e.Logins) != 1 {
+		t.Errorf("%v: %s", err, out)
+	}
+	w.Tctl("lock", "--user=carol", "--message=gone").OK(t)
+	w.Tctl("access", "explain", "nobody", "node/"+w.node.Name).Exit(t, 5)
+	contains(t, w.Tctl("access", "explain", "alicf", "node/"+w.node.Name).Exit(t, 5).Stderr, `"alice"`)
+	contains(t, w.Tctl("access", "explain", "alice", "node/"+w.node.Name+"x").Exit(t, 5).Stderr, w.node.Name)
+	w.Tctl("access", "explain", "alice", "node/"+w.node.Name, "--at=2001-01-01", "--action=file_copy").Exit(t, 2)
+}
