@@ -17,6 +17,7 @@ import (
 	"teleport/auth/authserver"
 	"teleport/auth/ca"
 	"teleport/backend/sqlitekv"
+	"teleport/builtin/blobs"
 	"teleport/builtin/joins"
 	"teleport/config"
 	"teleport/fault"
@@ -130,7 +131,13 @@ func (u *authUnit) open(ctx context.Context, first bool) (*authRun, error) {
 	if err != nil {
 		return nil, errors.Join(err, r.close())
 	}
-	r.server, err = authserver.New(ctx, u.config(kv, ks, r.log))
+	records, err := blobs.Open(ctx, c.Sessions)
+	if err != nil {
+		return nil, errors.Join(err, r.close())
+	}
+	cfg := u.config(kv, ks, r.log)
+	cfg.Blobs = records
+	r.server, err = authserver.New(ctx, cfg)
 	if err != nil {
 		return nil, errors.Join(err, r.close())
 	}

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"teleport/blob"
 	"teleport/fault"
 	"teleport/types"
 )
@@ -55,6 +56,7 @@ type Auth struct {
 	Tokens      []StaticToken
 	StoragePath string
 	StorageSync string
+	Sessions    blob.Location // of recordings
 	Preference  *types.AuthPreference
 	Networking  *types.NetworkingConfig
 	Recording   *types.RecordingConfig
@@ -273,6 +275,9 @@ func authPart(c *Config, f *File, fl Flags) error {
 	if a.StorageSync != "FULL" && a.StorageSync != "NORMAL" {
 		return fault.New(fault.Invalid, "storage.sync %q is neither FULL nor NORMAL", a.StorageSync)
 	}
+	if err := a.sessions(f.Teleport.Storage.Sessions, c.DataDir); err != nil {
+		return err
+	}
 	for _, t := range in.Tokens {
 		st, err := staticToken(t)
 		if err != nil {
@@ -281,6 +286,16 @@ func authPart(c *Config, f *File, fl Flags) error {
 		a.Tokens = append(a.Tokens, st)
 	}
 	return settings(a, in)
+}
+
+// sessions says where recordings are stored.
+func (a *Auth) sessions(uri, dataDir string) (err error) {
+	if uri == "" {
+		a.Sessions = blob.Location{Scheme: "file", Path: filepath.Join(dataDir, "log", "records")}
+		return nil
+	}
+	a.Sessions, err = blob.ParseLocation(uri)
+	return fault.Wrap(err, fault.Invalid, "storage.audit_sessions_uri: %s", fault.Message(err))
 }
 
 // minStaticToken is the least length of a token that an administrator writes

@@ -67,6 +67,8 @@ type Storage struct {
 	Type string `yaml:"type"` // sqlite
 	Path string `yaml:"path"` // default <data_dir>/backend
 	Sync string `yaml:"sync"` // FULL or NORMAL
+	// Sessions is the URI of the storage of recordings.
+	Sessions string `yaml:"audit_sessions_uri"`
 }
 
 // ConnectionLimits bounds what one client address may hold open.

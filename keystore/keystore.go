@@ -20,3 +20,13 @@ type Keystore interface {
 	// signer stays valid until the store is closed.
 	Signer(ctx context.Context, id string) (crypto.Signer, error)
 }
+
+// Sealer puts other secrets of the cluster under the same custody: what it
+// sealed may lie in the backend. Methods may be called concurrently.
+type Sealer interface {
+	// Seal encrypts a secret for its name: under another name it does not open.
+	Seal(ctx context.Context, name string, secret []byte) ([]byte, error)
+	// Unseal returns the secret, fault.Untrusted when it was not sealed here under
+	// that name.
+	Unseal(ctx context.Context, name string, sealed []byte) ([]byte, error)
+}

@@ -17,6 +17,8 @@ import (
 	"teleport/api/gen/loginv1/loginv1connect"
 	"teleport/api/gen/presencev1"
 	"teleport/api/gen/presencev1/presencev1connect"
+	"teleport/api/gen/recordingv1"
+	"teleport/api/gen/recordingv1/recordingv1connect"
 	"teleport/api/gen/resourcev1"
 	"teleport/api/gen/resourcev1/resourcev1connect"
 	"teleport/api/gen/statusv1"
@@ -72,6 +74,15 @@ func AccessTable() Table {
 		auditv1connect.AuditServiceSearchProcedure: Rule("event", "list"),
 		auditv1connect.AuditServiceExportProcedure: Rule("event", "read"),
 		auditv1connect.AuditServiceHeadProcedure:   Rule("event", "read"),
+
+		// A process sends its own recordings only; the handler compares its UUID.
+		recordingv1connect.RecordingServiceAppendProcedure:   System(HostRoles()...),
+		recordingv1connect.RecordingServiceHeldProcedure:     System(HostRoles()...),
+		recordingv1connect.RecordingServiceCompleteProcedure: System(HostRoles()...),
+		recordingv1connect.RecordingServiceListProcedure:     Resource("list"),
+		recordingv1connect.RecordingServicePlayProcedure:     Resource("read"),
+		recordingv1connect.RecordingServiceFetchProcedure:    Resource("read"),
+		recordingv1connect.RecordingServiceSearchProcedure:   Resource("read"),
 	}
 }
 
@@ -93,6 +104,7 @@ func Files() []protoreflect.FileDescriptor {
 		joinv1.File_teleport_join_v1_join_proto,
 		loginv1.File_teleport_login_v1_login_proto,
 		presencev1.File_teleport_presence_v1_presence_proto,
+		recordingv1.File_teleport_recording_v1_recording_proto,
 		resourcev1.File_teleport_resource_v1_resource_proto,
 		statusv1.File_teleport_status_v1_status_proto,
 	}

@@ -34,6 +34,8 @@ import (
 	"teleport/api/gen/loginv1/loginv1connect"
 	"teleport/api/gen/presencev1"
 	"teleport/api/gen/presencev1/presencev1connect"
+	"teleport/api/gen/recordingv1"
+	"teleport/api/gen/recordingv1/recordingv1connect"
 	"teleport/api/gen/resourcev1"
 	"teleport/api/gen/resourcev1/resourcev1connect"
 	"teleport/api/gen/statusv1"
@@ -44,6 +46,7 @@ import (
 	"teleport/auth/ca"
 	"teleport/auth/inventory"
 	"teleport/auth/login"
+	"teleport/auth/recordings"
 	"teleport/cert"
 	"teleport/fault"
 	"teleport/join"
@@ -64,8 +67,8 @@ type AuditLog interface {
 	Head() chain.Signed
 }
 
-// Deps are what the API works with. All fields but Limits, PublicAddr and Now
-// are required.
+// Deps are what the API works with. All fields but Recordings, RecordingKeys,
+// Search, Limits, PublicAddr and Now are required.
 type Deps struct {
 	Cluster string
 	AuthID  string // host UUID of this auth service
@@ -82,6 +85,14 @@ type Deps struct {
 	Audit     AuditLog
 	Events    audit.Emitter
 	Log       *slog.Logger
+
+	// Recordings keeps the recordings of sessions; nil: none are kept.
+	Recordings *recordings.Service
+	// RecordingKeys are published in session_recording_config, where nobody else may
+	// write them.
+	RecordingKeys []types.RecordingPublicKey
+	// Search finds text in recordings; nil: there is no index.
+	Search RecordingSearcher
 
 	// PublicAddr is where clients reach a proxy (host:port), "" when none is known.
 	PublicAddr func() string
@@ -149,6 +160,9 @@ func (a *API) services() []service {
 		}),
 		build(auditv1.File_teleport_audit_v1_audit_proto, "AuditService", func(o ...connect.HandlerOption) (string, http.Handler) {
 			return auditv1connect.NewAuditServiceHandler(auditService{a}, o...)
+		}),
+		build(recordingv1.File_teleport_recording_v1_recording_proto, "RecordingService", func(o ...connect.HandlerOption) (string, http.Handler) {
+			return recordingv1connect.NewRecordingServiceHandler(recordingService{a}, o...)
 		}),
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"path/filepath"
 	"sync"
 	"testing"
 	"time"
@@ -25,6 +26,7 @@ import (
 	"teleport/auth/admincert"
 	"teleport/auth/authserver"
 	"teleport/backend/memkv"
+	"teleport/blob/diskblob"
 	"teleport/cert/tlscert"
 	"teleport/join"
 	"teleport/join/tokenjoin"
@@ -46,6 +48,7 @@ type world struct {
 	events *audittest.Recorder
 	log    *fakeLog
 	keys   *softkeys.Keys
+	blobs  *diskblob.Disk
 }
 
 // fakeLog is an audit log that takes everything and finds nothing.
@@ -76,10 +79,12 @@ func newWorld(t *testing.T) *world {
 	ks, err := softkeys.New(kv, nil)
 	must(t, err)
 	w.keys = ks
+	w.blobs, err = diskblob.Open(filepath.Join(w.dir, "records"))
+	must(t, err)
 	every := []types.SystemRole{types.RoleProxy, types.RoleNode, types.RoleAuth}
 	w.server, err = authserver.New(t.Context(), authserver.Config{
 		ClusterName: "example", HostUUID: uuid.NewString(), Hostname: "auth1", DataDir: w.dir, Version: "1.0.0", Storage: "memory",
-		Backend: kv, Keystore: ks, Audit: w.log, Events: w.events, Methods: []join.Method{tokenjoin.Method{}},
+		Backend: kv, Keystore: ks, Audit: w.log, Events: w.events, Blobs: w.blobs, Methods: []join.Method{tokenjoin.Method{}},
 		Log:          slog.New(slog.DiscardHandler),
 		StaticTokens: []authserver.StaticToken{{Roles: every, Secret: types.NewSecret(staticSecret)}},
 		PublicAddr:   func() string { return "proxy.example:3080" },

@@ -117,6 +117,9 @@ func (a *API) mayWrite(ctx context.Context, c rpc.Caller, kind types.KindInfo, v
 	if err := mayWriteSettings(kind.Name, old, doc); err != nil {
 		return err
 	}
+	if r, ok := doc.(*types.RecordingConfig); ok {
+		return a.mayWriteStatus(r)
+	}
 	if u, ok := doc.(*types.User); ok {
 		had, _ := old.(*types.User)
 		return a.mayGrant(c, u, had)
@@ -140,6 +143,16 @@ func mayWriteSettings(kind string, old, doc types.Resource) error {
 	if doc.Head().Metadata.Labels[types.OriginLabel] == types.OriginFile {
 		return fault.New(fault.Denied, "the label %s=%s is for the auth service to set", types.OriginLabel, types.OriginFile).
 			WithHint("leave the label out")
+	}
+	return nil
+}
+
+// mayWriteStatus keeps the recording keys of the cluster: whoever could publish
+// another key could read what is recorded from then on. A document may come back
+// as it was read.
+func (a *API) mayWriteStatus(r *types.RecordingConfig) error {
+	if keys := r.Status.EncryptionKeys; len(keys) > 0 && !slices.Equal(keys, a.d.RecordingKeys) {
+		return fault.New(fault.Denied, "status.encryption_keys is for the auth service to set").WithHint("leave status out")
 	}
 	return nil
 }
@@ -203,6 +216,9 @@ func beyond(what string) error {
 
 // write stores a document, and with a user the epoch that tells agents of it.
 func (a *API) write(ctx context.Context, c rpc.Caller, mode store.Mode, old, doc types.Resource) (types.Resource, error) {
+	if r, ok := doc.(*types.RecordingConfig); ok {
+		r.Status.EncryptionKeys = a.d.RecordingKeys
+	}
 	u, ok := doc.(*types.User)
 	if !ok {
 		return a.d.Store.Put(ctx, mode, doc)
@@ -232,9 +248,12 @@ func (s resourceService) Delete(ctx context.Context, req *connect.Request[resour
 	if err := s.a.deletable(ctx, kind, m.Name); err != nil {
 		return nil, err
 	}
-	if kind.Name == types.KindUser {
+	switch kind.Name {
+	case types.KindUser:
 		err = s.a.deleteUser(ctx, m.Name, m.Revision)
-	} else {
+	case types.KindRecordingConfig:
+		err = s.a.resetRecording(ctx, old.Head(), m.Revision)
+	default:
 		err = s.a.d.Store.Delete(ctx, kind.Name, m.SubKind, m.Name, m.Revision)
 	}
 	if err != nil {
@@ -244,6 +263,20 @@ func (s resourceService) Delete(ctx context.Context, req *connect.Request[resour
 		return nil, err
 	}
 	return connect.NewResponse(&resourcev1.DeleteResponse{}), nil
+}
+
+// resetRecording is what deleting the recording settings means: they go back to
+// their defaults. The keys that they publish stay, as recorders wait for them.
+func (a *API) resetRecording(ctx context.Context, old *types.Header, revision string) error {
+	doc := &types.RecordingConfig{Header: *old}
+	doc.Metadata = types.Metadata{Name: old.Metadata.Name, Revision: revision}
+	doc.Status.EncryptionKeys = a.d.RecordingKeys
+	mode := store.Upsert
+	if revision != "" {
+		mode = store.Update
+	}
+	_, err := a.d.Store.Put(ctx, mode, doc)
+	return err
 }
 
 // deletable refuses what the cluster cannot be without.

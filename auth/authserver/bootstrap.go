@@ -82,6 +82,9 @@ func settings(ctx context.Context, c *Config, st *store.Store) error {
 	for _, doc := range c.Settings {
 		h := doc.Head()
 		configured[h.Kind] = true
+		if r, ok := doc.(*types.RecordingConfig); ok {
+			r.Status.EncryptionKeys = c.recordingKeys
+		}
 		mark(h, types.OriginFile)
 		h.Metadata.Revision = ""
 		if _, err := st.Put(ctx, store.Upsert, doc); err != nil {
@@ -91,7 +94,8 @@ func settings(ctx context.Context, c *Config, st *store.Store) error {
 	for _, doc := range []types.Resource{
 		&types.AuthPreference{Header: singleton(types.KindAuthPreference, "cluster-auth-preference")},
 		&types.NetworkingConfig{Header: singleton(types.KindNetworkingConfig, "cluster-networking-config")},
-		&types.RecordingConfig{Header: singleton(types.KindRecordingConfig, "session-recording-config")},
+		&types.RecordingConfig{Header: singleton(types.KindRecordingConfig, "session-recording-config"),
+			Status: types.RecordingConfigStatus{EncryptionKeys: c.recordingKeys}},
 	} {
 		if configured[doc.Head().Kind] {
 			continue
@@ -104,7 +108,22 @@ func settings(ctx context.Context, c *Config, st *store.Store) error {
 			return err
 		}
 	}
-	return nil
+	return publishKeys(ctx, c, st)
+}
+
+// publishKeys names the newest recording key in settings that do not name it yet.
+func publishKeys(ctx context.Context, c *Config, st *store.Store) error {
+	docs := store.Of[*types.RecordingConfig](st)
+	for {
+		doc, err := docs.Get(ctx, "")
+		if err != nil || slices.Equal(doc.Status.EncryptionKeys, c.recordingKeys) {
+			return err
+		}
+		doc.Status.EncryptionKeys = c.recordingKeys
+		if _, err = docs.Update(ctx, doc); !errors.Is(err, fault.Conflict) {
+			return err
+		}
+	}
 }
 
 // unfix gives settings that the file no longer fixes back to the API, with the

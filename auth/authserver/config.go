@@ -14,6 +14,7 @@ import (
 	"teleport/audit"
 	"teleport/auth/authapi"
 	"teleport/backend"
+	"teleport/blob"
 	"teleport/fault"
 	"teleport/join"
 	"teleport/keys"
@@ -41,8 +42,11 @@ type Config struct {
 	Suite    keys.Suite // empty: keys.DefaultSuite
 	Audit    authapi.AuditLog
 	Events   audit.Emitter
-	Methods  []join.Method
-	Log      *slog.Logger
+	// Blobs keeps the recordings of sessions; nil: none are kept. It needs DataDir,
+	// and a Keystore that is a keystore.Sealer too.
+	Blobs   blob.Store
+	Methods []join.Method
+	Log     *slog.Logger
 
 	// StaticTokens are the join tokens of the configuration; what is not among
 	// them any more no longer admits. May be empty.
@@ -56,6 +60,8 @@ type Config struct {
 	Now        func() time.Time // nil: time.Now
 	// HostTTL is the life of the certificates of processes; 0: ca.HostTTL.
 	HostTTL time.Duration
+
+	recordingKeys []types.RecordingPublicKey // to be published
 }
 
 // StaticToken is a join token that an administrator wrote into a config.
@@ -68,6 +74,9 @@ func (c *Config) check() error {
 	if c.HostUUID == "" || c.Hostname == "" || c.Backend == nil || c.Keystore == nil || c.Audit == nil ||
 		c.Events == nil || c.Log == nil || len(c.Methods) == 0 {
 		return fault.New(fault.Internal, "the auth service is not completely configured")
+	}
+	if _, ok := c.Keystore.(keystore.Sealer); c.Blobs != nil && (!ok || c.DataDir == "") {
+		return fault.New(fault.Internal, "recordings need a data directory and a keystore that seals")
 	}
 	if c.Now == nil {
 		c.Now = time.Now

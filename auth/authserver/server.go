@@ -6,7 +6,9 @@ import (
 	"crypto"
 	"crypto/tls"
 	"encoding/pem"
+	"errors"
 	"net"
+	"path/filepath"
 	"sync/atomic"
 	"time"
 
@@ -17,11 +19,13 @@ import (
 	"teleport/auth/ca"
 	"teleport/auth/inventory"
 	"teleport/auth/login"
+	"teleport/auth/recordings"
 	"teleport/cert"
 	"teleport/cert/tlscert"
 	"teleport/fault"
 	"teleport/join"
 	"teleport/keys"
+	"teleport/keystore"
 	"teleport/store"
 	"teleport/types"
 )
@@ -36,6 +40,8 @@ type Server struct {
 	initial  *cert.Trust // until the replica is there
 	issuer   *ca.Issuer
 	inv      *inventory.Inventory
+	keys     *recordings.Keys    // nil: no recordings are kept
+	records  *recordings.Service // nil: no recordings are kept
 	api      *authapi.API
 	listener *Listener
 	own      atomic.Pointer[tls.Certificate]
@@ -48,7 +54,11 @@ func New(ctx context.Context, c Config) (*Server, error) {
 	if err := c.check(); err != nil {
 		return nil, err
 	}
-	s := &Server{c: c, store: store.New(c.Backend, store.Options{Validate: validate, Now: c.Now})}
+	keys, err := recordingKeys(ctx, &c)
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{c: c, keys: keys, store: store.New(c.Backend, store.Options{Validate: validate, Now: c.Now})}
 	cluster, authorities, err := bootstrap(ctx, &c, s.store)
 	if err != nil {
 		return nil, err
@@ -70,6 +80,31 @@ func New(ctx context.Context, c Config) (*Server, error) {
 	return s, s.assemble()
 }
 
+// recordingKeys opens the keys of recordings, where those are kept.
+func recordingKeys(ctx context.Context, c *Config) (*recordings.Keys, error) {
+	sealer, ok := c.Keystore.(keystore.Sealer)
+	if c.Blobs == nil || !ok {
+		return nil, nil //nolint:nilnil // no recordings, no keys
+	}
+	keys, err := recordings.EnsureKeys(ctx, c.Backend, sealer)
+	if err == nil {
+		c.recordingKeys = keys.Published()
+	}
+	return keys, err
+}
+
+// keepRecordings makes the service of recordings, where they are kept.
+func (s *Server) keepRecordings() error {
+	c := s.c
+	if s.keys == nil {
+		return nil
+	}
+	var err error
+	s.records, err = recordings.New(recordings.Deps{Dir: filepath.Join(c.DataDir, "log", "uploads"), Blobs: c.Blobs, Backend: c.Backend,
+		Keys: s.keys, Presence: s.inv, Events: c.Events, Log: c.Log, Now: c.Now})
+	return err
+}
+
 // assemble makes the columns of the service and its API.
 func (s *Server) assemble() error {
 	c := s.c
@@ -82,9 +117,13 @@ func (s *Server) assemble() error {
 	s.inv = inventory.New(inventory.Deps{Store: s.store, Events: c.Events, Log: c.Log, Self: self, Now: c.Now})
 	logins := login.New(login.Deps{Store: s.store, Events: c.Events, Log: c.Log, Cluster: s.cluster, Now: c.Now,
 		Issuer: authapi.LoginIssuer{Issuer: s.issuer, Locks: s.replica.Locks, Trust: s.Trust, Now: c.Now}})
+	if err := s.keepRecordings(); err != nil {
+		return err
+	}
 	s.api, err = authapi.New(authapi.Deps{
 		Cluster: s.cluster, AuthID: c.HostUUID, Version: c.Version, Storage: c.Storage,
 		Store: s.store, Policy: s.replica, Trust: s.Trust, Issuer: s.issuer, Login: logins, Inventory: s.inv, Gate: gate,
+		Recordings: s.records, RecordingKeys: c.recordingKeys,
 		Audit: c.Audit, Events: c.Events, Log: c.Log, PublicAddr: c.PublicAddr, Limits: c.Limits, Now: c.Now,
 	})
 	if err != nil {
@@ -132,6 +171,9 @@ func (s *Server) Serve(ctx context.Context, listeners ...net.Listener) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return s.replica.Serve(ctx) })
 	g.Go(func() error { return s.inv.Serve(ctx) })
+	if s.records != nil {
+		g.Go(func() error { return errors.Join(s.records.Serve(ctx), s.records.Close()) })
+	}
 	g.Go(func() error {
 		changes, stop := s.replica.Subscribe()
 		defer stop()

@@ -118,6 +118,25 @@ func (i *Inventory) Connected() int {
 	return len(i.streams)
 }
 
+// Present reports whether that generation of a process holds a stream to this
+// service, or to another one that lives.
+func (i *Inventory) Present(ctx context.Context, uuid string, generation uint64) (bool, error) {
+	i.mu.Lock()
+	_, here := i.streams[streamKey{uuid, generation}]
+	i.mu.Unlock()
+	if here {
+		return true, nil
+	}
+	inst, err := i.instances.Get(ctx, uuid)
+	if errors.Is(err, fault.NotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	return inst.Spec.Generation == generation && inst.Spec.AuthServer != i.self, nil
+}
+
 // Serve keeps this service's lease and removes what nobody holds any more,
 // until ctx ends; then it gives the lease up. A store that does not answer is
 // tried again: presence heals by itself.

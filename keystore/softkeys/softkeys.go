@@ -42,7 +42,10 @@ type Keys struct {
 	cache map[string]crypto.Signer // by id; keys never change under their id
 }
 
-var _ keystore.Keystore = (*Keys)(nil)
+var (
+	_ keystore.Keystore = (*Keys)(nil)
+	_ keystore.Sealer   = (*Keys)(nil)
+)
 
 // New returns a Keystore over b. A kek of KEKSize bytes seals new keys and opens
 // sealed ones; nil stores keys unsealed and cannot open sealed ones.
@@ -105,7 +108,7 @@ func (k *Keys) Signer(ctx context.Context, id string) (crypto.Signer, error) {
 	if err != nil {
 		return nil, err
 	}
-	plain, err := k.unwrap(id, item.Value)
+	plain, err := k.unwrap(id, "CA key "+id, item.Value)
 	if err != nil {
 		return nil, err
 	}
@@ -144,7 +147,20 @@ func (h *held) Sign(random io.Reader, digest []byte, opts crypto.SignerOpts) ([]
 // Format prints the key's id whatever the verb.
 func (h *held) Format(w fmt.State, _ rune) { io.WriteString(w, "CA key "+h.id) }
 
-func (k *Keys) wrap(id string, plain []byte) ([]byte, error) {
+// sealedName keeps sealed secrets and CA keys apart: neither opens as the other.
+const sealedName = "sealed secret "
+
+// Seal implements keystore.Sealer.
+func (k *Keys) Seal(_ context.Context, name string, secret []byte) ([]byte, error) {
+	return k.wrap(sealedName+name, secret)
+}
+
+// Unseal implements keystore.Sealer.
+func (k *Keys) Unseal(_ context.Context, name string, sealed []byte) ([]byte, error) {
+	return k.unwrap(sealedName+name, "the sealed secret "+name, sealed)
+}
+
+func (k *Keys) wrap(bound string, plain []byte) ([]byte, error) {
 	if k.seal == nil {
 		return append([]byte{formPlain}, plain...), nil
 	}
@@ -153,24 +169,26 @@ func (k *Keys) wrap(id string, plain []byte) ([]byte, error) {
 		return nil, err
 	}
 	out := append([]byte{formSealed}, nonce...)
-	return k.seal.Seal(out, nonce, plain, []byte(id)), nil
+	return k.seal.Seal(out, nonce, plain, []byte(bound)), nil
 }
 
-func (k *Keys) unwrap(id string, value []byte) ([]byte, error) {
+// unwrap opens a stored value. bound is what it was sealed with, what is its name
+// for people.
+func (k *Keys) unwrap(bound, what string, value []byte) ([]byte, error) {
 	switch {
 	case len(value) > 1 && value[0] == formPlain:
 		return value[1:], nil
 	case len(value) > 1 && value[0] == formSealed && k.seal == nil:
-		return nil, fault.New(fault.Unavailable, "CA key %s is sealed and this auth service has no sealing key", id).
+		return nil, fault.New(fault.Unavailable, "%s is sealed and this auth service has no sealing key", what).
 			WithHint("give the auth service the sealing key that this cluster was started with")
 	case len(value) > 1 && value[0] == formSealed && len(value) > 1+k.seal.NonceSize():
 		n := 1 + k.seal.NonceSize()
-		plain, err := k.seal.Open(nil, value[1:n], value[n:], []byte(id))
+		plain, err := k.seal.Open(nil, value[1:n], value[n:], []byte(bound))
 		if err != nil {
-			return nil, fault.New(fault.Untrusted, "CA key %s does not open with this sealing key", id).
+			return nil, fault.New(fault.Untrusted, "%s does not open with this sealing key", what).
 				WithHint("the sealing key is not the one the cluster was started with, or the backend was changed")
 		}
 		return plain, nil
 	}
-	return nil, fault.New(fault.Internal, "CA key %s is damaged in the backend", id)
+	return nil, fault.New(fault.Internal, "%s is damaged in the backend", what)
 }

@@ -1,0 +1,239 @@
+package authapi_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"testing"
+	"time"
+
+	"filippo.io/age"
+	"github.com/google/uuid"
+
+	"teleport/api/authclient"
+	"teleport/api/gen/recordingv1"
+	"teleport/fault"
+	"teleport/recfmt"
+	"teleport/types"
+	"teleport/types/event"
+)
+
+// recording makes a finished recording of user's session, as the process host
+// writes it to the published keys.
+func (w *world) recording(host, user string, lines ...string) (id string, data []byte) {
+	w.t.Helper()
+	id = uuid.NewString()
+	var to []age.Recipient
+	for _, k := range w.recordingConfig().Status.EncryptionKeys {
+		r, err := age.ParseHybridRecipient(k.PublicKey)
+		must(w.t, err)
+		to = append(to, r)
+	}
+	if len(to) != 1 {
+		w.t.Fatalf("%d recording keys are published", len(to))
+	}
+	start := time.Now().UTC().Truncate(time.Microsecond)
+	e, data, err := recfmt.NewEncoder(recfmt.EncoderOptions{Recipients: to,
+		Segment: recfmt.Segment{SessionID: id, Kind: "ssh", Cluster: "example", HostID: host, Generation: 1, Start: start}})
+	must(w.t, err)
+	info, err := json.Marshal(recfmt.Info{SessionID: id, Kind: "ssh", Cluster: "example", User: user, Login: user, HostID: host, Hostname: "n1", Start: start, Columns: 80, Rows: 24})
+	must(w.t, err)
+	must(w.t, e.Add(recfmt.Record{Type: recfmt.RecordInfo, Data: info}))
+	for i, l := range lines {
+		must(w.t, e.Add(recfmt.Record{Type: recfmt.RecordOutput, At: time.Duration(i+1) * time.Second, Data: []byte(l)}))
+		data = e.Chunk(data)
+	}
+	return id, e.Finish(data, recfmt.EndSession)
+}
+
+func (w *world) recordingConfig() *types.RecordingConfig {
+	w.t.Helper()
+	doc, err := authclient.Get[types.RecordingConfig](w.t.Context(), w.admin(), authclient.Ref{Kind: types.KindRecordingConfig})
+	must(w.t, err)
+	return doc
+}
+
+// store sends a whole recording.
+func (w *world) upload(c *authclient.Client, id string, data []byte) {
+	w.t.Helper()
+	held, err := c.AppendRecording(w.t.Context(), id, 0, data)
+	must(w.t, err)
+	if held != uint64(len(data)) {
+		w.t.Fatalf("held %d of %d", held, len(data))
+	}
+	must(w.t, c.CompleteRecording(w.t.Context(), id, uint64(len(data))))
+}
+
+// shown plays a recording and returns its output.
+func shown(t *testing.T, c *authclient.Client, id string, from time.Duration) (string, error) {
+	t.Helper()
+	var out []byte
+	first := true
+	err := c.PlayRecording(t.Context(), &recordingv1.PlayRequest{SessionId: id, FromNano: int64(from)}, func(m *recordingv1.PlayResponse) error {
+		if first && len(m.Info) == 0 {
+			t.Error("a playback begins without the session's info")
+		}
+		first = false
+		for _, r := range m.Records {
+			if r.Type == uint32(recfmt.RecordOutput) {
+				out = append(out, r.Data...)
+			}
+		}
+		return nil
+	})
+	return string(out), err
+}
+
+func TestRecordingIsStoredAndPlayed(t *testing.T) {
+	w := newWorld(t)
+	host, cert := w.host("node1", types.RoleNode)
+	node := w.client(cert)
+	alice, audra := w.client(w.user("alice", "access")), w.client(w.user("audra", "auditor"))
+	w.settle()
+	id, data := w.recording(host, "alice", "one ", "two ", "three")
+	held, stored, err := node.RecordingHeld(t.Context(), id)
+	if err != nil || held != 0 || stored {
+		t.Fatalf("before: %d %v %v", held, stored, err)
+	}
+	w.upload(node, id, data)
+	if held, stored, err = node.RecordingHeld(t.Context(), id); err != nil || held != uint64(len(data)) || !stored {
+		t.Errorf("after: %d %v %v", held, stored, err)
+	}
+	w.upload(node, id, data) // once more changes nothing
+	if n := len(w.events.Events(event.TypeSessionUpload)); n != 1 {
+		t.Errorf("%d uploads are in the log", n)
+	}
+	for name, c := range map[string]*authclient.Client{"alice": alice, "audra": audra} {
+		if got, err := shown(t, c, id, 0); err != nil || got != "one two three" {
+			t.Errorf("%s sees %q, %v", name, got, err)
+		}
+		if got, err := shown(t, c, id, 2500*time.Millisecond); err != nil || got != "three" {
+			t.Errorf("%s sees %q from the middle, %v", name, got, err)
+		}
+		var raw bytes.Buffer
+		if err := c.FetchRecording(t.Context(), id, 0, func(b []byte) error { raw.Write(b); return nil }); err != nil || !bytes.Equal(raw.Bytes(), data) {
+			t.Errorf("%s fetches %d bytes, %v", name, raw.Len(), err)
+		}
+		list, err := c.ListRecordings(t.Context(), &recordingv1.ListRequest{})
+		if err != nil || len(list.Recordings) != 1 || list.Recordings[0].SessionId != id || list.Recordings[0].State != "stored" || list.Recordings[0].User != "alice" {
+			t.Errorf("%s lists %v, %v", name, list, err)
+		}
+	}
+	if n := len(w.events.Events(event.TypeRecordingAccess)); n != 6 {
+		t.Errorf("%d accesses are in the log, want 6", n)
+	}
+}
+
+// TestRecordingOfAnother: somebody else's recording, and one that never was, are
+// the same to who may not read it.
+func TestRecordingOfAnother(t *testing.T) {
+	w := newWorld(t)
+	host, cert := w.host("node1", types.RoleNode)
+	id, data := w.recording(host, "alice", "secret")
+	w.upload(w.client(cert), id, data)
+	bob, nobody := w.client(w.user("bob", "access")), w.client(w.user("nobody"))
+	w.settle()
+	text := func(id string, err error) string {
+		return string(bytes.ReplaceAll([]byte(fault.Message(err)), []byte(id), nil))
+	}
+	unknown := uuid.NewString()
+	_, playForeign := shown(t, bob, id, 0)
+	_, playUnknown := shown(t, bob, unknown, 0)
+	fetch := func(id string) error {
+		return bob.FetchRecording(t.Context(), id, 0, func([]byte) error { return nil })
+	}
+	for _, pair := range [][2]error{{playForeign, playUnknown}, {fetch(id), fetch(unknown)}} {
+		if !errors.Is(pair[0], fault.NotFound) || !errors.Is(pair[1], fault.NotFound) || text(id, pair[0]) != text(unknown, pair[1]) {
+			t.Errorf("foreign: %v; unknown: %v", pair[0], pair[1])
+		}
+	}
+	if list, err := bob.ListRecordings(t.Context(), &recordingv1.ListRequest{}); err != nil || len(list.Recordings) != 0 {
+		t.Errorf("bob lists %v, %v", list, err)
+	}
+	if _, err := nobody.ListRecordings(t.Context(), &recordingv1.ListRequest{}); !errors.Is(err, fault.Denied) {
+		t.Errorf("without a rule: %v", err)
+	}
+	for _, id := range []string{id, unknown} {
+		if _, err := shown(t, nobody, id, 0); !errors.Is(err, fault.Denied) {
+			t.Errorf("without a rule: %v", err)
+		}
+	}
+	if n := len(w.events.Events(event.TypeRecordingAccess)); n != 0 {
+		t.Errorf("%d accesses are in the log", n)
+	}
+}
+
+// TestRecordingBelongsToItsProcess: no process sends, asks after or completes
+// another's recording, nor begins one in another's name.
+func TestRecordingBelongsToItsProcess(t *testing.T) {
+	w := newWorld(t)
+	host, cert := w.host("node1", types.RoleNode)
+	_, other := w.host("node2", types.RoleNode)
+	_, door := w.host("proxy1", types.RoleProxy)
+	id, data := w.recording(host, "alice", "one", "two")
+	for _, thief := range []*authclient.Client{w.client(other), w.client(door)} {
+		if _, err := thief.AppendRecording(t.Context(), id, 0, data); !errors.Is(err, fault.Denied) {
+			t.Errorf("begin in another's name: %v", err)
+		}
+	}
+	node := w.client(cert)
+	if _, err := node.AppendRecording(t.Context(), id, 0, data[:len(data)-100]); err != nil {
+		t.Fatal(err)
+	}
+	for _, stored := range []bool{false, true} {
+		if stored {
+			w.upload(node, id, data)
+		}
+		for _, thief := range []*authclient.Client{w.client(other), w.client(door)} {
+			if _, err := thief.AppendRecording(t.Context(), id, 0, data); !errors.Is(err, fault.Denied) {
+				t.Errorf("append to another's: %v", err)
+			}
+			if _, _, err := thief.RecordingHeld(t.Context(), id); !errors.Is(err, fault.Denied) {
+				t.Errorf("ask after another's: %v", err)
+			}
+			if err := thief.CompleteRecording(t.Context(), id, uint64(len(data))); !errors.Is(err, fault.Denied) {
+				t.Errorf("complete another's: %v", err)
+			}
+		}
+	}
+	user := w.client(w.user("alice", "access", "editor", "auditor"))
+	if _, err := user.AppendRecording(t.Context(), uuid.NewString(), 0, data); !errors.Is(err, fault.Denied) {
+		t.Errorf("a person begins a recording: %v", err)
+	}
+}
+
+// TestRecordingKeysAreTheServers: who may write the recording settings may not
+// write the keys in them, and cannot lose them.
+func TestRecordingKeysAreTheServers(t *testing.T) {
+	w := newWorld(t)
+	ed := w.client(w.user("ed", "editor"))
+	w.settle()
+	doc := w.recordingConfig()
+	published := doc.Status.EncryptionKeys
+	own, err := age.GenerateHybridIdentity()
+	must(t, err)
+	mine := types.RecordingPublicKey{PublicKey: own.Recipient().String()}
+	for _, keys := range [][]types.RecordingPublicKey{{mine}, {published[0], mine}} {
+		bad := *doc
+		bad.Status.EncryptionKeys = keys
+		for _, c := range []*authclient.Client{ed, w.admin()} {
+			if _, err := authclient.Put(t.Context(), c, authclient.Upsert, &bad); !errors.Is(err, fault.Denied) {
+				t.Errorf("keys of one's own: %v", err)
+			}
+		}
+	}
+	for _, keys := range [][]types.RecordingPublicKey{published, nil} {
+		good := *doc
+		good.Metadata.Revision = ""
+		good.Spec.Mode, good.Status.EncryptionKeys = "node-sync", keys
+		_, err := authclient.Put(t.Context(), ed, authclient.Upsert, &good)
+		must(t, err)
+		if got := w.recordingConfig(); got.Spec.Mode != "node-sync" || len(got.Status.EncryptionKeys) != 1 || got.Status.EncryptionKeys[0] != published[0] {
+			t.Errorf("after a write: %+v", got)
+		}
+	}
+	must(t, ed.Delete(t.Context(), authclient.Ref{Kind: types.KindRecordingConfig, Name: "session-recording-config"}, ""))
+	if got := w.recordingConfig(); got.Spec.Mode == "node-sync" || len(got.Status.EncryptionKeys) != 1 {
+		t.Errorf("after a delete: %+v", got)
+	}
+}

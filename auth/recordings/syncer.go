@@ -1,0 +1,66 @@
+package recordings
+
+import (
+	"os"
+	"sync"
+
+	"golang.org/x/sys/unix"
+)
+
+// manyFiles is from how many files on one sync of the file system is cheaper
+// than one of each.
+const manyFiles = 4
+
+// syncer makes written files durable in rounds: while one runs, others gather
+// for the next, so that a thousand recordings cost no more syncs than the disk
+// can do.
+type syncer struct {
+	dir     *os.File
+	running sync.Mutex // one round at a time
+
+	mu   sync.Mutex
+	next *round
+}
+
+// round is those who wait for one sync.
+type round struct {
+	files []*os.File
+	done  chan struct{}
+	err   error
+}
+
+// sync returns when what was written to f before is durable.
+func (s *syncer) sync(f *os.File) error {
+	s.mu.Lock()
+	first := s.next == nil
+	if first {
+		s.next = &round{done: make(chan struct{})}
+	}
+	r := s.next
+	r.files = append(r.files, f)
+	s.mu.Unlock()
+	if !first {
+		<-r.done
+		return r.err
+	}
+	s.running.Lock()
+	s.mu.Lock()
+	s.next = nil
+	s.mu.Unlock()
+	r.err = s.run(r.files)
+	s.running.Unlock()
+	close(r.done)
+	return r.err
+}
+
+func (s *syncer) run(files []*os.File) error {
+	if len(files) >= manyFiles {
+		return os.NewSyscallError("syncfs", unix.Syncfs(int(s.dir.Fd())))
+	}
+	for _, f := range files {
+		if err := f.Sync(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
