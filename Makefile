@@ -122,6 +122,10 @@ fuzz: ## each fuzz target for FUZZTIME
 		done; \
 	done
 
+.PHONY: soak
+soak: build ## ten minutes of talk while everything restarts: no byte is lost (SOAK=10m)
+	TELEPORT_BIN=$(abspath $(OUT)) TELEPORT_SOAK=$(or $(SOAK),10m) $(GO) test -count=1 -timeout 60m -v -run TestNoByteIsLost ./test/e2e
+
 .PHONY: bench
 bench: build ## the table of bench/README.md
 	@test -d bench || { echo "there is no bench/ yet"; exit 1; }

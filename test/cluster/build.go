@@ -34,6 +34,16 @@ var binaries = sync.OnceValues(func() (string, error) {
 	return dir, nil
 })
 
+// Ledger returns the command of test/ledger/ledgertalk, built once for each test
+// program, where every account of this machine can run it.
+var Ledger = sync.OnceValues(func() (string, error) {
+	out := filepath.Join(os.TempDir(), "ledgertalk-"+unique())
+	if err := gobuild(out, "./test/ledger/ledgertalk"); err != nil {
+		return "", err
+	}
+	return out, os.Chmod(out, 0o755)
+})
+
 // gobuild writes a static binary in one step: another test program may be
 // running the old one.
 func gobuild(out, pkg string) error {
