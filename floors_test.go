@@ -77,7 +77,7 @@ var floors = []row{
 
 	{"store", 3, nil},
 	{"audit/*", 3, []string{"audit/*"}},
-	{"recorder", 3, []string{"audit"}},
+	{"recorder/*", 3, []string{"audit", "recorder/*"}},
 	{"api/*", 3, []string{"api/*", "store"}},
 	{"session", 3, []string{"recorder", "audit"}},
 	{"join/*", 3, []string{"join/*"}},

@@ -58,6 +58,11 @@ func NewScannerAt(segment *Segment, r io.Reader, offset int64, chain Hash) *Scan
 	return &Scanner{r: r, session: segment.SessionID, pos: Position{Offset: offset, Chain: chain}, segment: segment, middle: true}
 }
 
+// Continue goes on with the bytes of r behind the last good frame, whatever came
+// of the frame after it: those of a journal behind the chunks of a file that
+// ends torn.
+func (s *Scanner) Continue(r io.Reader) { s.r = r }
+
 // Position is the place behind the last good frame.
 func (s *Scanner) Position() Position { return s.pos }
 
@@ -83,7 +88,7 @@ func (s *Scanner) Next() (*Frame, error) {
 	switch {
 	case f.Type != FrameSegment && f.Type != FrameChunk && f.Type != FrameIndex && f.Type != FrameEnd:
 		return nil, s.broken("no frame begins here")
-	case n > MaxPayload:
+	case n > maxPayload(f.Type):
 		return nil, s.broken("a frame of %d bytes is too long", n)
 	case s.ended:
 		return nil, s.broken("something follows the end")
@@ -207,7 +212,7 @@ func ReadFrame(b []byte, offset int64) (*Frame, error) {
 		return nil, bad
 	}
 	n := binary.BigEndian.Uint32(b[1:5])
-	if n > MaxPayload || uint64(len(b)) < uint64(n)+Overhead {
+	if n > maxPayload(FrameType(b[0])) || uint64(len(b)) < uint64(n)+Overhead {
 		return nil, bad
 	}
 	f := &Frame{Type: FrameType(b[0]), Payload: b[5 : 5+n : 5+n], Offset: offset}

@@ -5,8 +5,11 @@ import (
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/binary"
 	"encoding/json"
+	"hash"
+	"slices"
 	"sync"
 	"time"
 
@@ -42,6 +45,9 @@ type Encoder struct {
 	batch   batch // all records since the last chunk
 	mark    batch // those since the last journal frame
 	scratch []byte
+	extra   []byte    // additional data of a seal
+	nonce   [12]byte  // of a seal
+	digest  hash.Hash // SHA-256, used for one link at a time
 }
 
 // batch is a run of records as bytes.
@@ -52,6 +58,9 @@ type batch struct {
 }
 
 func (b *batch) add(r Record) {
+	if b.buf == nil {
+		b.buf = *buffers.Get().(*[]byte)
+	}
 	if b.count == 0 {
 		b.first, b.last = r.At, r.At
 	}
@@ -87,7 +96,7 @@ type Position struct {
 // NewEncoder begins a segment and returns its frame.
 func NewEncoder(o EncoderOptions) (*Encoder, []byte, error) {
 	s := o.Segment
-	e := &Encoder{session: s.SessionID, chain: o.After.Chain, offset: o.After.Offset, index: o.After.Index, records: o.After.Records}
+	e := &Encoder{digest: sha256.New(), session: s.SessionID, chain: o.After.Chain, offset: o.After.Offset, index: o.After.Index, records: o.After.Records}
 	if e.offset == 0 {
 		e.chain = Genesis(s.SessionID)
 	}
@@ -139,6 +148,11 @@ func newGCM(key []byte) (cipher.AEAD, error) {
 func (e *Encoder) advance(dst []byte, t FrameType, payload []byte) []byte {
 	n := len(dst)
 	dst, e.chain = appendFrame(dst, t, payload, e.chain)
+	return e.moved(dst, n)
+}
+
+// moved notes that all of dst from n on comes next in the file.
+func (e *Encoder) moved(dst []byte, n int) []byte {
 	e.offset += int64(len(dst) - n)
 	e.journal = e.chain
 	return dst
@@ -175,8 +189,7 @@ func (e *Encoder) Journal(dst []byte) []byte {
 	if e.mark.count == 0 {
 		return dst
 	}
-	payload := e.chunk(&e.mark, false)
-	dst, e.journal = appendFrame(dst, FrameChunk, payload, e.journal)
+	dst, e.journal = e.chunk(dst, &e.mark, false, e.journal)
 	e.mark.reset()
 	return dst
 }
@@ -190,11 +203,35 @@ func (e *Encoder) Chunk(dst []byte) []byte {
 	}
 	e.index = append(e.index, IndexEntry{e.offset, e.batch.first, e.batch.last})
 	e.records += e.batch.count
-	dst = e.advance(dst, FrameChunk, e.chunk(&e.batch, true))
+	n := len(dst)
+	dst, e.chain = e.chunk(dst, &e.batch, true, e.chain)
 	e.batch.reset()
 	e.mark.reset()
-	return dst
+	return e.moved(dst, n)
 }
+
+// Rest gives the memory of an encoder without pending records to others, until
+// it is used again. It does nothing while records are pending.
+func (e *Encoder) Rest() {
+	if e.batch.count > 0 {
+		return
+	}
+	for _, b := range []*[]byte{&e.batch.buf, &e.mark.buf, &e.scratch} {
+		if cap(*b) > 0 && cap(*b) <= 2*ChunkSize {
+			spare := (*b)[:0]
+			buffers.Put(&spare)
+		}
+		*b = nil
+	}
+}
+
+// A recording holds buffers while it works; most of many at once are idle.
+var buffers = sync.Pool{New: func() any {
+	b := make([]byte, 0, firstBuffer)
+	return &b
+}}
+
+const firstBuffer = 8 << 10
 
 // Finish appends the last chunk, the index and the end to dst. The encoder is
 // done after it.
@@ -222,8 +259,9 @@ func Close(p Position, why Reason) []byte {
 	})
 }
 
-// chunk makes the payload of a chunk. Small batches are not worth compressing.
-func (e *Encoder) chunk(b *batch, whole bool) []byte {
+// chunk appends the frame of a chunk that follows prev, and returns its hash.
+// Small batches are not worth compressing.
+func (e *Encoder) chunk(dst []byte, b *batch, whole bool, prev Hash) ([]byte, Hash) {
 	body, flags := b.buf, byte(0)
 	if whole && len(body) >= compressFrom {
 		c := compressors.Get().(*zstd.Encoder)
@@ -234,18 +272,33 @@ func (e *Encoder) chunk(b *batch, whole bool) []byte {
 		}
 	}
 	e.counter++
-	out := make([]byte, 0, len(body)+64)
-	out = append(out, flags)
-	out = binary.AppendUvarint(out, uint64(b.first.Microseconds()))
-	out = binary.AppendUvarint(out, uint64(b.last.Microseconds()))
-	out = binary.AppendUvarint(out, b.count)
-	out = binary.AppendUvarint(out, uint64(len(b.buf)))
-	out = binary.BigEndian.AppendUint64(out, e.counter)
+	start := len(dst)
+	dst = slices.Grow(dst, len(body)+Overhead+chunkOverhead)
+	dst = append(dst, byte(FrameChunk), 0, 0, 0, 0)
+	head := len(dst)
+	dst = append(dst, flags)
+	dst = binary.AppendUvarint(dst, uint64(b.first.Microseconds()))
+	dst = binary.AppendUvarint(dst, uint64(b.last.Microseconds()))
+	dst = binary.AppendUvarint(dst, b.count)
+	dst = binary.AppendUvarint(dst, uint64(len(b.buf)))
+	dst = binary.BigEndian.AppendUint64(dst, e.counter)
 	if e.seal == nil {
-		return append(out, body...)
+		dst = append(dst, body...)
+	} else {
+		e.extra = append(append(e.extra[:0], dst[head:]...), e.session...)
+		binary.BigEndian.PutUint64(e.nonce[4:], e.counter)
+		dst = e.seal.Seal(dst, e.nonce[:], body, e.extra)
 	}
-	return e.seal.Seal(out, nonce(e.counter), body, additional(out, e.session))
+	binary.BigEndian.PutUint32(dst[start+1:], uint32(len(dst)-head))
+	e.digest.Reset()
+	e.digest.Write(prev[:])
+	e.digest.Write(dst[start:])
+	dst = e.digest.Sum(dst)
+	return dst, Hash(dst[len(dst)-sha256.Size:])
 }
+
+// chunkOverhead is the most that a chunk's head and seal add to its body.
+const chunkOverhead = 1 + 4*binary.MaxVarintLen64 + 8 + 16
 
 const (
 	flagZstd     = 1

@@ -8,7 +8,7 @@
 //	recording = frame*
 //	frame     = type length payload hash
 //	type      = 1 byte: 'S' segment, 'C' chunk, 'X' index, 'E' end
-//	length    = uint32 of the payload, ≤ MaxPayload
+//	length    = uint32 of the payload, ≤ MaxPayload, of an index ≤ MaxIndex
 //	hash      = SHA-256(hash of the frame before ‖ type ‖ length ‖ payload)
 //
 // The hash before the first frame is Genesis(session id), so that a frame can
@@ -64,8 +64,22 @@ const Version = 1
 // Bounds of what a reader takes.
 const (
 	MaxPayload = 1 << 20 // of a frame
+	MaxIndex   = 8 << 20 // of an index frame: a session may last long and show much
 	MaxBatch   = 1 << 20 // of a chunk, uncompressed
 )
+
+// Bounds of a whole recording. Its index holds so many chunks.
+const (
+	MaxChunks = 400_000
+	MaxSize   = 8 << 30
+)
+
+func maxPayload(t FrameType) uint32 {
+	if t == FrameIndex {
+		return MaxIndex
+	}
+	return MaxPayload
+}
 
 // ChunkSize is how many bytes of records make a chunk worth closing.
 const ChunkSize = 96 << 10
@@ -105,6 +119,14 @@ type Frame struct {
 
 // Size is the length of the frame in the file.
 func (f *Frame) Size() int64 { return int64(len(f.Payload)) + Overhead }
+
+// Append appends the frame as it stands in the file to dst.
+func (f *Frame) Append(dst []byte) []byte {
+	dst = append(dst, byte(f.Type))
+	dst = binary.BigEndian.AppendUint32(dst, uint32(len(f.Payload)))
+	dst = append(dst, f.Payload...)
+	return append(dst, f.Hash[:]...)
+}
 
 // appendFrame appends a frame that follows prev, and returns its hash.
 func appendFrame(dst []byte, t FrameType, payload []byte, prev Hash) ([]byte, Hash) {

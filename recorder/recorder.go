@@ -1,6 +1,8 @@
 // Package recorder is the place before the bytes: what a session shows passes a
 // Recording first, and nothing reaches the person before the Recording has
-// taken it. Where a cluster does not record, Off stands in the same place.
+// taken it. Sessions records into a Spool on this host's disk, which ships to
+// the auth service while the sessions run and deletes what is stored there.
+// Where a cluster does not record, Off stands in the same place.
 package recorder
 
 import (
@@ -52,6 +54,8 @@ type Recorder interface {
 // error means that the bytes are not recorded and that the caller must not show
 // them, and must end the session: with best effort there is none.
 type Recording interface {
+	// Mode is the recording mode that is true of this session.
+	Mode() string
 	// Show takes bytes on their way to the person. It does not keep p.
 	Show(s Stream, p []byte) error
 	// Resize takes a change of the terminal's size.
@@ -75,6 +79,7 @@ func (Off) Start(context.Context, Info) (Recording, error) { return offRecording
 
 type offRecording struct{}
 
+func (offRecording) Mode() string              { return "off" }
 func (offRecording) Show(Stream, []byte) error { return nil }
 func (offRecording) Resize(int, int) error     { return nil }
 func (offRecording) Event([]byte) error        { return nil }

@@ -54,6 +54,8 @@ func Catalogue() []Entry {
 		entry[SessionEnd](TypeSessionEnd, CodeSessionEnd),
 		authOnly[SessionUpload](TypeSessionUpload, CodeSessionUpload),
 		authOnly[RecordingAccess](TypeRecordingAccess, CodeRecordingAccess),
+		entry[RecordingGap](TypeRecordingGap, CodeRecordingGap, CodeRecordingGapEnd),
+		entry[RecordingBroken](TypeRecordingBroken, CodeRecordingBroken),
 		entry[SessionData](TypeSessionData, CodeSessionData),
 		entry[SessionConnect](TypeSessionConnect, CodeSessionConnect),
 		entry[SessionRejected](TypeSessionRejected, CodeSessionRejected),

@@ -1,0 +1,228 @@
+package recorder
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"teleport/fault"
+	"teleport/recfmt"
+	"teleport/recorder/recordertest"
+	"teleport/types/event"
+)
+
+// What was shown is stored, sealed, in order, with sizes and events.
+func TestRecordAndShip(t *testing.T) {
+	w := newWorld(t)
+	p := w.start(true)
+	r := p.begin(1, true)
+	if r.Mode() != "node" {
+		t.Errorf("mode %q", r.Mode())
+	}
+	text := lines(20000)
+	for rest := text; len(rest) > 0; rest = rest[min(4095, len(rest)):] {
+		show(t, r, rest[:min(4095, len(rest))])
+	}
+	if err := r.Resize(120, 40); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Event([]byte(`{"event":"exec"}`)); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Show(Errors, []byte("oops")); err != nil {
+		t.Fatal(err)
+	}
+	closeIt(t, r)
+	rs := w.wantOutput(1, text+"oops", recfmt.EndSession)
+	var kinds strings.Builder
+	for i, x := range rs {
+		if i == 0 || x.Type != recfmt.RecordOutput {
+			kinds.WriteByte(byte(x.Type))
+		}
+	}
+	if kinds.String() != "irve" {
+		t.Errorf("records %q", kinds.String())
+	}
+	if b, _ := w.auth.Held(sessionID(1)); strings.Contains(string(b), "alice") || strings.Contains(string(b), "line 1 ") {
+		t.Error("the file tells what it should seal")
+	}
+	w.empty()
+	if used := p.spool.used.Load(); used != 0 {
+		t.Errorf("%d bytes are counted in an empty spool", used)
+	}
+	if err := r.Show(Output, []byte("late")); err == nil {
+		t.Error("a closed recording took something")
+	}
+}
+
+// A live recording arrives while the session runs.
+func TestShipsWhileLive(t *testing.T) {
+	w := newWorld(t)
+	p := w.start(true)
+	r := p.begin(1, true)
+	text := lines(10000)
+	show(t, r, text)
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	err := w.auth.Wait(ctx, sessionID(1), func(b []byte, _ bool) bool {
+		rs, _, _ := recordertest.Records(sessionID(1), b, w.key) //nolint:errcheck // it may end anywhere
+		return len(recordertest.Output(rs)) > len(text)/2
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	closeIt(t, r)
+	w.wantOutput(1, text, recfmt.EndSession)
+}
+
+func TestModes(t *testing.T) {
+	for _, c := range []struct {
+		mode    string
+		atProxy bool
+		want    string
+	}{
+		{"", false, "node"}, {"node", false, "node"}, {"node-sync", false, "node-sync"}, {"proxy", false, "node"}, {"proxy-sync", false, "node-sync"},
+		{"off", false, "off"}, {"node", true, "proxy"}, {"proxy-sync", true, "proxy-sync"}, {"off", true, "off"}, {"unheard-of", false, "node"},
+	} {
+		r := &Sessions{o: SessionsOptions{Mode: func() string { return c.mode }, AtProxy: c.atProxy}}
+		if got := r.Mode(); got != c.want {
+			t.Errorf("mode %q, at the proxy %t: %q, want %q", c.mode, c.atProxy, got, c.want)
+		}
+	}
+}
+
+// Lost answers, an auth service and a storage that are away: everything arrives
+// once.
+func TestResumes(t *testing.T) {
+	w := newWorld(t)
+	p := w.start(true)
+	w.auth.Away(fault.Wrap(errAway, fault.Unavailable, "away"))
+	r := p.begin(1, true)
+	text := lines(30000)
+	show(t, r, text[:len(text)/2])
+	w.auth.LoseReplies(3)
+	w.auth.Away(nil)
+	show(t, r, text[len(text)/2:])
+	w.auth.StorageAway(fault.New(fault.Unavailable, "the storage is away"))
+	closeIt(t, r)
+	w.until("all has arrived", func() bool {
+		b, _ := w.auth.Held(sessionID(1))
+		rs, end, err := recordertest.Records(sessionID(1), b, w.key)
+		return err == nil && end != nil && len(recordertest.Output(rs)) == len(text)
+	})
+	if left, err := filepath.Glob(filepath.Join(w.dir, "*", "*.rec")); err != nil || len(left) != 1 {
+		t.Fatalf("the spool was given up before the storage had it: %v, %v", left, err)
+	}
+	w.auth.StorageAway(nil)
+	w.wantOutput(1, text, recfmt.EndSession)
+	w.empty()
+}
+
+// A process that was killed: the next generation completes its recordings, up
+// to the last byte that was shown.
+func TestRecoversKilled(t *testing.T) {
+	w := newWorld(t)
+	dead := w.start(false)
+	big, small := dead.begin(1, true), dead.begin(2, true)
+	text := lines(9000)
+	show(t, big, text)
+	show(t, big, "the last words")
+	show(t, small, "$ ")
+	dead.begin(3, true)
+	dead.kill()
+	w.start(true)
+	w.wantOutput(1, text+"the last words", recfmt.EndAbandoned)
+	w.wantOutput(2, "$ ", recfmt.EndAbandoned)
+	w.wantOutput(3, "", recfmt.EndAbandoned)
+	w.until("the directory is gone", func() bool {
+		_, err := os.Stat(filepath.Join(w.dir, "1"))
+		return errors.Is(err, os.ErrNotExist)
+	})
+}
+
+// Two generations live: the new one leaves the files of the draining one alone.
+func TestTwoGenerations(t *testing.T) {
+	w := newWorld(t)
+	old := w.start(true)
+	r := old.begin(1, true)
+	show(t, r, "before ")
+	young := w.start(true)
+	q := young.begin(2, true)
+	show(t, q, "new")
+	young.spool.adopt()
+	young.spool.adopt()
+	show(t, r, "after")
+	closeIt(t, r)
+	closeIt(t, q)
+	w.wantOutput(1, "before after", recfmt.EndSession)
+	w.wantOutput(2, "new", recfmt.EndSession)
+	if w.events.Events(event.TypeRecordingBroken) != nil {
+		t.Error("something was called broken")
+	}
+}
+
+// A damaged recording is set aside with an event; what is good of it is stored,
+// and the others go on.
+func TestDamagedIsSetAside(t *testing.T) {
+	w := newWorld(t)
+	dead := w.start(false)
+	for n := 1; n <= 3; n++ {
+		r := dead.begin(n, true)
+		show(t, r, lines(9000))
+		closeIt(t, r)
+	}
+	flip := func(n int, at int64) {
+		f, err := os.OpenFile(filepath.Join(w.dir, "1", sessionID(n)+chunksSuffix), os.O_RDWR, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		if _, err := f.WriteAt([]byte{0xff, 0xee, 0xdd}, at); err != nil {
+			t.Fatal(err)
+		}
+	}
+	size := fileSize(filepath.Join(w.dir, "1", sessionID(1)+chunksSuffix))
+	flip(1, size-int64(size/4))
+	flip(2, 3)
+	dead.kill()
+	w.start(true)
+	w.wantOutput(3, lines(9000), recfmt.EndSession)
+	rs, end := w.stored(1)
+	if end.Reason != recfmt.EndBroken || !strings.HasPrefix(lines(9000), string(recordertest.Output(rs))) {
+		t.Errorf("end %v with %d records", end.Reason, len(rs))
+	}
+	w.until("two events", func() bool { return len(w.events.Events(event.TypeRecordingBroken)) == 2 })
+	for _, n := range []int{1, 2} {
+		if _, err := os.Stat(filepath.Join(w.dir, sessionID(n)+chunksSuffix+".broken")); err != nil {
+			t.Errorf("session %d: %v", n, err)
+		}
+	}
+	if _, stored := w.auth.Held(sessionID(2)); stored {
+		t.Error("a recording without a first frame was stored")
+	}
+}
+
+// The auth service has other bytes: the recording is set aside, with an event.
+func TestRefusedIsSetAside(t *testing.T) {
+	w := newWorld(t)
+	other := newWorld(t)
+	q := other.start(true)
+	r := q.begin(1, true)
+	show(t, r, "another history")
+	closeIt(t, r)
+	other.stored(1)
+	b, _ := other.auth.Held(sessionID(1))
+	w.auth.Put(sessionID(1), b[:len(b)-10])
+	p := w.start(true)
+	r = p.begin(1, true)
+	show(t, r, "mine")
+	closeIt(t, r)
+	w.until("an event", func() bool { return len(w.events.Events(event.TypeRecordingBroken)) == 1 })
+	if _, err := os.Stat(filepath.Join(w.dir, sessionID(1)+chunksSuffix+".broken")); err != nil {
+		t.Error(err)
+	}
+}
