@@ -6,8 +6,8 @@ import (
 	"encoding/binary"
 	"fmt"
 	"os"
+	"strconv"
 
-	kpty "github.com/creack/pty"
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/sys/unix"
 
@@ -82,16 +82,49 @@ type Terminal struct {
 // Open makes a terminal that belongs to uid, with the group that may write to
 // terminals where the host has one (ttyGID), else gid.
 func Open(r Request, uid, gid uint32, ttyGID int) (*Terminal, error) {
-	m, s, err := kpty.Open()
+	t, err := openPair()
 	if err != nil {
 		return nil, fault.Wrap(err, fault.Unavailable, "the host has no terminal to give")
 	}
-	t := &Terminal{Master: m, Slave: s, Name: s.Name()}
 	if err := t.prepare(r, uid, gid, ttyGID); err != nil {
 		t.Close()
 		return nil, err
 	}
 	return t, nil
+}
+
+// openPair opens a pair of pty(7). The master does not block, so that a session in
+// which nothing happens holds no thread, and one in which a key is pressed is woken
+// by the poller. The slave is as a program expects it.
+func openPair() (*Terminal, error) {
+	fd, err := unix.Open("/dev/ptmx", unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: "/dev/ptmx", Err: err}
+	}
+	m := os.NewFile(uintptr(fd), "/dev/ptmx")
+	name, err := slaveOf(fd)
+	if err != nil {
+		m.Close()
+		return nil, err
+	}
+	s, err := unix.Open(name, unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		m.Close()
+		return nil, &os.PathError{Op: "open", Path: name, Err: err}
+	}
+	return &Terminal{Master: m, Slave: os.NewFile(uintptr(s), name), Name: name}, nil
+}
+
+// slaveOf unlocks a master's other end and returns its path.
+func slaveOf(master int) (string, error) {
+	n, err := unix.IoctlGetUint32(master, unix.TIOCGPTN)
+	if err != nil {
+		return "", os.NewSyscallError("TIOCGPTN", err)
+	}
+	if err := unix.IoctlSetPointerInt(master, unix.TIOCSPTLCK, 0); err != nil {
+		return "", os.NewSyscallError("TIOCSPTLCK", err)
+	}
+	return "/dev/pts/" + strconv.FormatUint(uint64(n), 10), nil
 }
 
 func (t *Terminal) prepare(r Request, uid, gid uint32, ttyGID int) error {
@@ -116,7 +149,23 @@ func (t *Terminal) prepare(r Request, uid, gid uint32, ttyGID int) error {
 
 // Resize sets the window's size, and with it SIGWINCH.
 func (t *Terminal) Resize(s Size) error {
-	return kpty.Setsize(t.Master, &kpty.Winsize{Rows: uint16(s.Rows), Cols: uint16(s.Columns), X: uint16(s.Width), Y: uint16(s.Height)})
+	return control(t.Master, func(fd int) error {
+		return unix.IoctlSetWinsize(fd, unix.TIOCSWINSZ, &unix.Winsize{Row: uint16(s.Rows), Col: uint16(s.Columns), Xpixel: uint16(s.Width), Ypixel: uint16(s.Height)})
+	})
+}
+
+// control runs f with the descriptor of a file as it is; File.Fd would have it
+// block.
+func control(file *os.File, f func(fd int) error) error {
+	rc, err := file.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var inner error
+	if err := rc.Control(func(fd uintptr) { inner = f(int(fd)) }); err != nil {
+		return err
+	}
+	return inner
 }
 
 // Close closes both ends.
@@ -131,23 +180,14 @@ func applyModes(f *os.File, modes []byte) error {
 	if len(modes) == 0 {
 		return nil
 	}
-	rc, err := f.SyscallConn()
-	if err != nil {
-		return err
-	}
-	var inner error
-	err = rc.Control(func(fd uintptr) {
-		t, err := unix.IoctlGetTermios(int(fd), unix.TCGETS)
+	err := control(f, func(fd int) error {
+		t, err := unix.IoctlGetTermios(fd, unix.TCGETS)
 		if err != nil {
-			inner = err
-			return
+			return err
 		}
 		setModes(t, modes)
-		inner = unix.IoctlSetTermios(int(fd), unix.TCSETS, t)
+		return unix.IoctlSetTermios(fd, unix.TCSETS, t)
 	})
-	if err == nil {
-		err = inner
-	}
 	if err != nil {
 		return fmt.Errorf("set terminal modes: %w", err)
 	}

@@ -1,7 +1,10 @@
 package pty_test
 
 import (
+	"errors"
+	"os"
 	"testing"
+	"time"
 
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/sys/unix"
@@ -67,4 +70,27 @@ func FuzzParse(f *testing.F) {
 			t.Errorf("%+v", s)
 		}
 	})
+}
+
+// A master that blocks would hold a thread for each session, and a deadline says
+// which it is.
+func TestMasterIsPolled(t *testing.T) {
+	r, err := pty.ParseRequest(request("xterm"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	term, err := pty.Open(r, 65534, 65534, -1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer term.Close()
+	if err := term.Resize(pty.Size{Columns: 80, Rows: 25}); err != nil {
+		t.Fatal(err)
+	}
+	if err := term.Master.SetReadDeadline(time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := term.Master.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("%d bytes, %v", n, err)
+	}
 }
