@@ -40,10 +40,11 @@ type options struct {
 	live     int
 	locks    int
 	restarts int
+	seeks    int
 	profiles string
 }
 
-var allParts = []string{"setup", "bulk", "text", "resume", "keys", "storm", "start", "memory", "live", "lock", "tunnels", "restart", "layers"}
+var allParts = []string{"setup", "bulk", "text", "resume", "keys", "storm", "start", "memory", "live", "lock", "seek", "tunnels", "restart", "layers"}
 
 func main() {
 	if len(os.Args) == 2 && os.Args[1] == simulateArg {
@@ -64,11 +65,12 @@ func main() {
 	flag.IntVar(&o.live, "live", 500, "live sessions held at once")
 	flag.IntVar(&o.locks, "locks", 20, "locks, each with ten sessions to cut")
 	flag.IntVar(&o.restarts, "restarts", 15, "restarts of the proxy, of each kind")
+	flag.IntVar(&o.seeks, "seeks", 50, "moments sought in a recording of an hour")
 	flag.StringVar(&o.profiles, "profiles", "", "directory for processor profiles of proxy and agent, 10 s of each part")
 	flag.Parse()
 	if o.quick {
 		o.runs, o.bytes, o.rounds, o.sessions, o.idle, o.agents = 10, 2e8, 1, 40, 30, 200
-		o.text, o.strokes, o.live, o.locks, o.restarts = 2e7, 50, 40, 2, 1
+		o.text, o.strokes, o.live, o.locks, o.restarts, o.seeks = 2e7, 50, 40, 2, 1, 5
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := run(ctx, o)
@@ -172,7 +174,7 @@ func (b *bench) part(ctx context.Context, name string) error {
 	defer stop()
 	return map[string]func(context.Context) error{
 		"setup": b.measureSetup, "bulk": b.measureBulk, "text": b.measureText, "resume": b.measureResume, "keys": b.measureKeys,
-		"storm": b.measureStorm, "memory": b.measureSessions, "live": b.measureLive, "lock": b.measureLock,
+		"storm": b.measureStorm, "memory": b.measureSessions, "live": b.measureLive, "lock": b.measureLock, "seek": b.measureSeek,
 		"tunnels": b.measureTunnels, "restart": b.measureRestart,
 	}[name](ctx)
 }

@@ -15,14 +15,14 @@ import (
 // costs most for: it is compressed and encrypted before anybody sees it.
 func (b *bench) measureText(ctx context.Context) error {
 	file := filepath.Join(b.dir, "text")
-	root, err := output(exec.CommandContext(ctx, "go", "env", "GOROOT"))
+	if err := b.goSource(ctx, file, b.text); err != nil {
+		return err
+	}
+	info, err := os.Stat(file)
 	if err != nil {
 		return err
 	}
-	size, err := writeText(file, filepath.Join(strings.TrimSpace(root), "src"), b.text)
-	if err != nil {
-		return err
-	}
+	size := info.Size()
 	all := b.contenders()[:2]
 	tallies := make([]tally, len(all))
 	for round := range b.rounds {
@@ -86,37 +86,46 @@ func (t *tally) show(c contender, file string, size int64) error {
 	return t.end(c)
 }
 
-// writeText gathers at least size bytes of the Go files in a directory, again and
-// again where they do not suffice, and returns how many they are.
-func writeText(path, from string, size int64) (int64, error) {
+// goSource writes at least size bytes of Go's own source to a file.
+func (b *bench) goSource(ctx context.Context, path string, size int64) error {
+	root, err := output(exec.CommandContext(ctx, "go", "env", "GOROOT"))
+	if err != nil {
+		return err
+	}
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o644)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	defer f.Close()
-	var n int64
-	for n < size {
+	from := filepath.Join(strings.TrimSpace(root), "src")
+	for n := int64(0); n < size; {
 		before := n
-		err := filepath.WalkDir(from, func(name string, e fs.DirEntry, err error) error {
-			if err != nil || e.IsDir() || filepath.Ext(name) != ".go" {
-				return err
-			}
-			if n >= size {
-				return fs.SkipAll
-			}
-			src, err := os.ReadFile(name)
-			if err == nil {
-				_, err = f.Write(src)
-			}
-			n += int64(len(src))
+		if n, err = appendSource(f, from, n, size); err != nil {
 			return err
-		})
-		if err != nil {
-			return n, err
 		}
 		if n == before {
-			return n, fmt.Errorf("there is no Go source in %s", from)
+			return fmt.Errorf("there is no Go source in %s", from)
 		}
 	}
-	return n, f.Close()
+	return f.Close()
+}
+
+// appendSource goes through the Go files in a directory once, until n has grown
+// to size, and returns what it has grown to.
+func appendSource(f *os.File, from string, n, size int64) (int64, error) {
+	err := filepath.WalkDir(from, func(name string, e fs.DirEntry, err error) error {
+		if err != nil || e.IsDir() || filepath.Ext(name) != ".go" {
+			return err
+		}
+		if n >= size {
+			return fs.SkipAll
+		}
+		src, err := os.ReadFile(name)
+		if err == nil {
+			_, err = f.Write(src)
+		}
+		n += int64(len(src))
+		return err
+	})
+	return n, err
 }
