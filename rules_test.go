@@ -86,7 +86,7 @@ func TestSourceKeepsTheRules(t *testing.T) {
 		{"InsecureSkipVerify: true", "verified by VerifyConnection, or not trusted with anything", []string{
 			"cert/tlscert/config.go", "netx/alpndial/alpndial.go"}},
 		// Rule 7: what dials, and who answers with a redirect.
-		{"http.Client", "clients of HTTP, which follow no redirect", []string{"api/authclient/client.go", "assembly/firstcontact.go", "cli/teleportcmd/host.go",
+		{"http.Client", "clients of HTTP, which follow no redirect", []string{"api/authclient/client.go", "assembly/firstcontact.go", "blob/s3blob/s3blob.go", "cli/teleportcmd/host.go",
 			"client/web.go", "netx/alpndial/upgrade.go"}},
 		{"http.Redirect", "redirects, to constants alone", []string{"proxy/webapi/webapi.go"}},
 		{"http.DefaultClient", "a client that follows redirects", nil},

@@ -323,6 +323,9 @@ func (e *entry) extend(f *os.File, host string, data []byte) error {
 	if err == nil && len(e.meta.Segments) == 0 {
 		err = fault.New(fault.Invalid, "a recording begins with its whole first frame")
 	}
+	if err == nil && e.scanner.End() != nil && e.size > e.scanner.Position().Offset {
+		err = &recfmt.BrokenError{Offset: e.scanner.Position().Offset, Why: "something follows the end"}
+	}
 	if err != nil {
 		return e.undo(f, good, err)
 	}

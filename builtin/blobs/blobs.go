@@ -6,14 +6,17 @@ import (
 
 	"teleport/blob"
 	"teleport/blob/diskblob"
+	"teleport/blob/s3blob"
 	"teleport/fault"
 )
 
 // Open opens the storage of a location.
-func Open(_ context.Context, l blob.Location) (blob.Store, error) {
+func Open(ctx context.Context, l blob.Location) (blob.Store, error) {
 	switch l.Scheme {
 	case "file":
 		return diskblob.Open(l.Path)
+	case "s3":
+		return s3blob.Open(ctx, l)
 	}
 	return nil, fault.New(fault.Invalid, "the storage %q is not in this version", l.Scheme)
 }
