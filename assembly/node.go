@@ -16,11 +16,13 @@ type nodeDoc struct {
 	labels *nodelabels.Runner
 }
 
-func newNodeDoc(p *Process, id *types.Identity) (*nodeDoc, error) {
+// newNodeDoc makes the document; addr is where the host itself is reached, ""
+// where only tunnels lead to it.
+func newNodeDoc(p *Process, id *types.Identity, addr string) (*nodeDoc, error) {
 	c := p.cfg.SSH
 	n := &nodeDoc{p: p, fixed: &types.Node{Header: types.Header{Kind: types.KindNode, Version: "v2",
 		Metadata: types.Metadata{Name: id.Name, Labels: maps.Clone(c.Labels)}},
-		Spec: types.NodeSpec{Hostname: p.cfg.Nodename, PublicAddrs: c.PublicAddrs, UseTunnel: true, ServerVersion: types.Release}}}
+		Spec: types.NodeSpec{Hostname: p.cfg.Nodename, Addr: addr, PublicAddrs: c.PublicAddrs, UseTunnel: !c.Direct, ServerVersion: types.Release}}}
 	commands := map[string]types.CommandLabel{}
 	for _, cmd := range c.Commands {
 		commands[cmd.Name] = types.CommandLabel{Command: cmd.Command, Period: cmd.Period}

@@ -347,6 +347,9 @@ func (p *Process) principals() []string {
 	}
 	if p.cfg.SSH != nil {
 		add(p.cfg.SSH.PublicAddrs)
+		if p.cfg.SSH.ListenAddr != "" {
+			add([]string{p.sshHost()})
+		}
 	}
 	if p.cfg.Proxy != nil {
 		add(p.cfg.Proxy.PublicAddrs)

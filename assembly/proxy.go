@@ -150,7 +150,7 @@ func (x *proxyParts) buildGate() error {
 		return err
 	}
 	x.proxy = proxyd.New(proxyd.Options{UUID: x.uuid, Cluster: x.cluster, Policy: p.replica, Proxies: p.proxyAddrs,
-		Router: nodeRouter{router.New(p.replica, x.registry, nil), x.cluster, p.replica.Settings}, Sessions: p.sessions,
+		Router: nodeRouter{router.New(p.replica, x.registry, x.dialDirect), x.cluster, p.replica.Settings}, Sessions: p.sessions,
 		Peer: func(cs tls.ConnectionState) (*types.Identity, error) {
 			return tlscert.Peer(cs, p.replica.Trust(), time.Now(), types.IdentityUser)
 		},

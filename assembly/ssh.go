@@ -57,7 +57,11 @@ func (p *Process) buildSSH(ctx context.Context) error {
 	} else {
 		p.closers = append(p.closers, child.Close)
 	}
-	node, err := newNodeDoc(p, id)
+	ln, err := p.listenSSH(ctx)
+	if err != nil {
+		return err
+	}
+	node, err := newNodeDoc(p, id, p.advertised(ln))
 	if err != nil {
 		return err
 	}
@@ -82,6 +86,14 @@ func (p *Process) buildSSH(ctx context.Context) error {
 	p.group.Add(lifecycle.Service{Name: "command labels", Serve: node.labels.Serve})
 	p.group.Add(lifecycle.Service{Name: "recording", Serve: p.warnUnrecorded})
 	p.group.Add(lifecycle.Service{Name: "resumable streams", Stage: lifecycle.Work, Serve: agent.Serve})
+	if ln != nil {
+		if err := (&listener{p, agent, service}).run(ln); err != nil {
+			return err
+		}
+	}
+	if p.cfg.SSH.Direct {
+		return nil
+	}
 	return p.holdTunnels(agent)
 }
 

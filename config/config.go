@@ -23,6 +23,7 @@ const (
 	DefaultDataDir = "/var/lib/teleport"
 	PortAuth       = "3025"
 	PortWeb        = "3080"
+	PortSSH        = "3022"
 )
 
 // Config is what a process runs with: file, flags and environment merged and
@@ -82,6 +83,12 @@ type Proxy struct {
 
 // SSH is the SSH service's part.
 type SSH struct {
+	// ListenAddr is where this host itself takes SSH and the dials of proxies;
+	// empty when it is reached through its tunnels alone.
+	ListenAddr string
+	// Direct says that this host holds no tunnels: whoever reaches it comes to
+	// ListenAddr.
+	Direct         bool
 	Labels         map[string]string
 	Commands       []Command
 	PublicAddrs    []string
@@ -371,6 +378,14 @@ func sshPart(c *Config, f *File, fl Flags) error {
 		return nil
 	}
 	s, in := c.SSH, f.SSH
+	s.Direct = c.Auth == nil && c.Proxy == nil && c.AuthServer != ""
+	addr := first(in.ListenAddr, withIP(fl.ListenIP, PortSSH))
+	if err := checkAddr("ssh_service.listen_addr", addr); err != nil {
+		return err
+	}
+	if s.Direct || in.ForceListen.Or(false) {
+		s.ListenAddr = addr
+	}
 	s.Labels, s.Commands, s.PublicAddrs = in.Labels, in.Commands, in.PublicAddr
 	if fl.Labels != "" && len(s.Labels) == 0 {
 		s.Labels = map[string]string{}
@@ -426,8 +441,6 @@ func joining(c *Config, _ *File, _ Flags) error {
 			WithHint("Set teleport.proxy_server (or teleport.auth_server with ca_pin).")
 	case c.Proxy != nil && c.ProxyServer != "":
 		return fault.New(fault.Invalid, "a proxy joins at auth directly: set auth_server instead of proxy_server")
-	case c.SSH != nil && c.Proxy == nil && c.AuthServer != "":
-		return fault.New(fault.Invalid, "the SSH service joins through a proxy in this version: set proxy_server instead of auth_server")
 	}
 	if c.ProxyServer != "" {
 		c.ProxyServer = defaultPort(c.ProxyServer, PortWeb)

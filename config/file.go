@@ -129,6 +129,8 @@ type Keypair struct {
 // SSHService configures access to this host.
 type SSHService struct {
 	Enabled        Flag              `yaml:"enabled"`
+	ListenAddr     string            `yaml:"listen_addr"`
+	ForceListen    Flag              `yaml:"force_listen"`
 	Labels         map[string]string `yaml:"labels"`
 	Commands       []Command         `yaml:"commands"`
 	PublicAddr     Strings           `yaml:"public_addr"`

@@ -3,8 +3,10 @@ package tlsroute
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"io"
 	"net"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -23,14 +25,17 @@ const (
 // serve looks at the first bytes of a connection and routes it.
 func (r *Router) serve(ctx context.Context, c net.Conn) error {
 	deadline, _ := ctx.Deadline()
-	opened, err := proxyproto.Open(c, r.o.ProxyProtocol, time.Until(deadline))
-	if err != nil {
-		return err
+	opened := c
+	if r.o.Silence == 0 { // else no PROXY header is waited for
+		var err error
+		if opened, err = proxyproto.Open(c, r.o.ProxyProtocol, time.Until(deadline)); err != nil {
+			return err
+		}
 	}
 	if err := opened.SetReadDeadline(deadline); err != nil {
 		return err
 	}
-	first, kind, err := sniff(opened)
+	first, kind, err := r.sniff(opened, deadline)
 	if err != nil {
 		return err
 	}
@@ -46,6 +51,27 @@ func (r *Router) serve(ctx context.Context, c net.Conn) error {
 		return err
 	}
 	return r.deliver(ctx, rt, opened)
+}
+
+// sniff looks at the first bytes; where a silent client counts as one of SSH, it
+// waits only a moment for the first of them.
+func (r *Router) sniff(c net.Conn, deadline time.Time) ([]byte, Preamble, error) {
+	if r.o.Silence == 0 {
+		return sniff(c)
+	}
+	if err := c.SetReadDeadline(time.Now().Add(r.o.Silence)); err != nil {
+		return nil, "", err
+	}
+	var one [1]byte
+	if _, err := io.ReadFull(c, one[:]); errors.Is(err, os.ErrDeadlineExceeded) {
+		return nil, SSH, nil
+	} else if err != nil {
+		return nil, "", err
+	}
+	if err := c.SetReadDeadline(deadline); err != nil {
+		return nil, "", err
+	}
+	return sniff(netx.WithPrefix(c, one[:]))
 }
 
 // sniff reads as many bytes as it takes to know what begins: "" is TLS.

@@ -31,6 +31,7 @@ type Options struct {
 	PerIP         int             // of them from one address (IPv6: one /64); 256
 	Timeout       time.Duration   // from accept to the end of the handshake; 10 s
 	Grace         time.Duration   // for handshakes under way when Serve is told to stop; 1 s
+	Silence       time.Duration   // after which a client that says nothing is one of SSH; 0: never. PROXY headers are refused then
 	ProxyProtocol proxyproto.Mode // PROXY headers: on, off, or unset
 	Log           *slog.Logger
 	Metrics       prometheus.Registerer // may be nil
@@ -83,6 +84,9 @@ type route struct {
 func New(o Options) (*Router, error) {
 	if !o.ProxyProtocol.Valid() {
 		return nil, fault.New(fault.Invalid, "proxy_protocol %q is neither on nor off", o.ProxyProtocol)
+	}
+	if o.Silence != 0 && o.ProxyProtocol != proxyproto.Off {
+		return nil, fault.New(fault.Internal, "a port that greets silent clients takes no PROXY headers")
 	}
 	o.PreAuth = cmp.Or(o.PreAuth, 2048)
 	o.PerIP = cmp.Or(o.PerIP, 256)

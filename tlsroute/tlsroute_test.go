@@ -195,6 +195,27 @@ func TestPreambles(t *testing.T) {
 	})
 }
 
+func TestASilentClientIsGreeted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPort(t, Options{Silence: time.Second, ProxyProtocol: proxyproto.Off})
+		defer p.stop()
+		c, begun := p.dial(), time.Now()
+		b := make([]byte, 3)
+		if _, err := io.ReadFull(c, b); err != nil || string(b) != "ssh" || time.Since(begun) != time.Second {
+			t.Errorf("%q after %v, %v", b, time.Since(begun), err)
+		}
+		c.Close()
+		c = p.dial()
+		io.WriteString(c, "S")
+		time.Sleep(5 * time.Second) // which began, may be slow
+		io.WriteString(c, "SH-2.0-x\r\n")
+		if all, _ := io.ReadAll(c); !strings.HasPrefix(string(all), "ssh") {
+			t.Errorf("answered %q", all)
+		}
+		c.Close()
+	})
+}
+
 func TestProxyProtocolOnThePort(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPort(t, Options{ProxyProtocol: proxyproto.On})

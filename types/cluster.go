@@ -73,6 +73,13 @@ type Node struct {
 	Spec NodeSpec `json:"spec"`
 }
 
+// The sub kinds of a node: a host with an agent, and a plain OpenSSH server that
+// proxies reach at its registered address.
+const (
+	SubKindTeleport = "teleport"
+	SubKindOpenSSH  = "openssh"
+)
+
 // NodeSpec is what an agent announces.
 type NodeSpec struct {
 	Hostname      string                  `json:"hostname"`

@@ -106,7 +106,7 @@ func (l *Lock) Validate() error {
 // Validate implements Resource.
 func (n *Node) Validate() error {
 	if n.SubKind == "" {
-		n.SubKind = "teleport"
+		n.SubKind = SubKindTeleport
 	}
 	if err := n.check(KindNode, &n.Spec); err != nil {
 		return err
@@ -119,7 +119,7 @@ func (n *Node) Validate() error {
 			return err
 		}
 	}
-	if n.SubKind != "teleport" && n.Spec.Addr == "" {
+	if n.SubKind != SubKindTeleport && n.Spec.Addr == "" {
 		return fieldFault("spec.addr", "is required for a server without an agent")
 	}
 	return firstErr(checkAddr("spec.addr", n.Spec.Addr), checkAddrs("spec.public_addrs", n.Spec.PublicAddrs))

@@ -95,6 +95,20 @@ func (a *Agent) Handle(ctx context.Context, in tunnel.Incoming) {
 	}
 }
 
+// HandleDirect serves one dial that arrived at this agent's own listener. proxy
+// is the verified identity of the TLS peer; any host but a proxy is refused.
+func (a *Agent) HandleDirect(ctx context.Context, c net.Conn, proxy *types.Identity) error {
+	defer c.Close()
+	in, err := dial.ReadInbound(c, proxy)
+	if err != nil {
+		return errors.Join(err, dial.Refuse(c, err))
+	}
+	if err := a.serve(ctx, in); err != nil {
+		a.log(ctx, in.Header, err)
+	}
+	return nil
+}
+
 func (a *Agent) serve(ctx context.Context, in *dial.Inbound) error {
 	s, err := a.admit(in)
 	if err != nil {

@@ -173,7 +173,7 @@ func admit(id *types.Identity, doc types.Resource) error {
 	hostname, labels, addrs := "", h.Metadata.Labels, []string(nil)
 	switch d := doc.(type) {
 	case *types.Node:
-		if d.SubKind != "" && d.SubKind != "teleport" {
+		if d.SubKind != "" && d.SubKind != types.SubKindTeleport {
 			return fault.New(fault.Denied, "an agent registers only itself, not a node of the sub kind %s", d.SubKind)
 		}
 		hostname, labels, addrs = d.Spec.Hostname, d.AllLabels(), addresses(d)

@@ -1,16 +1,20 @@
 package tshcmd
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"net"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
+	"teleport/client"
 	"teleport/client/profile"
 	"teleport/fault"
+	"teleport/types"
 )
 
 const configLong = `Print what OpenSSH needs to reach the servers of your cluster.
@@ -19,24 +23,27 @@ Append it to ~/.ssh/config, or keep it in a file of its own. Then ssh, scp, sftp
 rsync, git and Ansible reach each server as NAME.CLUSTER, through the proxy and
 with your certificates. "tsh login" renews them; the configuration stays valid.
 
-Two ways lead to a server: "tsh proxy ssh" as ProxyCommand, which is what plain
-"ssh NAME.CLUSTER" takes, and the proxy as jump host: "ssh -J PROXY NAME.CLUSTER".`
+Three ways lead to a server: "tsh proxy ssh" as ProxyCommand, which is what plain
+"ssh NAME.CLUSTER" takes; the proxy as jump host: "ssh -J PROXY NAME.CLUSTER"; and,
+for servers that listen themselves, the short one without a proxy: "ssh NAME", or
+"ssh -p PORT NAME". Print the configuration again when such servers come or go.`
 
 const configExample = `  tsh config >> ~/.ssh/config
   tsh config > cluster.ssh && ssh -F cluster.ssh root@web-1.example
-  ssh -F cluster.ssh -J proxy.example.com root@web-1.example`
+  ssh -F cluster.ssh -J proxy.example.com root@web-1.example
+  ssh -F cluster.ssh -p 3022 root@db-1`
 
 func (a *app) configCmd() *cobra.Command {
 	var port int
 	cmd := &cobra.Command{
 		Use: "config", Short: "Print an OpenSSH configuration", Long: configLong, Example: configExample, Args: cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error { return a.config(port) },
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.config(cmd.Context(), port) },
 	}
 	cmd.Flags().IntVarP(&port, "port", "p", 3022, "port of the servers, as OpenSSH shows it")
 	return cmd
 }
 
-func (a *app) config(port int) error {
+func (a *app) config(ctx context.Context, port int) error {
 	if port < 1 || port > 65535 {
 		return fault.New(fault.Invalid, "--port is a number from 1 to 65535")
 	}
@@ -56,8 +63,74 @@ func (a *app) config(port int) error {
 	if home := a.getenv("TELEPORT_HOME"); home != "" {
 		command = "env TELEPORT_HOME=" + shellQuote(s.dir.Path()) + " " + command
 	}
-	_, err = io.WriteString(a.out, sshConfig(s.profile, s.dir.Paths(s.profile), command, port))
+	direct, err := a.directNodes(ctx)
+	if err != nil {
+		fmt.Fprintf(a.errs, "The servers that listen themselves are left out: %s\n", fault.Message(err))
+	}
+	_, err = io.WriteString(a.out, sshConfig(s.profile, s.dir.Paths(s.profile), command, port)+directConfig(s.profile, s.dir.Paths(s.profile), direct))
 	return err
+}
+
+// directNodes are the servers that listen themselves, in the order of their
+// names. Of several that share a name none is known by it.
+func (a *app) directNodes(ctx context.Context) ([]*types.Node, error) {
+	c, _, err := a.connect()
+	if err != nil {
+		return nil, err
+	}
+	all, err := c.Nodes(ctx, client.Filter{})
+	if err != nil {
+		return nil, err
+	}
+	named := map[string]int{}
+	for _, n := range all {
+		named[n.Spec.Hostname]++
+	}
+	all = slices.DeleteFunc(all, func(n *types.Node) bool {
+		return n.SubKind == types.SubKindOpenSSH || n.Spec.Addr == "" || named[n.Spec.Hostname] > 1
+	})
+	slices.SortFunc(all, func(x, y *types.Node) int { return strings.Compare(x.Spec.Hostname, y.Spec.Hostname) })
+	return all, nil
+}
+
+// directConfig renders the stanzas of servers that are reached without a proxy.
+// Their host keys are known by NAME.CLUSTER, whatever address leads there.
+func directConfig(p *profile.Profile, files profile.Paths, nodes []*types.Node) string {
+	var b strings.Builder
+	for _, n := range nodes {
+		host, port, err := net.SplitHostPort(n.Spec.Addr)
+		if err != nil {
+			continue
+		}
+		names := n.Spec.Hostname
+		if host != names && host != hostOnly(p.WebProxyAddr) {
+			names += " " + host
+		}
+		fmt.Fprintf(&b, "\n# %s without a proxy: ssh -p %s %s\n", n.Spec.Hostname, port, n.Spec.Hostname)
+		fmt.Fprintf(&b, "Host %s\n", names)
+		fmt.Fprintf(&b, "    HostName %s\n    Port %s\n", host, port)
+		fmt.Fprintf(&b, "    HostKeyAlias %s.%s\n", n.Spec.Hostname, p.Cluster)
+		credentialLines(&b, files)
+	}
+	return b.String()
+}
+
+func hostOnly(addr string) string {
+	if host, _, err := net.SplitHostPort(addr); err == nil {
+		return host
+	}
+	return addr
+}
+
+// credentialLines are what every stanza says of keys: ours, the cluster's
+// authority for theirs, and nothing else.
+func credentialLines(b *strings.Builder, files profile.Paths) {
+	fmt.Fprintf(b, "    UserKnownHostsFile %s\n", configQuote(files.KnownHosts))
+	fmt.Fprintf(b, "    IdentityFile %s\n", configQuote(files.SSHKey))
+	fmt.Fprintf(b, "    CertificateFile %s\n", configQuote(files.SSHCert))
+	fmt.Fprintf(b, "    IdentitiesOnly yes\n")
+	fmt.Fprintf(b, "    StrictHostKeyChecking yes\n")
+	fmt.Fprintf(b, "    HostKeyAlgorithms %s\n", certAlgorithms)
 }
 
 // certAlgorithms are the host keys that are asked for: certificates only, so
@@ -76,13 +149,8 @@ func sshConfig(p *profile.Profile, files profile.Paths, command string, port int
 	var b strings.Builder
 	fmt.Fprintf(&b, "# Cluster %s, from: tsh config\n", p.Cluster)
 	fmt.Fprintf(&b, "Host %s %s\n", nodes, host)
-	fmt.Fprintf(&b, "    UserKnownHostsFile %s\n", configQuote(files.KnownHosts))
-	fmt.Fprintf(&b, "    IdentityFile %s\n", configQuote(files.SSHKey))
-	fmt.Fprintf(&b, "    CertificateFile %s\n", configQuote(files.SSHCert))
-	fmt.Fprintf(&b, "    IdentitiesOnly yes\n")
-	fmt.Fprintf(&b, "    StrictHostKeyChecking yes\n")
-	fmt.Fprintf(&b, "    HostKeyAlgorithms %s\n\n", certAlgorithms)
-	fmt.Fprintf(&b, "# Servers: ssh NAME.%s\n", p.Cluster)
+	credentialLines(&b, files)
+	fmt.Fprintf(&b, "\n# Servers: ssh NAME.%s\n", p.Cluster)
 	fmt.Fprintf(&b, "Host %s !%s\n", nodes, host)
 	fmt.Fprintf(&b, "    Port %d\n", port)
 	fmt.Fprintf(&b, "    ProxyCommand %s proxy ssh --cluster=%s --proxy=%s '%%r@%%h:%%p'\n\n",

@@ -10,6 +10,7 @@ import (
 	"go/token"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -75,6 +76,14 @@ func (w *world) acceptors(gate credential) []acceptor {
 			}
 			return command(conn, c)
 		}},
+		{"agent's own port, dial", []string{"ALPN tunframe.ALPNDirect"}, w.dialDirect},
+		{"agent's own port, SSH", []string{"Preamble tlsroute.SSH"}, func(ctx context.Context, c credential) error {
+			conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", w.node)
+			if err != nil {
+				return err
+			}
+			return command(conn, c)
+		}},
 		{"web session", []string{"Web"}, w.webSession},
 	}
 }
@@ -98,6 +107,29 @@ func (w *world) dialNode(c credential) (net.Conn, error) {
 		return nil, err
 	}
 	return conn, nil
+}
+
+// dialDirect dials the agent itself, as a proxy does in direct mode.
+func (w *world) dialDirect(_ context.Context, c credential) error {
+	own, err := os.ReadFile(filepath.Join(w.dir, "host_uuid"))
+	if err != nil {
+		return err
+	}
+	conn, err := c.tlsTo(w.node, tunframe.ALPNDirect)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	h := dial.New(types.KindNode, strings.TrimSpace(string(own)))
+	h.AgentUUID, h.ProxyUUID, h.Client = h.Name, c.uuid, netip.MustParseAddrPort("192.0.2.1:4000")
+	h.Gateway = &dial.Gateway{Cluster: clusterName, User: "alice"}
+	if err := dial.WriteHeader(conn, &h); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	_, err = dial.ReadReply(ctx, conn)
+	return err
 }
 
 func sshConfig(c credential, login string) *ssh.ClientConfig {

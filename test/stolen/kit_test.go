@@ -43,6 +43,7 @@ type world struct {
 	t         *testing.T
 	dir       string
 	auth, web string // addresses
+	node      string // address of the agent's own port
 	trust     *cert.Trust
 	ssh, tls  map[types.CAType]crypto.Signer
 	certs     map[types.CAType]*x509.Certificate
@@ -79,8 +80,9 @@ func (w *world) run() (stop func()) {
 	w.t.Helper()
 	// A process keeps its listeners for a next generation: each run has its own.
 	w.auth, w.web = "127.0.0.1:"+cluster.FreePort(w.t), "127.0.0.1:"+cluster.FreePort(w.t)
+	w.node = "127.0.0.1:" + cluster.FreePort(w.t)
 	text := fmt.Sprintf("version: v3\nteleport: {nodename: %s, data_dir: %s}\nauth_service: {enabled: yes, cluster_name: %s, listen_addr: %s}\n"+
-		"proxy_service: {enabled: yes, web_listen_addr: %s}\nssh_service: {enabled: yes}\n", nodeName, w.dir, clusterName, w.auth, w.web)
+		"proxy_service: {enabled: yes, web_listen_addr: %s}\nssh_service: {enabled: yes, force_listen: yes, listen_addr: %s}\n", nodeName, w.dir, clusterName, w.auth, w.web, w.node)
 	file, err := config.Parse("test", []byte(text))
 	must(w.t, err)
 	cfg, err := config.Build(file, config.Flags{})

@@ -27,6 +27,7 @@ const (
 	ALPNData    = "teleport-data"
 	ALPNDial    = "teleport-dial"
 	ALPNForward = "teleport-forward"
+	ALPNDirect  = "teleport-direct" // a proxy at the listener of an agent
 	ALPNSSH     = "teleport-proxy-ssh"
 	ALPNAuth    = "teleport-auth@" // followed by the cluster name
 )
