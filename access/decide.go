@@ -12,12 +12,13 @@ import (
 // limits (usage, route, requested resources), deny of any role, allow by one
 // single role, second factor and device, switches of the action. Nothing is
 // allowed by default.
-func Decide(r Request) Decision {
-	d := newDecider(&r)
+func Decide(r Request) Decision { return newDecider(&r).decide() }
+
+func (d *decider) decide() Decision {
 	if why := d.checkBearer(); why != nil {
 		return d.refuse(why)
 	}
-	switch r.Action {
+	switch d.r.Action {
 	case ActionRule:
 		return d.decideRule()
 	case ActionList:
@@ -27,7 +28,7 @@ func Decide(r Request) Decision {
 	case ActionDial, ActionLogin, ActionForwardLocal, ActionForwardRemote, ActionForwardAgent, ActionFileCopy, ActionX11:
 		return d.decideUse()
 	}
-	return d.refuse(reason(CodeUnknownAction, "", "the action %q is not known", r.Action))
+	return d.refuse(reason(CodeUnknownAction, "", "the action %q is not known", d.r.Action))
 }
 
 // Logins returns the logins that the bearer may open on the resource, sorted.

@@ -81,14 +81,19 @@ func sayOf(r Request, name string) RoleSay {
 		out.Reasons = []Reason{*reason(CodeRoleMissing, name, "there is no role %s; it gives nothing", name)}
 		return out
 	}
+	if r.Action == ActionList {
+		r.Subject = r.Resource
+	}
+	env := newDecider(&r).vars() // expressions see all roles of the user
 	r.Roles = r.Roles[i : i+1]
-	d := newDecider(&r)
+	d, alone := newDecider(&r), newDecider(&r)
+	d.env, alone.env = env, env
 	if r.Action == ActionRule || r.Action == ActionList {
 		out.Reasons, out.Denies = d.saysRule(name)
 	} else {
 		out.Reasons, out.Denies = d.saysUse(name)
 	}
-	dec := Decide(r)
+	dec := alone.decide()
 	if out.Allows = dec.Allow; !dec.Allow && len(out.Reasons) == 0 {
 		out.Reasons = dec.Reasons
 	}

@@ -53,6 +53,10 @@ func TestExplain(t *testing.T) {
 	if !slices.Equal(e.Logins, []string{"alice", "ubuntu"}) {
 		t.Errorf("logins %v", e.Logins)
 	}
+	r.Roles[1].Spec.Allow.NodeLabels, r.Roles[1].Spec.Allow.NodeLabelsExpression = nil, `contains(user.spec.roles, "dev")`
+	if s := says(access.Explain(r), "ops"); !s.Allows { // a role speaks for itself, and sees all roles of the user
+		t.Errorf("%+v", s)
+	}
 	r.Login = "alice"
 	if e = access.Explain(r); !e.Decision.Allow || e.Decision.Role != "dev" || e.Decision.Rule != "labels" || e.Decision.Policy != "42" {
 		t.Errorf("%+v", e.Decision)

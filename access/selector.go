@@ -35,24 +35,26 @@ func familyOf(kind string) family {
 
 // matchRoles collects the roles whose allow selectors match the resource.
 func (d *decider) matchRoles() {
-	f := familyOf(d.r.Resource.Head().Kind)
 	d.matched = make([]*types.Role, 0, len(d.roles))
 	for _, role := range d.roles {
-		sel, expr := f.labels(&role.Spec.Allow)
-		if len(sel) == 0 && expr == "" {
-			continue
+		if d.allowsLabels(role) {
+			d.matched = append(d.matched, role)
 		}
-		if len(sel) > 0 && !d.allowSelects(sel) {
-			continue
-		}
-		if expr != "" {
-			ok, err := d.evalLabels(expr)
-			if err != nil || !ok {
-				continue
-			}
-		}
-		d.matched = append(d.matched, role)
 	}
+}
+
+// allowsLabels reports whether a role's allow selectors match the resource. What
+// cannot be evaluated does not.
+func (d *decider) allowsLabels(role *types.Role) bool {
+	sel, expr := familyOf(d.r.Resource.Head().Kind).labels(&role.Spec.Allow)
+	if len(sel) == 0 && expr == "" || len(sel) > 0 && !d.allowSelects(sel) {
+		return false
+	}
+	if expr == "" {
+		return true
+	}
+	ok, err := d.evalLabels(expr)
+	return ok && err == nil
 }
 
 // deniesLabels reports whether a role's deny selectors hit the resource. What

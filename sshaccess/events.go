@@ -86,22 +86,7 @@ func (cn *conn) sessionOf(id string) event.Session {
 	return s
 }
 
-func (d decided) event() event.Decision {
-	r, out := d.request, d.decision
-	e := event.Decision{
-		Allow: out.Allow, Action: string(r.Action), Policy: out.Policy, Role: out.Role, Rule: out.Rule,
-		Roles: r.Identity.Authority.Roles, Traits: r.Identity.Authority.Traits, Labels: r.Labels, Login: r.Login,
-		ClientAddr: r.ClientAddr.String(), LocksStale: r.LocksStale, Expires: r.Identity.Authority.Expires,
-		Deadline: out.Limits.Deadline, At: r.Now,
-	}
-	if out.Limits.IdleTimeout > 0 {
-		e.Idle = out.Limits.IdleTimeout.String()
-	}
-	for _, x := range out.Reasons {
-		e.Reasons = append(e.Reasons, x.Code)
-	}
-	return e
-}
+func (d decided) event() event.Decision { return access.Record(d.request, d.decision) }
 
 func (cn *conn) authFailed(_ context.Context, f sshserver.Failure) {
 	e := &event.AuthFail{User: event.User{Login: f.User}, Server: cn.host(), Connection: cn.wire()}

@@ -165,6 +165,15 @@ func (c *Client) Explain(ctx context.Context, req *accessv1.ExplainRequest) (*ac
 	return decode[access.Explanation](resp.Explanation)
 }
 
+// PlanAccess asks what a change of roles would give and take. Nothing is written.
+func (c *Client) PlanAccess(ctx context.Context, req *accessv1.PlanRequest) (*access.Plan, error) {
+	resp, err := unary(ctx, c.access.Plan, req)
+	if err != nil {
+		return nil, err
+	}
+	return decode[access.Plan](resp.Plan)
+}
+
 // Ship sends one batch of a writer's records. It returns the sequence up to
 // which everything is durable; sending a batch again is harmless.
 func (c *Client) Ship(ctx context.Context, req *auditv1.ShipRequest) (uint64, error) {

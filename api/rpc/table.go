@@ -61,6 +61,7 @@ func AccessTable() Table {
 
 		// Explain is open to whoever may read users, and to everybody about themselves.
 		accessv1connect.AccessServiceExplainProcedure: Resource("read"),
+		accessv1connect.AccessServicePlanProcedure:    Rule(types.KindRole, "list"),
 
 		resourcev1connect.ResourceServiceGetProcedure:    Resource("read"),
 		resourcev1connect.ResourceServiceListProcedure:   Resource("list"),

@@ -24,6 +24,7 @@ import (
 	"teleport/audit/audittest"
 	"teleport/audit/chain"
 	"teleport/auth/admincert"
+	"teleport/auth/authapi"
 	"teleport/auth/authserver"
 	"teleport/backend/memkv"
 	"teleport/blob/diskblob"
@@ -74,7 +75,16 @@ func (f *fakeLog) Head() chain.Signed { return chain.Signed{} }
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	w := &world{t: t, dir: t.TempDir(), events: audittest.NewRecorder(), log: &fakeLog{}}
+	log := &fakeLog{}
+	w := newWorldWithLog(t, log)
+	w.log = log
+	return w
+}
+
+// newWorldWithLog is a world whose audit log the test brings along.
+func newWorldWithLog(t *testing.T, log authapi.AuditLog) *world {
+	t.Helper()
+	w := &world{t: t, dir: t.TempDir(), events: audittest.NewRecorder()}
 	kv := memkv.New(memkv.Options{})
 	ks, err := softkeys.New(kv, nil)
 	must(t, err)
@@ -84,7 +94,7 @@ func newWorld(t *testing.T) *world {
 	every := []types.SystemRole{types.RoleProxy, types.RoleNode, types.RoleAuth}
 	w.server, err = authserver.New(t.Context(), authserver.Config{
 		ClusterName: "example", HostUUID: uuid.NewString(), Hostname: "auth1", DataDir: w.dir, Version: "1.0.0", Storage: "memory",
-		Backend: kv, Keystore: ks, Audit: w.log, Events: w.events, Blobs: w.blobs, Methods: []join.Method{tokenjoin.Method{}},
+		Backend: kv, Keystore: ks, Audit: log, Events: w.events, Blobs: w.blobs, Methods: []join.Method{tokenjoin.Method{}},
 		Log:          slog.New(slog.DiscardHandler),
 		StaticTokens: []authserver.StaticToken{{Roles: every, Secret: types.NewSecret(staticSecret)}},
 		PublicAddr:   func() string { return "proxy.example:3080" },

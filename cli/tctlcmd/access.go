@@ -17,7 +17,7 @@ import (
 
 func (a *app) accessCmd() *cobra.Command {
 	c := &cobra.Command{Use: "access", Short: "Ask why somebody may or may not do something, and what a change of roles would do"}
-	c.AddCommand(a.accessExplain())
+	c.AddCommand(a.accessExplain(), a.accessPlan())
 	return c
 }
 

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"encoding/json"
+	"path/filepath"
 	"testing"
 
 	"teleport/test/cluster"
@@ -32,4 +33,27 @@ func TestAccessExplains(t *testing.T) {
 	contains(t, w.Tctl("access", "explain", "alicf", "node/"+w.node.Name).Exit(t, 5).Stderr, `"alice"`)
 	contains(t, w.Tctl("access", "explain", "alice", "node/"+w.node.Name+"x").Exit(t, 5).Stderr, w.node.Name)
 	w.Tctl("access", "explain", "alice", "node/"+w.node.Name, "--at=2001-01-01", "--action=file_copy").Exit(t, 2)
+}
+
+// TestAccessPlansARoleChange shows what would be lost, and which sessions of the
+// past would have been refused, without a change.
+func TestAccessPlansARoleChange(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, cluster.Opts{})
+	w.ssh("true").OK(t)
+	w.Events(t, 1, "session.end", "alice")
+	path := write(t, filepath.Join(w.alice.Home, "access.yaml"), `kind: role
+version: v8
+metadata:
+  name: access
+spec:
+  allow:
+    logins: ["{{internal.logins}}"]
+    node_labels: {env: nowhere}
+`)
+	out := w.Tctl("access", "plan", path, "--days=1").OK(t)
+	contains(t, out, "role access: update", "Lost: 1 (user, node, login)", "Gained: 0", w.node.Name, "1 of them would be refused", "no_role_matches")
+	contains(t, w.Tctl("access", "plan", "--delete=access", "--format=json").OK(t), `"lost_count": 1`)
+	w.Tctl("access", "plan", "--delete=acces").Exit(t, 5)
+	w.ssh("true").OK(t) // nothing was changed
 }

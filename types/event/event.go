@@ -103,7 +103,26 @@ type Decision struct {
 	Expires    time.Time           `json:"expires,omitzero" class:"public"` // of the certificate
 	Deadline   time.Time           `json:"deadline,omitzero" class:"public"`
 	Idle       string              `json:"idle_timeout,omitempty" class:"public"`
-	At         time.Time           `json:"at,omitzero" class:"public"` // the "now" that was decided with
+	At         time.Time           `json:"at,omitzero" class:"public"`    // the "now" that was decided with
+	Live       bool                `json:"live,omitempty" class:"public"` // a session that went on was decided again
+	// The resource, and the host that locks are held against.
+	ResourceKind string `json:"resource_kind,omitempty" class:"public"`
+	ResourceName string `json:"resource_name,omitempty" class:"public"`
+	HostID       string `json:"host_id,omitempty" class:"public"`
+	// The bearer's certificate, as far as decisions look at it.
+	User           string    `json:"user,omitempty" class:"sensitive"`
+	Cluster        string    `json:"cluster,omitempty" class:"public"`
+	IdentityKind   string    `json:"identity_kind,omitempty" class:"public"`
+	IssuedAt       time.Time `json:"issued_at,omitzero" class:"public"`
+	Logins         []string  `json:"logins,omitempty" class:"sensitive"`
+	Usage          []string  `json:"usage,omitempty" class:"public"`
+	Route          string    `json:"route,omitempty" class:"public"`                // cluster/kind/name
+	ResourceIDs    []string  `json:"allowed_resource_ids,omitempty" class:"public"` // cluster/kind/name
+	PinnedIP       string    `json:"pinned_ip,omitempty" class:"sensitive"`
+	MFADevice      string    `json:"mfa_device_uuid,omitempty" class:"public"`
+	DeviceID       string    `json:"device_id,omitempty" class:"public"`
+	AccessRequests []string  `json:"access_requests,omitempty" class:"public"`
+	Permits        []string  `json:"permits,omitempty" class:"public"` // pty, agent_forwarding, port_forwarding, x11_forwarding
 }
 
 // Identity is what an issued certificate says.

@@ -162,6 +162,114 @@ func (x *ExplainResponse) GetExplanation() []byte {
 	return nil
 }
 
+type PlanRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// JSON of types.Role: created, or in the place of the role of that name.
+	Roles [][]byte `protobuf:"bytes,1,rep,name=roles,proto3" json:"roles,omitempty"`
+	// Names of roles that go.
+	Delete []string `protobuf:"bytes,2,rep,name=delete,proto3" json:"delete,omitempty"`
+	// Days of the audit log to look at; 0: none.
+	Days          int32 `protobuf:"varint,3,opt,name=days,proto3" json:"days,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PlanRequest) Reset() {
+	*x = PlanRequest{}
+	mi := &file_teleport_access_v1_access_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PlanRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PlanRequest) ProtoMessage() {}
+
+func (x *PlanRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_teleport_access_v1_access_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PlanRequest.ProtoReflect.Descriptor instead.
+func (*PlanRequest) Descriptor() ([]byte, []int) {
+	return file_teleport_access_v1_access_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *PlanRequest) GetRoles() [][]byte {
+	if x != nil {
+		return x.Roles
+	}
+	return nil
+}
+
+func (x *PlanRequest) GetDelete() []string {
+	if x != nil {
+		return x.Delete
+	}
+	return nil
+}
+
+func (x *PlanRequest) GetDays() int32 {
+	if x != nil {
+		return x.Days
+	}
+	return 0
+}
+
+type PlanResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// JSON of access.Plan.
+	Plan          []byte `protobuf:"bytes,1,opt,name=plan,proto3" json:"plan,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PlanResponse) Reset() {
+	*x = PlanResponse{}
+	mi := &file_teleport_access_v1_access_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PlanResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PlanResponse) ProtoMessage() {}
+
+func (x *PlanResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_teleport_access_v1_access_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PlanResponse.ProtoReflect.Descriptor instead.
+func (*PlanResponse) Descriptor() ([]byte, []int) {
+	return file_teleport_access_v1_access_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *PlanResponse) GetPlan() []byte {
+	if x != nil {
+		return x.Plan
+	}
+	return nil
+}
+
 var File_teleport_access_v1_access_proto protoreflect.FileDescriptor
 
 const file_teleport_access_v1_access_proto_rawDesc = "" +
@@ -177,9 +285,16 @@ const file_teleport_access_v1_access_proto_rawDesc = "" +
 	"atUnixNano\x12\x1b\n" +
 	"\tclient_ip\x18\a \x01(\tR\bclientIp\"3\n" +
 	"\x0fExplainResponse\x12 \n" +
-	"\vexplanation\x18\x01 \x01(\fR\vexplanation2h\n" +
+	"\vexplanation\x18\x01 \x01(\fR\vexplanation\"O\n" +
+	"\vPlanRequest\x12\x14\n" +
+	"\x05roles\x18\x01 \x03(\fR\x05roles\x12\x16\n" +
+	"\x06delete\x18\x02 \x03(\tR\x06delete\x12\x12\n" +
+	"\x04days\x18\x03 \x01(\x05R\x04days\"\"\n" +
+	"\fPlanResponse\x12\x12\n" +
+	"\x04plan\x18\x01 \x01(\fR\x04plan2\xb8\x01\n" +
 	"\rAccessService\x12W\n" +
-	"\aExplain\x12\".teleport.access.v1.ExplainRequest\x1a#.teleport.access.v1.ExplainResponse\"\x03\x90\x02\x01B\x1bZ\x19teleport/api/gen/accessv1b\x06proto3"
+	"\aExplain\x12\".teleport.access.v1.ExplainRequest\x1a#.teleport.access.v1.ExplainResponse\"\x03\x90\x02\x01\x12N\n" +
+	"\x04Plan\x12\x1f.teleport.access.v1.PlanRequest\x1a .teleport.access.v1.PlanResponse\"\x03\x90\x02\x01B\x1bZ\x19teleport/api/gen/accessv1b\x06proto3"
 
 var (
 	file_teleport_access_v1_access_proto_rawDescOnce sync.Once
@@ -193,16 +308,20 @@ func file_teleport_access_v1_access_proto_rawDescGZIP() []byte {
 	return file_teleport_access_v1_access_proto_rawDescData
 }
 
-var file_teleport_access_v1_access_proto_msgTypes = make([]protoimpl.MessageInfo, 2)
+var file_teleport_access_v1_access_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
 var file_teleport_access_v1_access_proto_goTypes = []any{
 	(*ExplainRequest)(nil),  // 0: teleport.access.v1.ExplainRequest
 	(*ExplainResponse)(nil), // 1: teleport.access.v1.ExplainResponse
+	(*PlanRequest)(nil),     // 2: teleport.access.v1.PlanRequest
+	(*PlanResponse)(nil),    // 3: teleport.access.v1.PlanResponse
 }
 var file_teleport_access_v1_access_proto_depIdxs = []int32{
 	0, // 0: teleport.access.v1.AccessService.Explain:input_type -> teleport.access.v1.ExplainRequest
-	1, // 1: teleport.access.v1.AccessService.Explain:output_type -> teleport.access.v1.ExplainResponse
-	1, // [1:2] is the sub-list for method output_type
-	0, // [0:1] is the sub-list for method input_type
+	2, // 1: teleport.access.v1.AccessService.Plan:input_type -> teleport.access.v1.PlanRequest
+	1, // 2: teleport.access.v1.AccessService.Explain:output_type -> teleport.access.v1.ExplainResponse
+	3, // 3: teleport.access.v1.AccessService.Plan:output_type -> teleport.access.v1.PlanResponse
+	2, // [2:4] is the sub-list for method output_type
+	0, // [0:2] is the sub-list for method input_type
 	0, // [0:0] is the sub-list for extension type_name
 	0, // [0:0] is the sub-list for extension extendee
 	0, // [0:0] is the sub-list for field type_name
@@ -219,7 +338,7 @@ func file_teleport_access_v1_access_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_teleport_access_v1_access_proto_rawDesc), len(file_teleport_access_v1_access_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   2,
+			NumMessages:   4,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

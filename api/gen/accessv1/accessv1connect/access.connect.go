@@ -36,6 +36,8 @@ const (
 const (
 	// AccessServiceExplainProcedure is the fully-qualified name of the AccessService's Explain RPC.
 	AccessServiceExplainProcedure = "/teleport.access.v1.AccessService/Explain"
+	// AccessServicePlanProcedure is the fully-qualified name of the AccessService's Plan RPC.
+	AccessServicePlanProcedure = "/teleport.access.v1.AccessService/Plan"
 )
 
 // AccessServiceClient is a client for the teleport.access.v1.AccessService service.
@@ -43,6 +45,9 @@ type AccessServiceClient interface {
 	// Explain decides one use of one resource for a user as a login of now would
 	// make it, and tells why.
 	Explain(context.Context, *connect.Request[accessv1.ExplainRequest]) (*connect.Response[accessv1.ExplainResponse], error)
+	// Plan tells what a change of roles would give and take, and which recorded
+	// sessions it would have refused.
+	Plan(context.Context, *connect.Request[accessv1.PlanRequest]) (*connect.Response[accessv1.PlanResponse], error)
 }
 
 // NewAccessServiceClient constructs a client for the teleport.access.v1.AccessService service. By
@@ -63,12 +68,20 @@ func NewAccessServiceClient(httpClient connect.HTTPClient, baseURL string, opts 
 			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
 			connect.WithClientOptions(opts...),
 		),
+		plan: connect.NewClient[accessv1.PlanRequest, accessv1.PlanResponse](
+			httpClient,
+			baseURL+AccessServicePlanProcedure,
+			connect.WithSchema(accessServiceMethods.ByName("Plan")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
 // accessServiceClient implements AccessServiceClient.
 type accessServiceClient struct {
 	explain *connect.Client[accessv1.ExplainRequest, accessv1.ExplainResponse]
+	plan    *connect.Client[accessv1.PlanRequest, accessv1.PlanResponse]
 }
 
 // Explain calls teleport.access.v1.AccessService.Explain.
@@ -76,11 +89,19 @@ func (c *accessServiceClient) Explain(ctx context.Context, req *connect.Request[
 	return c.explain.CallUnary(ctx, req)
 }
 
+// Plan calls teleport.access.v1.AccessService.Plan.
+func (c *accessServiceClient) Plan(ctx context.Context, req *connect.Request[accessv1.PlanRequest]) (*connect.Response[accessv1.PlanResponse], error) {
+	return c.plan.CallUnary(ctx, req)
+}
+
 // AccessServiceHandler is an implementation of the teleport.access.v1.AccessService service.
 type AccessServiceHandler interface {
 	// Explain decides one use of one resource for a user as a login of now would
 	// make it, and tells why.
 	Explain(context.Context, *connect.Request[accessv1.ExplainRequest]) (*connect.Response[accessv1.ExplainResponse], error)
+	// Plan tells what a change of roles would give and take, and which recorded
+	// sessions it would have refused.
+	Plan(context.Context, *connect.Request[accessv1.PlanRequest]) (*connect.Response[accessv1.PlanResponse], error)
 }
 
 // NewAccessServiceHandler builds an HTTP handler from the service implementation. It returns the
@@ -97,10 +118,19 @@ func NewAccessServiceHandler(svc AccessServiceHandler, opts ...connect.HandlerOp
 		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
 		connect.WithHandlerOptions(opts...),
 	)
+	accessServicePlanHandler := connect.NewUnaryHandler(
+		AccessServicePlanProcedure,
+		svc.Plan,
+		connect.WithSchema(accessServiceMethods.ByName("Plan")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/teleport.access.v1.AccessService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case AccessServiceExplainProcedure:
 			accessServiceExplainHandler.ServeHTTP(w, r)
+		case AccessServicePlanProcedure:
+			accessServicePlanHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -112,4 +142,8 @@ type UnimplementedAccessServiceHandler struct{}
 
 func (UnimplementedAccessServiceHandler) Explain(context.Context, *connect.Request[accessv1.ExplainRequest]) (*connect.Response[accessv1.ExplainResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("teleport.access.v1.AccessService.Explain is not implemented"))
+}
+
+func (UnimplementedAccessServiceHandler) Plan(context.Context, *connect.Request[accessv1.PlanRequest]) (*connect.Response[accessv1.PlanResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("teleport.access.v1.AccessService.Plan is not implemented"))
 }
