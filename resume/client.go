@@ -52,6 +52,12 @@ type client struct {
 // Final marks an error of Redial that no further attempt can mend.
 func Final(err error) error { return &finalError{err} }
 
+// IsFinal reports whether an error was made by Final.
+func IsFinal(err error) bool {
+	var final *finalError
+	return errors.As(err, &final)
+}
+
 type finalError struct{ error }
 
 // Unwrap returns the error itself.

@@ -267,6 +267,15 @@ func TestGenerations(t *testing.T) {
 		if _, _, err := p.Dial(t.Context(), "a1", h); !errors.Is(err, fault.Unavailable) {
 			t.Errorf("a generation that is gone: %v", err)
 		}
+		// A stream that goes on is led to the process that holds it, else to the
+		// newest, which knows others.
+		h.Verb, h.Stream = tunframe.Attach, "feed"
+		for asked, want := range map[uint64]uint64{1: 1, 2: 2, 7: 2, 0: 2} {
+			h.Generation = asked
+			if a, err := p.choose(t.Context(), "a1", &h); err != nil || a.generation != want {
+				t.Errorf("an attach to generation %d: %v", asked, err)
+			}
+		}
 		talk(t, stream, "the old process still serves")
 		time.Sleep(time.Minute)
 		if len(p.Agents()) != 1 {

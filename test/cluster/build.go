@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 )
@@ -65,11 +66,18 @@ func gobuild(out, pkg string) error {
 	return os.Rename(tmp, out)
 }
 
-// sourceRoot is the module's directory.
-func sourceRoot() string {
+// sourceRoot is the module's directory. A test program that was built with
+// -trimpath does not know where its source was; then it asks from where it runs.
+var sourceRoot = sync.OnceValue(func() string {
 	_, file, _, _ := runtime.Caller(0)
-	return filepath.Dir(filepath.Dir(filepath.Dir(file)))
-}
+	if filepath.IsAbs(file) {
+		return filepath.Dir(filepath.Dir(filepath.Dir(file)))
+	}
+	if b, err := exec.Command("go", "env", "GOMOD").Output(); err == nil {
+		return filepath.Dir(strings.TrimSpace(string(b)))
+	}
+	return "."
+})
 
 var uniqueNumber atomic.Uint64
 

@@ -11,10 +11,13 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
 
+	"teleport/netx"
+	"teleport/netx/shaper"
 	"teleport/test/cluster"
 	"teleport/test/ledger"
 )
@@ -160,6 +163,9 @@ func (p prepended) Read(b []byte) (int, error) {
 	return p.Conn.Read(b)
 }
 
+// breath is between two rounds of copying: the machine has other tests to run.
+const breath = 3 * time.Second
+
 // copying copies a file to the node and back, again and again, and looks at what
 // came back.
 func (s *survivors) copying(t *testing.T, who *cluster.Person, node *cluster.Process) *conversation {
@@ -200,6 +206,7 @@ func (s *survivors) copying(t *testing.T, who *cluster.Person, node *cluster.Pro
 				c.err = fmt.Errorf("%d bytes came back: %v", check.Position(), err)
 			}
 			c.said++
+			cluster.Poll(breath, func() bool { return ctx.Err() != nil })
 		}
 	}()
 	t.Cleanup(func() { stop(); <-c.done })
@@ -326,4 +333,118 @@ func TestNoResumeEndsWithTheProxy(t *testing.T) {
 	s.Proxies[0].Kill9(t)
 	live.isCut(t)
 	s.Proxies[0].Start(t)
+}
+
+// link is a person's network: a forwarder before the proxy, which may be down,
+// and whose connections come from the address of the day.
+type link struct {
+	*shaper.Shaper
+	addr string
+
+	mu   sync.Mutex
+	from string
+}
+
+func newLink(t *testing.T) *link {
+	t.Helper()
+	l := &link{Shaper: shaper.New(shaper.Shape{}), addr: "127.0.0.1:" + cluster.FreePort(t), from: "127.0.0.1"}
+	return l
+}
+
+// serve forwards to a proxy until the test ends.
+func (l *link) serve(t *testing.T, proxy *cluster.Process) {
+	t.Helper()
+	ln, err := net.Listen("tcp", l.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	dial := netx.DialFunc(func(ctx context.Context, network, addr string) (net.Conn, error) {
+		l.mu.Lock()
+		d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(l.from)}}
+		l.mu.Unlock()
+		return d.DialContext(ctx, network, addr)
+	})
+	go func() { done <- l.Forward(ctx, ln, dial, proxy.WebAddr) }()
+	t.Cleanup(func() { stop(); <-done })
+}
+
+// move gives the link another address; what was open over the old one is held
+// for ever, as by a router that forgot it.
+func (l *link) move(to string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.from = to
+}
+
+// TestALinkGoesDownAndComesBackElsewhere: nothing is closed while it is down, so
+// that only silence tells. In make soak it is down for a minute.
+func TestALinkGoesDownAndComesBackElsewhere(t *testing.T) {
+	t.Parallel()
+	away := min(talkFor(t)/4, time.Minute)
+	l := newLink(t)
+	s := &survivors{Cluster: cluster.New(t, cluster.Opts{Proxies: 1, Agents: 1, Config: func(process string, conf cluster.Doc) {
+		if process == "proxy-1" { // the link is the only way that people are told of
+			conf.Set("proxy_service.public_addr", []string{l.addr}).Set("teleport.advertise_ip", "127.0.0.99")
+		}
+	}})}
+	s.login = s.OSUser(t, "/bin/sh").Name
+	l.serve(t, s.Proxies[0])
+	s.alice = s.User(t, "alice", []string{"access"}, []string{s.login})
+	s.alice.Login(t, "--proxy="+l.addr)
+	live := s.counting(t, s.alice, s.Agents[0])
+	ssh := s.openssh(t, s.alice, s.Agents[0])
+
+	l.Partition(true)
+	cluster.Poll(away, func() bool { return live.Ended() || ssh.Ended() })
+	l.move("127.0.0.7")
+	l.CutAll() // a connection of the old address never speaks again
+	l.Partition(false)
+	live.moves(t)
+	ssh.moves(t)
+	if told := live.Errs.String(); !strings.Contains(told, "connection lost, reconnecting") || !strings.Contains(told, "connection is back after") {
+		t.Errorf("the person was told %q", told)
+	}
+	for _, e := range s.Events(t, 2, "session.attach", "alice") {
+		if addr := fmt.Sprint(e["addr.remote"]); !strings.HasPrefix(addr, "127.0.0.7:") {
+			t.Errorf("the event tells of %s", addr)
+		}
+	}
+
+	// A laptop sleeps: the program stands still, and then goes on.
+	if err := live.Cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	l.CutAll()
+	cluster.Poll(5*time.Second, func() bool { return live.Ended() })
+	if err := live.Cmd.Process.Signal(syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	live.finish(t)
+	ssh.finish(t)
+}
+
+// TestAWindowThatIsClosedLeavesNothing: a person who goes on purpose leaves no
+// session behind that waits for them, and a lock ends one that does.
+func TestAWindowThatIsClosedLeavesNothing(t *testing.T) {
+	t.Parallel()
+	s := newSurvivors(t, cluster.Opts{Agents: 1})
+	gone := s.counting(t, s.alice, s.Agents[0])
+	if err := gone.Cmd.Process.Signal(syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	s.Events(t, 1, "session.end", "alice")
+	if left := s.Events(t, 0, "session.detach", "alice"); len(left) != 0 {
+		t.Errorf("a session waits: %v", left)
+	}
+	waits := s.counting(t, s.bob, s.Agents[0])
+	if err := waits.Cmd.Process.Signal(syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	s.Events(t, 1, "session.detach", "bob")
+	s.Tctl("lock", "--user=bob").OK(t)
+	if e := s.Events(t, 1, "session.end", "bob")[0]; fmt.Sprint(e["reason"]) != "lock" {
+		t.Errorf("it ended by %v", e["reason"])
+	}
 }
