@@ -61,7 +61,14 @@ type Report struct {
 // fault.Untrusted together with the report when anything does not verify, and
 // the reader's error when it fails.
 func Verify(r io.Reader, keys []ed25519.PublicKey, saved *Signed) (Report, error) {
-	v := verifier{keys: keys, heads: make(map[Writer]Head)}
+	return VerifyEach(r, keys, saved, func([]byte) {})
+}
+
+// VerifyEach is Verify that hands on the public fields of each event, as JSON, in
+// the order of the log. What each was given is proven when there is no error in
+// the end. each does not keep its argument.
+func VerifyEach(r io.Reader, keys []ed25519.PublicKey, saved *Signed, each func(public []byte)) (Report, error) {
+	v := verifier{keys: keys, heads: make(map[Writer]Head), each: each}
 	if saved != nil {
 		c, err := saved.Verify(keys)
 		if err != nil {
@@ -121,6 +128,7 @@ func readLine(in *bufio.Reader) ([]byte, error) {
 
 // verifier walks the lines and keeps what the log must be so far.
 type verifier struct {
+	each      func(public []byte)
 	keys      []ed25519.PublicKey
 	saved     *Checkpoint
 	savedDone bool
@@ -283,6 +291,7 @@ func (v *verifier) event(e *eventLn) {
 		v.problem(Modified, run.Writer, "event %d of writer %s (generation %d) was changed", e.Sequence, run.UUID, run.Generation)
 	}
 	v.at, v.seq = e.Chain, e.Sequence
+	v.each(e.Public)
 }
 
 func (v *verifier) closeRun() {

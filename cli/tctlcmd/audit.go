@@ -10,7 +10,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"strings"
 	"time"
@@ -23,7 +22,6 @@ import (
 	"teleport/audit/chain"
 	"teleport/cli/output"
 	"teleport/fault"
-	"teleport/wholefile"
 )
 
 func (a *app) auditCmd() *cobra.Command {
@@ -256,158 +254,6 @@ func (a *app) logKeys(ctx context.Context, api *authclient.Client) ([]ed25519.Pu
 		return nil, fault.New(fault.Invalid, "the auth service's export does not begin as one")
 	}
 	return first.Header.Keys, nil
-}
-
-func (a *app) auditVerify() *cobra.Command {
-	var file, keyFile, checkpoint string
-	var show func(any, func() error) error
-	c := &cobra.Command{Use: "verify", Short: "Verify the audit log, or an export of it", Args: cobra.NoArgs,
-		Long: "Verifies that no event was changed, removed, added or moved.\n\n" +
-			"Without --export the log of the cluster is read and verified. With --export and --keys an\n" +
-			"exported file is verified offline, with public keys only.\n\n" +
-			"--checkpoint names a file that holds the last verified checkpoint. It is compared, so that a log\n" +
-			"whose end was cut off shows, and replaced after a successful verification.",
-		Example: "  tctl audit verify --checkpoint=audit.checkpoint\n  tctl audit verify --export=audit.jsonl --keys=audit-keys.pem",
-		RunE: func(c *cobra.Command, _ []string) error {
-			report, err := a.verify(c.Context(), file, keyFile, checkpoint)
-			if report.Cluster == "" && err != nil {
-				return err
-			}
-			if showErr := show(report, func() error { return a.printReport(report) }); showErr != nil {
-				return showErr
-			}
-			if err != nil {
-				return err
-			}
-			return saveCheckpoint(checkpoint, report.Last)
-		}}
-	c.Flags().StringVar(&file, "export", "", "verify this file instead of the cluster's log")
-	c.Flags().StringVar(&keyFile, "keys", "", "public keys that may sign, PEM (tctl audit keys)")
-	c.Flags().StringVar(&checkpoint, "checkpoint", "", "file with the last verified checkpoint")
-	show = a.formatFlag(c.Flags())
-	return c
-}
-
-func (a *app) verify(ctx context.Context, file, keyFile, checkpoint string) (chain.Report, error) {
-	saved, err := loadCheckpoint(checkpoint)
-	if err != nil {
-		return chain.Report{}, err
-	}
-	if file != "" {
-		if keyFile == "" {
-			return chain.Report{}, fault.New(fault.Invalid, "an export is verified with keys that came another way").
-				WithHint("Add --keys=FILE; tctl audit keys prints them.")
-		}
-		list, err := readKeys(keyFile)
-		if err != nil {
-			return chain.Report{}, err
-		}
-		f, err := os.Open(file)
-		if err != nil {
-			return chain.Report{}, fault.Wrap(err, fault.NotFound, "cannot read %s: %v", file, errors.Unwrap(err))
-		}
-		defer f.Close()
-		return chain.Verify(bufio.NewReaderSize(f, 1<<20), list, saved)
-	}
-	api, err := a.connect(ctx)
-	if err != nil {
-		return chain.Report{}, err
-	}
-	defer api.Close()
-	var list []ed25519.PublicKey
-	if keyFile != "" {
-		list, err = readKeys(keyFile)
-	} else {
-		list, err = a.logKeys(ctx, api)
-	}
-	if err != nil {
-		return chain.Report{}, err
-	}
-	r, w := io.Pipe()
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		w.CloseWithError(api.ExportAudit(ctx, &auditv1.ExportRequest{}, w))
-	}()
-	report, err := chain.Verify(r, list, saved)
-	r.CloseWithError(io.ErrClosedPipe)
-	<-done
-	return report, err
-}
-
-func readKeys(path string) ([]ed25519.PublicKey, error) {
-	b, err := os.ReadFile(path)
-	if err != nil {
-		return nil, fault.Wrap(err, fault.NotFound, "cannot read %s: %v", path, errors.Unwrap(err))
-	}
-	var list []ed25519.PublicKey
-	for block, rest := pem.Decode(b); block != nil; block, rest = pem.Decode(rest) {
-		k, err := x509.ParsePKIXPublicKey(block.Bytes)
-		if err != nil {
-			return nil, fault.Wrap(err, fault.Invalid, "%s holds a key that cannot be read", path)
-		}
-		e, ok := k.(ed25519.PublicKey)
-		if !ok {
-			return nil, fault.New(fault.Invalid, "%s holds a key that is not Ed25519", path)
-		}
-		list = append(list, e)
-	}
-	if len(list) == 0 {
-		return nil, fault.New(fault.Invalid, "%s holds no public key", path)
-	}
-	return list, nil
-}
-
-func loadCheckpoint(path string) (*chain.Signed, error) {
-	if path == "" {
-		return nil, nil //nolint:nilnil // no checkpoint was named
-	}
-	b, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil //nolint:nilnil // the first verification saves one
-	}
-	if err != nil {
-		return nil, fault.Unreadable(err, path)
-	}
-	s := &chain.Signed{}
-	if err := json.Unmarshal(b, s); err != nil {
-		return nil, fault.New(fault.Invalid, "%s holds no checkpoint", path)
-	}
-	return s, nil
-}
-
-func saveCheckpoint(path string, last *chain.Signed) error {
-	if path == "" || last == nil {
-		return nil
-	}
-	b, err := json.Marshal(last)
-	if err != nil {
-		return err
-	}
-	return fault.Unwritable(wholefile.Write(path, append(b, '\n'), 0o644), path)
-}
-
-func (a *app) printReport(r chain.Report) error {
-	verdict := "The log verifies."
-	if r.Count > 0 {
-		verdict = "THE LOG DOES NOT VERIFY."
-	}
-	fmt.Fprintf(a.Out, "%s\n\nCluster      %s\nEvents       %d\nRedacted     %d\nWriters      %d\nBlocks       %d to %d\nCheckpoints  %d\n",
-		verdict, r.Cluster, r.Events, r.Redacted, r.Writers, r.FromBlock, r.ToBlock, r.Checkpoints)
-	if !r.LastTime.IsZero() {
-		fmt.Fprintf(a.Out, "Signed until %s\n", r.LastTime.UTC().Format(time.RFC3339))
-	}
-	for _, p := range r.Problems {
-		b, err := json.Marshal(p)
-		if err != nil {
-			return err
-		}
-		fmt.Fprintf(a.Out, "  problem: %s\n", output.Clean(string(b)))
-	}
-	if more := r.Count - len(r.Problems); more > 0 {
-		fmt.Fprintf(a.Out, "  and %d more problems\n", more)
-	}
-	return nil
 }
 
 func sshFingerprint(k ssh.PublicKey) string { return ssh.FingerprintSHA256(k) }
