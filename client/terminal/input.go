@@ -1,9 +1,11 @@
 package terminal
 
 import (
+	"errors"
 	"io"
 	"os"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -13,6 +15,7 @@ import (
 // reads the terminal next. It has one reader.
 type Input struct {
 	src  io.Reader
+	own  *os.File // src opened anew, where that is a terminal and the runtime can wait for it
 	file *os.File // src, when it can be polled
 	r, w *os.File // the pipe that wakes the reader
 
@@ -27,6 +30,9 @@ func NewInput(src io.Reader) *Input {
 	if !ok {
 		return in
 	}
+	if in.own = reopened(file); in.own != nil {
+		return in
+	}
 	if r, w, err := os.Pipe(); err == nil { // it works without; its end may then come late
 		in.file, in.r, in.w = file, r, w
 	}
@@ -38,11 +44,18 @@ func (in *Input) Read(p []byte) (int, error) {
 	if in.src == nil {
 		return 0, io.EOF
 	}
-	if in.file == nil {
+	if in.file == nil && in.own == nil {
 		return in.src.Read(p)
 	}
 	in.mu.Lock()
 	defer in.mu.Unlock()
+	if in.own != nil && !in.stopped {
+		n, err := in.own.Read(p)
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			err = io.EOF
+		}
+		return n, err
+	}
 	for !in.stopped {
 		fds := []unix.PollFd{{Fd: int32(in.file.Fd()), Events: unix.POLLIN}, {Fd: int32(in.r.Fd()), Events: unix.POLLIN}}
 		_, err := unix.Poll(fds, -1)
@@ -62,14 +75,23 @@ func (in *Input) Read(p []byte) (int, error) {
 // Stop ends a Read under way and all later ones. A Read of a stream that is no
 // file ends only with the stream.
 func (in *Input) Stop() {
-	if in.file == nil {
+	switch {
+	case in.own != nil:
+		_ = in.own.SetReadDeadline(time.Now()) // wakes the reader; it fails when it was stopped before
+	case in.file != nil:
+		in.w.Close() // wakes the reader
+	default:
 		return
 	}
-	in.w.Close() // wakes the reader
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	if !in.stopped {
-		in.stopped = true
-		in.r.Close()
+	if in.stopped {
+		return
 	}
+	in.stopped = true
+	if in.own != nil {
+		in.own.Close()
+		return
+	}
+	in.r.Close()
 }
