@@ -129,6 +129,12 @@ func (c *Client) SignHost(ctx context.Context, req *issuev1.SignHostRequest) (*i
 	return unary(ctx, c.issue.SignHost, req)
 }
 
+// OpenSSH issues the certificate with which this proxy enters a server without an
+// agent for a user (proxies only).
+func (c *Client) OpenSSH(ctx context.Context, req *issuev1.OpenSSHRequest) (*issuev1.IssuedCerts, error) {
+	return unary(ctx, c.issue.OpenSSH, req)
+}
+
 // InviteUser makes a user without credentials and the link that sets them.
 func (c *Client) InviteUser(ctx context.Context, req *accountv1.InviteUserRequest) (*accountv1.LinkResponse, error) {
 	return unary(ctx, c.account.InviteUser, req)

@@ -52,6 +52,8 @@ func AccessTable() Table {
 		// Signing for somebody else is the local administrator's alone.
 		issuev1connect.IssueServiceSignUserProcedure: System(types.RoleAdmin),
 		issuev1connect.IssueServiceSignHostProcedure: System(types.RoleAdmin),
+		// A proxy enters servers without an agent for users whose certificate it shows.
+		issuev1connect.IssueServiceOpenSSHProcedure: System(types.RoleProxy),
 
 		accountv1connect.AccountServiceInviteUserProcedure:  Rule(types.KindUser, "create"),
 		accountv1connect.AccountServiceResetUserProcedure:   Rule(types.KindUser, "update"),

@@ -4,13 +4,18 @@ import (
 	"context"
 	"crypto/x509"
 	"encoding/json"
+	"net/netip"
 
 	"connectrpc.com/connect"
 
+	"teleport/access"
 	"teleport/api/gen/issuev1"
 	"teleport/api/rpc"
 	"teleport/auth/ca"
+	"teleport/cert/sshcert"
 	"teleport/fault"
+	"teleport/keys"
+	"teleport/store"
 	"teleport/types"
 )
 
@@ -47,6 +52,56 @@ func (s issueService) SignHost(ctx context.Context, req *connect.Request[issuev1
 	}
 	return s.issue(ctx, ca.Request{Profile: ca.ProfileSignHost, Host: ca.Host{Hostname: m.Hosts[0], Principals: m.Hosts[1:]}},
 		m.Keys, m.TtlSeconds)
+}
+
+// OpenSSH issues a proxy the certificate with which it enters a server without an
+// agent. Who may enter which server is decided here once more: a proxy that is
+// stolen gets nobody in who may not.
+func (s issueService) OpenSSH(ctx context.Context, req *connect.Request[issuev1.OpenSSHRequest]) (*connect.Response[issuev1.IssuedCerts], error) {
+	m, c := req.Msg, rpc.CallerFrom(ctx)
+	user, err := keys.ParseSSHCert(m.UserCert)
+	if err != nil {
+		return nil, err
+	}
+	client, err := netip.ParseAddrPort(m.ClientAddr)
+	if err != nil {
+		return nil, fault.New(fault.Invalid, "%.60q is not the address of a client", m.ClientAddr)
+	}
+	node, err := store.Of[*types.Node](s.a.d.Store).Get(ctx, m.Node)
+	if err != nil {
+		return nil, err
+	}
+	if node.SubKind != types.SubKindOpenSSH {
+		return nil, fault.New(fault.Denied, "node %s has an agent, which takes the user's own certificate", m.Node)
+	}
+	id, err := sshcert.Verify(user, s.a.d.Trust(), types.IdentityUser, s.a.d.Now())
+	if err != nil {
+		return nil, err
+	}
+	ask := access.Ask(s.a.d.Policy, id, client.Addr(), s.a.d.Now())
+	ask.Action, ask.Resource, ask.HostID, ask.Login = access.ActionLogin, node, node.Name(), m.Login
+	if d := access.Decide(ask); !d.Allow {
+		return nil, refusedBy(d)
+	}
+	k, err := publicKeys(m.SshPublic, nil)
+	if err != nil {
+		return nil, err
+	}
+	certs, err := s.a.d.Issuer.Issue(ctx, ca.Request{Profile: ca.ProfileOpenSSH, Subject: ca.SSHCertificate{Cert: user}, Keys: k,
+		Caller: []*x509.Certificate{c.Certificate}, Route: &types.Route{Kind: types.KindNode, Name: node.Name()}, Login: m.Login, Addr: client})
+	if err != nil {
+		return nil, err
+	}
+	return connect.NewResponse(&issuev1.IssuedCerts{User: certs.Identity.Name, Cluster: certs.Identity.Cluster,
+		SshCert: certs.SSH, ExpiresUnix: certs.Expires.Unix()}), nil
+}
+
+// refusedBy turns a decision into the error that a caller sees.
+func refusedBy(d access.Decision) error {
+	if len(d.Reasons) == 0 {
+		return fault.New(fault.Denied, "access denied")
+	}
+	return fault.New(fault.Denied, "access denied: %s", d.Reasons[0].Text)
 }
 
 func (s issueService) issue(ctx context.Context, r ca.Request, k *issuev1.PublicKeys, ttl int64) (*connect.Response[issuev1.IssuedCerts], error) {

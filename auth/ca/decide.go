@@ -12,6 +12,7 @@ import (
 	"github.com/google/uuid"
 
 	"teleport/cert"
+	"teleport/cert/sshcert"
 	"teleport/cert/tlscert"
 	"teleport/fault"
 	"teleport/join"
@@ -23,6 +24,9 @@ type profile struct {
 	decide func(*deciding) (*types.Identity, error)
 	// narrows demands that the result is no more than the subject's certificate.
 	narrows bool
+	// signer is the authority that signs, where it is not the one of the
+	// identity's kind: such certificates pass nowhere as a user's of the cluster.
+	signer types.CAType
 }
 
 var profiles = map[Profile]profile{
@@ -30,6 +34,7 @@ var profiles = map[Profile]profile{
 	ProfileReissue:    {decide: (*deciding).reissue, narrows: true},
 	ProfileWebSession: {decide: (*deciding).webSession, narrows: true},
 	ProfileBridge:     {decide: (*deciding).bridge, narrows: true},
+	ProfileOpenSSH:    {decide: (*deciding).openSSH, narrows: true, signer: types.CAOpenSSH},
 	ProfileSignUser:   {decide: (*deciding).signUser},
 	ProfileSignHost:   {decide: (*deciding).signHost},
 	ProfileHostJoin:   {decide: (*deciding).hostJoin},
@@ -45,6 +50,7 @@ type deciding struct {
 	r      Request
 	now    time.Time
 	parent *types.Identity // of the subject's certificate, once verified
+	caller *types.Identity // the proxy that asks, once verified
 }
 
 func (d *deciding) login() (*types.Identity, error) {
@@ -171,6 +177,32 @@ func (d *deciding) bridge() (*types.Identity, error) {
 	return id, nil
 }
 
+// openSSH lets a proxy enter one server without an agent as one login, for a user
+// whose live certificate it shows. Stock servers know no routes: what bounds the certificate
+// there is its login, its few minutes, and the key that never leaves the proxy.
+func (d *deciding) openSSH() (*types.Identity, error) {
+	if _, err := d.proxy(); err != nil {
+		return nil, err
+	}
+	id, a, err := d.narrowed()
+	if err != nil {
+		return nil, err
+	}
+	if d.r.Route == nil || d.r.Route.Kind != types.KindNode || d.r.Keys.SSH == nil || d.r.Keys.TLS != nil {
+		return nil, fault.New(fault.Invalid, "an openssh certificate is for one SSH key and one node")
+	}
+	if err := d.restrict(id); err != nil {
+		return nil, err
+	}
+	at := &id.Authority
+	if at.Logins = intersect([]string{d.r.Login}, at.Logins); len(at.Logins) == 0 {
+		return nil, fault.New(fault.Denied, "user %q has no login %.60q", id.Name, d.r.Login)
+	}
+	at.DisallowReissue, at.Renewable, at.PermitAgent, at.PermitX11 = true, false, false, false
+	at.Expires = d.expiry(OpenSSHTTL, OpenSSHTTL, at.Expires, a.Expires)
+	return id, nil
+}
+
 // narrowed verifies the subject's certificate and cuts it down to what the account
 // allows now.
 func (d *deciding) narrowed() (*types.Identity, Account, error) {
@@ -242,17 +274,14 @@ func (d *deciding) proxy() (*types.Identity, error) {
 	if p.Cluster != d.i.c.Cluster || !p.HasSystemRole(types.RoleProxy) {
 		return nil, fault.New(fault.Denied, "only a proxy of this cluster may ask for this certificate")
 	}
+	d.caller = p
 	return p, d.i.c.Policy.CheckLocks(d.ctx, p)
 }
 
 // certificate verifies the subject's own certificate of a kind and notes it as the
 // parent.
 func (d *deciding) certificate(kind types.IdentityKind) (*types.Identity, error) {
-	c, ok := d.r.Subject.(Certificate)
-	if !ok {
-		return nil, d.wrongSubject()
-	}
-	id, err := tlscert.Verify(c.Chain, d.i.c.Trust(), d.now, kind)
+	id, err := d.verify(kind)
 	if err != nil {
 		return nil, err
 	}
@@ -261,6 +290,22 @@ func (d *deciding) certificate(kind types.IdentityKind) (*types.Identity, error)
 	}
 	d.parent = id
 	return id, d.i.c.Policy.CheckLocks(d.ctx, id)
+}
+
+// verify reads the identity of the subject's certificate. An SSH certificate is
+// all that a proxy has of a user whose SSH it ends, and is good for that alone.
+func (d *deciding) verify(kind types.IdentityKind) (*types.Identity, error) {
+	switch c := d.r.Subject.(type) {
+	case Certificate:
+		if d.r.Profile != ProfileOpenSSH {
+			return tlscert.Verify(c.Chain, d.i.c.Trust(), d.now, kind)
+		}
+	case SSHCertificate:
+		if d.r.Profile == ProfileOpenSSH {
+			return sshcert.Verify(c.Cert, d.i.c.Trust(), kind, d.now)
+		}
+	}
+	return nil, d.wrongSubject()
 }
 
 func (d *deciding) wrongSubject() error {

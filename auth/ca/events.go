@@ -23,6 +23,9 @@ func (d *deciding) createEvent(id *types.Identity) *event.CertCreate {
 	if id.Kind == types.IdentityBridge {
 		e.CertType = string(types.IdentityUser)
 	}
+	if d.r.Profile == ProfileOpenSSH {
+		e.Identity.ProxyUUID = d.caller.Name // who holds the key
+	}
 	if d.r.Addr.IsValid() {
 		e.RemoteAddr = d.r.Addr.String()
 	}

@@ -135,7 +135,7 @@ func (i *Issuer) Issue(ctx context.Context, r Request) (Certs, error) {
 	if r.Keys.SSH == nil && r.Keys.TLS == nil {
 		return Certs{}, fault.New(fault.Denied, "user %q has no logins, so there is no SSH certificate for them", id.Name)
 	}
-	s, err := i.signersFor(ctx, id.Kind)
+	s, err := i.signersFor(ctx, id.Kind, p.signer)
 	if err != nil {
 		return Certs{}, err
 	}
@@ -179,12 +179,14 @@ func sign(id *types.Identity, k Keys, s *signers, now time.Time) (Certs, error) 
 	return out, nil
 }
 
-// signersFor finds the active keys of the authority of a kind, anew whenever
-// trust changed.
-func (i *Issuer) signersFor(ctx context.Context, kind types.IdentityKind) (*signers, error) {
-	caType, err := cert.AuthorityFor(kind)
-	if err != nil {
-		return nil, err
+// signersFor finds the active keys of an authority, that of the kind unless
+// another is named, anew whenever trust changed.
+func (i *Issuer) signersFor(ctx context.Context, kind types.IdentityKind, caType types.CAType) (*signers, error) {
+	if caType == "" {
+		var err error
+		if caType, err = cert.AuthorityFor(kind); err != nil {
+			return nil, err
+		}
 	}
 	trust := i.c.Trust()
 	i.mu.Lock()
@@ -217,6 +219,12 @@ func (i *Issuer) load(ctx context.Context, trust *cert.Trust, caType types.CATyp
 		s := &signers{}
 		if s.ssh, err = ssh.NewSignerFromSigner(sshKey); err != nil {
 			return nil, fault.Wrap(err, fault.Internal, "the %s authority's SSH key cannot sign", caType)
+		}
+		if caType == types.CAOpenSSH { // signs SSH certificates alone
+			if keys.SSHLine(s.ssh.PublicKey()) != active.SSHPublic {
+				return nil, fault.New(fault.Internal, "the %s authority's private key is not that of its document", caType)
+			}
+			return s, nil
 		}
 		if s.tls, err = i.c.Keys.Signer(ctx, active.TLSKeyID); err != nil {
 			return nil, err

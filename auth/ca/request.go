@@ -21,6 +21,7 @@ const (
 	ProfileReissue    Profile = "reissue"     // narrower, from the user's own certificate; also a route
 	ProfileWebSession Profile = "web_session" // minutes, for the keys of the proxy that holds the browser
 	ProfileBridge     Profile = "bridge"      // minutes, a user's identity and route carried by a proxy
+	ProfileOpenSSH    Profile = "openssh"     // minutes, one login at a server without an agent, for the key of the proxy that enters it
 	ProfileSignUser   Profile = "sign_user"   // tctl auth sign --user, asked by the local administrator
 	ProfileSignHost   Profile = "sign_host"   // tctl auth sign --host, for OpenSSH servers
 	ProfileHostJoin   Profile = "host_join"   // the first certificates of a process
@@ -43,6 +44,8 @@ const (
 	WebSessionTTL = 10 * time.Minute
 	// BridgeTTL is the life of bridge certificates.
 	BridgeTTL = 5 * time.Minute
+	// OpenSSHTTL is the life of what a proxy enters servers without an agent with.
+	OpenSSHTTL = 5 * time.Minute
 	// SignHostTTL is the life of signed host certificates when none is asked for.
 	SignHostTTL = 366 * 24 * time.Hour
 	// MinTTL is the shortest life that may be asked for.
@@ -52,13 +55,17 @@ const (
 )
 
 // Subject is the live credential from which a certificate is derived. It is one
-// of the four types below; there is no way to ask by name.
+// of the five types below; there is no way to ask by name.
 type Subject interface{ subject() }
 
 // Certificate is a certificate that the subject holds, as the peer of a TLS
 // connection or the keeper of a web session presented it: exactly one leaf. The
 // issuer verifies it itself.
 type Certificate struct{ Chain []*x509.Certificate }
+
+// SSHCertificate is a user's live certificate as the peer of an SSH connection
+// presented it. The issuer verifies it itself.
+type SSHCertificate struct{ Cert *ssh.Certificate }
 
 // Ceremony is a login that succeeded a moment ago. Only the auth service's login
 // column makes one.
@@ -76,10 +83,11 @@ type Joined struct{ Admission *join.Admission }
 // Process is the auth process itself, which holds the CA keys anyway.
 type Process struct{}
 
-func (Certificate) subject() {}
-func (Ceremony) subject()    {}
-func (Joined) subject()      {}
-func (Process) subject()     {}
+func (Certificate) subject()    {}
+func (SSHCertificate) subject() {}
+func (Ceremony) subject()       {}
+func (Joined) subject()         {}
+func (Process) subject()        {}
 
 // Keys are the public keys to certify. At least one is set; each certificate is
 // made only where its key is.
@@ -100,7 +108,7 @@ type Host struct {
 type Request struct {
 	Profile Profile
 	Subject Subject
-	// Caller is the proxy's own certificate for web_session and bridge: exactly
+	// Caller is the proxy's own certificate for web_session, bridge and openssh: exactly
 	// one leaf, verified by the issuer. Empty otherwise.
 	Caller []*x509.Certificate
 	Keys   Keys
@@ -109,6 +117,8 @@ type Request struct {
 	// Usage and Route narrow reissue and bridge.
 	Usage []string
 	Route *types.Route
+	// Login is the one that openssh is for.
+	Login string
 	// User is whom sign_user is for.
 	User string
 	// Host is for the host profiles.

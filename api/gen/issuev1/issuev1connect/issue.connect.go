@@ -40,6 +40,8 @@ const (
 	IssueServiceSignUserProcedure = "/teleport.issue.v1.IssueService/SignUser"
 	// IssueServiceSignHostProcedure is the fully-qualified name of the IssueService's SignHost RPC.
 	IssueServiceSignHostProcedure = "/teleport.issue.v1.IssueService/SignHost"
+	// IssueServiceOpenSSHProcedure is the fully-qualified name of the IssueService's OpenSSH RPC.
+	IssueServiceOpenSSHProcedure = "/teleport.issue.v1.IssueService/OpenSSH"
 )
 
 // IssueServiceClient is a client for the teleport.issue.v1.IssueService service.
@@ -50,6 +52,9 @@ type IssueServiceClient interface {
 	SignUser(context.Context, *connect.Request[issuev1.SignUserRequest]) (*connect.Response[issuev1.IssuedCerts], error)
 	// SignHost issues a host certificate (tctl auth sign --host).
 	SignHost(context.Context, *connect.Request[issuev1.SignHostRequest]) (*connect.Response[issuev1.IssuedCerts], error)
+	// OpenSSH issues a proxy the certificate with which it enters a server without
+	// an agent, for the user whose live certificate it shows.
+	OpenSSH(context.Context, *connect.Request[issuev1.OpenSSHRequest]) (*connect.Response[issuev1.IssuedCerts], error)
 }
 
 // NewIssueServiceClient constructs a client for the teleport.issue.v1.IssueService service. By
@@ -81,6 +86,12 @@ func NewIssueServiceClient(httpClient connect.HTTPClient, baseURL string, opts .
 			connect.WithSchema(issueServiceMethods.ByName("SignHost")),
 			connect.WithClientOptions(opts...),
 		),
+		openSSH: connect.NewClient[issuev1.OpenSSHRequest, issuev1.IssuedCerts](
+			httpClient,
+			baseURL+IssueServiceOpenSSHProcedure,
+			connect.WithSchema(issueServiceMethods.ByName("OpenSSH")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
@@ -89,6 +100,7 @@ type issueServiceClient struct {
 	reissue  *connect.Client[issuev1.ReissueRequest, issuev1.IssuedCerts]
 	signUser *connect.Client[issuev1.SignUserRequest, issuev1.IssuedCerts]
 	signHost *connect.Client[issuev1.SignHostRequest, issuev1.IssuedCerts]
+	openSSH  *connect.Client[issuev1.OpenSSHRequest, issuev1.IssuedCerts]
 }
 
 // Reissue calls teleport.issue.v1.IssueService.Reissue.
@@ -106,6 +118,11 @@ func (c *issueServiceClient) SignHost(ctx context.Context, req *connect.Request[
 	return c.signHost.CallUnary(ctx, req)
 }
 
+// OpenSSH calls teleport.issue.v1.IssueService.OpenSSH.
+func (c *issueServiceClient) OpenSSH(ctx context.Context, req *connect.Request[issuev1.OpenSSHRequest]) (*connect.Response[issuev1.IssuedCerts], error) {
+	return c.openSSH.CallUnary(ctx, req)
+}
+
 // IssueServiceHandler is an implementation of the teleport.issue.v1.IssueService service.
 type IssueServiceHandler interface {
 	// Reissue narrows the caller's own user certificate.
@@ -114,6 +131,9 @@ type IssueServiceHandler interface {
 	SignUser(context.Context, *connect.Request[issuev1.SignUserRequest]) (*connect.Response[issuev1.IssuedCerts], error)
 	// SignHost issues a host certificate (tctl auth sign --host).
 	SignHost(context.Context, *connect.Request[issuev1.SignHostRequest]) (*connect.Response[issuev1.IssuedCerts], error)
+	// OpenSSH issues a proxy the certificate with which it enters a server without
+	// an agent, for the user whose live certificate it shows.
+	OpenSSH(context.Context, *connect.Request[issuev1.OpenSSHRequest]) (*connect.Response[issuev1.IssuedCerts], error)
 }
 
 // NewIssueServiceHandler builds an HTTP handler from the service implementation. It returns the
@@ -141,6 +161,12 @@ func NewIssueServiceHandler(svc IssueServiceHandler, opts ...connect.HandlerOpti
 		connect.WithSchema(issueServiceMethods.ByName("SignHost")),
 		connect.WithHandlerOptions(opts...),
 	)
+	issueServiceOpenSSHHandler := connect.NewUnaryHandler(
+		IssueServiceOpenSSHProcedure,
+		svc.OpenSSH,
+		connect.WithSchema(issueServiceMethods.ByName("OpenSSH")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/teleport.issue.v1.IssueService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case IssueServiceReissueProcedure:
@@ -149,6 +175,8 @@ func NewIssueServiceHandler(svc IssueServiceHandler, opts ...connect.HandlerOpti
 			issueServiceSignUserHandler.ServeHTTP(w, r)
 		case IssueServiceSignHostProcedure:
 			issueServiceSignHostHandler.ServeHTTP(w, r)
+		case IssueServiceOpenSSHProcedure:
+			issueServiceOpenSSHHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -168,4 +196,8 @@ func (UnimplementedIssueServiceHandler) SignUser(context.Context, *connect.Reque
 
 func (UnimplementedIssueServiceHandler) SignHost(context.Context, *connect.Request[issuev1.SignHostRequest]) (*connect.Response[issuev1.IssuedCerts], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("teleport.issue.v1.IssueService.SignHost is not implemented"))
+}
+
+func (UnimplementedIssueServiceHandler) OpenSSH(context.Context, *connect.Request[issuev1.OpenSSHRequest]) (*connect.Response[issuev1.IssuedCerts], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("teleport.issue.v1.IssueService.OpenSSH is not implemented"))
 }
