@@ -3,6 +3,7 @@ package proxyd
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
 	"slices"
 	"testing"
@@ -42,6 +43,18 @@ func TestAnAttachPassesTheWholeGate(t *testing.T) {
 	if sent := w.agents.seen[0]; sent.Verb != tunframe.Attach || sent.Generation != 7 || sent.Resume != 1 || sent.Stream != h.Stream || sent.Gateway.User != "alice" {
 		t.Errorf("the agent was sent %+v", sent)
 	}
+	// Over a dead connection nobody says that it is dead.
+	second, _, err := w.dial(t, alice(), h)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := make([]byte, 5)
+	if _, err := io.WriteString(second, "hello"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadFull(second, got); err != nil || string(got) != "hello" {
+		t.Errorf("while the first is open: %q, %v", got, err)
+	}
 	h.Name = "db-1" // which alice may not see, whatever stream she names
 	if _, _, err := w.dial(t, alice(), h); !errors.Is(err, fault.NotFound) {
 		t.Errorf("an attach to a hidden node: %v", err)
@@ -51,7 +64,7 @@ func TestAnAttachPassesTheWholeGate(t *testing.T) {
 	if _, reply, err := w.dial(t, alice(), open); err != nil || reply.Resume || reply.Proxies != nil {
 		t.Errorf("%+v, %v", reply, err)
 	}
-	if sent := w.agents.seen[1]; sent.Generation != 0 {
+	if sent := w.agents.seen[2]; sent.Generation != 0 {
 		t.Errorf("a new stream chose generation %d", sent.Generation)
 	}
 }

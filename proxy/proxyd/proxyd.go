@@ -146,6 +146,9 @@ func (p *Proxy) serveDial(ctx context.Context, conn net.Conn) error {
 	if err != nil {
 		return errors.Join(err, dial.Refuse(conn, err))
 	}
+	if h.Verb == tunframe.Attach {
+		info.ID = "" // of its own: the stream's connection of before may linger here, dead
+	}
 	if reply.Resume && p.o.Proxies != nil {
 		reply.Proxies = p.o.Proxies()
 	}
