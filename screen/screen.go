@@ -33,6 +33,7 @@ type Screen struct {
 	tabs    []bool
 	insert  bool // IRM
 	newline bool // LNM: a line feed returns the carriage too
+	plain   bool // newline is what a reset gives
 	nowrap  bool // DECAWM off
 	hidden  bool // DECTCEM off
 	reverse bool // DECSCNM
@@ -62,10 +63,10 @@ func New(columns, rows int) *Screen {
 }
 
 // NewPlain returns a screen for output of programs without a terminal: a line
-// feed begins a line. It has the most columns, so that lines rarely wrap.
-func NewPlain() *Screen {
-	s := New(MaxColumns, 24)
-	s.newline = true
+// feed begins a line.
+func NewPlain(columns, rows int) *Screen {
+	s := New(columns, rows)
+	s.plain, s.newline = true, true
 	return s
 }
 
@@ -79,7 +80,7 @@ func (s *Screen) reset() {
 	}
 	s.main, s.alt = newGrid(s.cols, s.rows), newGrid(s.cols, s.rows)
 	s.cur, s.cursor, s.top, s.bottom = s.main, cursor{}, 0, s.rows-1
-	s.insert, s.newline, s.nowrap, s.hidden, s.reverse, s.last = false, false, false, false, false, 0
+	s.insert, s.newline, s.nowrap, s.hidden, s.reverse, s.last = false, s.plain, false, false, false, 0
 	s.tabs = nil
 	s.resetTabs()
 }
@@ -99,6 +100,9 @@ func (s *Screen) Cursor() (x, y int, visible bool) { return s.cursor.x, s.cursor
 
 // Alternate tells whether the alternate screen is shown: that of full-screen programs.
 func (s *Screen) Alternate() bool { return s.cur == s.alt }
+
+// Reversed tells whether the whole screen is shown in reverse.
+func (s *Screen) Reversed() bool { return s.reverse }
 
 // Row returns the text of a row, from 0 on, without blanks at its end.
 func (s *Screen) Row(y int) string {

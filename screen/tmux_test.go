@@ -82,29 +82,34 @@ func agree(t *testing.T, tmux string, keys []string) {
 		p.tmux("send-keys", "-t", ":", "-l", k)
 		p.still()
 	}
+	// What tmux has shown may still be on its way into the file.
+	var diff string
+	if !cluster.Poll(20*time.Second, func() bool { diff = p.compare(stream); return diff == "" }) {
+		t.Error(diff)
+	}
+}
+
+// compare tells how tmux's screen differs from ours.
+func (p pane) compare(stream string) string {
 	want := p.tmux("capture-pane", "-p")
 	at := p.tmux("display-message", "-p", "#{cursor_x} #{cursor_y}")
-	p.tmux("pipe-pane")
 	data, err := os.ReadFile(stream)
 	if err != nil {
-		t.Fatal(err)
+		return err.Error()
 	}
 	s := screen.New(90, 28)
 	_, _ = s.Write(data)
-	rows := make([]string, 28)
-	for y := range rows {
-		rows[y] = s.Row(y)
-	}
 	for y, w := range strings.Split(strings.TrimSuffix(want, "\n"), "\n") {
-		if got := rows[y]; got != strings.TrimRight(w, " ") {
-			t.Errorf("row %d:\n%q\nand tmux has\n%q", y, got, w)
+		if got := s.Row(y); got != strings.TrimRight(w, " ") {
+			return fmt.Sprintf("row %d:\n%q\nand tmux has\n%q", y, got, w)
 		}
 	}
 	x, y, _ := s.Cursor()
 	at = strings.Replace(at, "90 ", "89 ", 1) // where the next character wraps
 	if got := fmt.Sprintf("%d %d\n", x, y); got != at {
-		t.Errorf("the cursor is at %s, and tmux's at %s", got, at)
+		return fmt.Sprintf("the cursor is at %s, and tmux's at %s", got, at)
 	}
+	return ""
 }
 
 // still waits until the pane does not change any more.

@@ -1,0 +1,238 @@
+package playback
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"teleport/recfmt"
+	"teleport/screen"
+	"teleport/sshclient"
+)
+
+// watcher is a person's terminal: what is painted is shown on it.
+type watcher struct {
+	show  *screen.Screen
+	bytes bytes.Buffer
+}
+
+func (w *watcher) Write(p []byte) (int, error) {
+	w.bytes.Write(p)
+	return w.show.Write(p)
+}
+
+func (w *watcher) text() string {
+	_, rows := w.show.Size()
+	var b strings.Builder
+	for y := range rows {
+		b.WriteString(w.show.Row(y) + "\n")
+	}
+	return b.String()
+}
+
+// sitting is one person at a player, in virtual time.
+type sitting struct {
+	t     *testing.T
+	w     *watcher
+	keys  chan Key
+	sizes chan sshclient.Size
+	done  chan error
+}
+
+func sit(t *testing.T, src Source, columns, rows int, p Player) *sitting {
+	s := &sitting{t: t, w: &watcher{show: screen.New(columns, rows)}, keys: make(chan Key), sizes: make(chan sshclient.Size), done: make(chan error, 1)}
+	p.Source, p.Out, p.Keys, p.Sizes, p.Size = src, s.w, s.keys, s.sizes, sshclient.Size{Columns: columns, Rows: rows}
+	go func() { s.done <- p.Play(t.Context()) }()
+	synctest.Wait()
+	return s
+}
+
+func (s *sitting) after(d time.Duration) string {
+	time.Sleep(d)
+	synctest.Wait()
+	return s.w.text()
+}
+
+func (s *sitting) press(k Key) string {
+	s.keys <- k
+	return s.after(20 * time.Millisecond)
+}
+
+func (s *sitting) has(what, text string, want ...string) {
+	s.t.Helper()
+	for _, w := range want {
+		if no, ok := strings.CutPrefix(w, "!"); ok == strings.Contains(text, no) && (ok || !strings.Contains(text, w)) {
+			s.t.Errorf("%s: the screen is\n%s\nwant %q", what, text, w)
+		}
+	}
+}
+
+func long() *fake {
+	var r []recfmt.Record
+	for i := range 100 {
+		r = append(r, out(time.Duration(i)*time.Second, "\r\nsecond "+string(rune('0'+i/10))+string(rune('0'+i%10))))
+	}
+	return shell(r...)
+}
+
+func TestPlayer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := sit(t, long(), 60, 8, Player{})
+		s.has("begin", s.after(1500*time.Millisecond), "second 01", "!second 02", "▶ 0:01 / 1:39  1x")
+		s.has("paused", s.press(KeyPause), "‖ 0:01")
+		s.has("stays", s.after(time.Hour), "second 01", "!second 02", "‖ 0:01")
+		s.has("goes on", s.press(KeyPause), "▶ 0:01")
+		s.has("later", s.after(2*time.Second), "second 03")
+		s.has("forward", s.press(KeyForward), "second 13", "second 10", "!second 14", "▶ 0:13")
+		s.has("back", s.press(KeyBack), "second 03", "!second 13", "▶ 0:03")
+		s.has("faster", s.press(KeyFaster), "2x")
+		s.has("twice as fast", s.after(5*time.Second), "second 13")
+		s.press(KeyFaster)
+		s.press(KeyFaster)
+		s.has("fastest", s.press(KeyFaster), "8x")
+		for range 5 {
+			s.press(KeySlower)
+		}
+		s.has("slowest", s.w.text(), "0.5x")
+		s.has("end", s.press(KeyEnd), "second 99", "‖ 1:39")
+		s.has("beyond", s.press(KeyForward), "second 99", "‖ 1:39 / 1:39")
+		s.has("start", s.press(KeyStart), "second 00", "!second 01", "‖ 0:00")
+		s.keys <- KeyQuit
+		if err := <-s.done; err != nil {
+			t.Error(err)
+		}
+		s.has("after", s.w.text(), "second 00", "!speed")
+		if s.w.show.Alternate() {
+			t.Error("the alternate screen is left on")
+		}
+	})
+}
+
+func TestPlayerEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		begun := time.Now()
+		s := sit(t, long(), 60, 8, Player{Speed: 4})
+		if err := <-s.done; err != nil {
+			t.Error(err)
+		}
+		if took := time.Since(begun).Round(time.Second); took != 25*time.Second {
+			t.Errorf("99 s at 4x took %s", took)
+		}
+		s.has("left behind", s.w.text(), "second 99")
+	})
+}
+
+func TestPlayerSkipsIdleTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		begun := time.Now()
+		s := sit(t, shell(out(0, "a"), out(time.Hour, "b"), out(time.Hour+time.Second/2, "c")), 60, 8, Player{SkipIdle: true})
+		if err := <-s.done; err != nil {
+			t.Error(err)
+		}
+		if took := time.Since(begun).Round(time.Second / 10); took != 1500*time.Millisecond {
+			t.Errorf("took %s", took)
+		}
+	})
+}
+
+func TestPlayerStartsInTheMiddle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := sit(t, long(), 60, 8, Player{Start: 50*time.Second + 500*time.Millisecond})
+		s.has("begin", s.after(100*time.Millisecond), "second 50", "!second 51", "▶ 0:50")
+		s.keys <- KeyQuit
+		<-s.done
+	})
+}
+
+// Nothing that was recorded is obeyed by the terminal of whoever watches.
+func TestPlayerPaintsOnly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := sit(t, shell(out(0, "\x1b]52;c;c2VjcmV0\x07\x1b[?1000h\x1b[?2004h\x1b[c\x1b[6n\x1b]0;title\x07\x1bP$q\x1b\\ok")), 60, 8, Player{})
+		if err := <-s.done; err != nil {
+			t.Error(err)
+		}
+		s.has("text", s.w.text(), "ok")
+		for _, bad := range []string{"\x1b]", "\x1bP", "1000", "2004", "\x1b[c", "\x1b[6n", "title"} {
+			if strings.Contains(s.w.bytes.String(), bad) {
+				t.Errorf("%q was sent", bad)
+			}
+		}
+	})
+}
+
+func TestPlayerInSmallWindows(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		src := shell(out(0, "1\r\n2\r\n3\r\n4\r\n5 is far too long"), out(time.Minute, "!"))
+		s := sit(t, src, 15, 4, Player{})
+		text := s.after(100 * time.Millisecond)
+		s.has("small", text, "3\n4\n5 is far too lo\n", "20×5")
+		s.sizes <- sshclient.Size{Columns: 20, Rows: 5}
+		s.w.show.Resize(20, 5)
+		s.has("enlarged", s.after(100*time.Millisecond), "1\n2\n3\n4\n5 is far too long\n", "!×")
+		s.has("a key shows the bar", s.press(KeyFaster), "▶ 0:00", "!5 is")
+		s.has("it goes again", s.after(3*time.Second), "5 is far too long", "!▶")
+		s.has("paused, it stays", s.press(KeyPause), "‖")
+		s.sizes <- sshclient.Size{Columns: 1, Rows: 1}
+		s.after(time.Second)
+		s.keys <- KeyQuit
+		<-s.done
+	})
+}
+
+func TestPlayerFollowsSizes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := sit(t, shell(out(0, "x"), recfmt.Record{Type: recfmt.RecordResize, At: time.Second, Data: recfmt.ResizeData(40, 3)},
+			out(2*time.Second, "\x1b[1;40Hy"), recfmt.Record{Type: recfmt.RecordGap, At: 3 * time.Second, Data: []byte(`{"bytes":9,"reason":"full disk"}`)}, out(time.Hour, "")), 80, 8, Player{})
+		s.has("wider", s.after(2100*time.Millisecond), "x"+strings.Repeat(" ", 38)+"y")
+		s.has("gap", s.after(time.Second), "9 bytes were not recorded: full disk")
+		s.keys <- KeyQuit
+		<-s.done
+	})
+}
+
+func TestPlayerFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		src := shell(out(0, "x"), out(time.Second, "y"))
+		src.err = errors.New("gone")
+		s := sit(t, src, 80, 8, Player{})
+		if err := <-s.done; !errors.Is(err, src.err) {
+			t.Error(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		p := Player{Source: shell(out(0, "x"), out(time.Hour, "y")), Out: s.w, Size: sshclient.Size{Columns: 80, Rows: 24}}
+		if err := p.Play(ctx); !errors.Is(err, context.Canceled) {
+			t.Error(err)
+		}
+	})
+}
+
+func TestKeys(t *testing.T) {
+	to := make(chan Key, 20)
+	ReadKeys(strings.NewReader(" \x1b[D\x1b[C\x1bOA\x1b[B\x1b[H\x1b[F\x1b[200~zx\x1bz+q"), nil, to)
+	var got []Key
+	for k := range to {
+		got = append(got, k)
+	}
+	want := []Key{KeyPause, KeyBack, KeyForward, KeyFaster, KeySlower, KeyStart, KeyEnd, KeyFaster, KeyQuit}
+	if len(got) != len(want) {
+		t.Fatalf("%v", got)
+	}
+	for i := range want {
+		if got[i] != want[i] {
+			t.Errorf("key %d is %v", i, got[i])
+		}
+	}
+}
+
+func FuzzKeys(f *testing.F) {
+	f.Add([]byte("\x1b[D q\x1b"))
+	f.Fuzz(func(_ *testing.T, typed []byte) {
+		to := make(chan Key, len(typed)+1)
+		ReadKeys(bytes.NewReader(typed), nil, to)
+	})
+}
