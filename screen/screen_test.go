@@ -94,7 +94,7 @@ func compare(a, b *Screen) string {
 	for _, g := range grids {
 		for y := range g[0].rows {
 			for x := range a.cols {
-				if p, q := a.plain(g[0], x, y), b.plain(g[1], x, y); p != q {
+				if p, q := a.cellText(g[0], x, y), b.cellText(g[1], x, y); p != q {
 					return fmt.Sprintf("row %d, column %d: %q and %q", y, x, p, q)
 				}
 			}
@@ -112,7 +112,7 @@ func compare(a, b *Screen) string {
 	return ""
 }
 
-func (s *Screen) plain(g *grid, x, y int) string {
+func (s *Screen) cellText(g *grid, x, y int) string {
 	c := g.rows[y].cells[x]
 	switch {
 	case c.ch == 0 || c.ch == pad:
