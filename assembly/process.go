@@ -26,6 +26,7 @@ import (
 	"teleport/lifecycle"
 	"teleport/member"
 	"teleport/predicate"
+	"teleport/recorder"
 	"teleport/session"
 	"teleport/sshserver"
 	"teleport/store"
@@ -77,6 +78,7 @@ type Process struct {
 	writer    *audit.Writer
 	announcer *member.Announcer
 	shipper   *audit.Shipper
+	spool     *recorder.Spool // recordings of this process; nil where no sessions end
 	presence  presence
 	via       *route             // how this process reaches auth
 	handOver  context.CancelFunc // ends the answers on diag_addr; nil without one

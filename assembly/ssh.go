@@ -15,7 +15,6 @@ import (
 	"teleport/lifecycle"
 	"teleport/netx"
 	"teleport/netx/alpndial"
-	"teleport/recorder"
 	"teleport/resume"
 	"teleport/sshaccess"
 	"teleport/sshaccess/childbin"
@@ -65,9 +64,13 @@ func (p *Process) buildSSH(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	record, err := p.recorder(false)
+	if err != nil {
+		return err
+	}
 	service, err := sshaccess.New(sshaccess.Config{HostID: id.Name, Hostname: p.cfg.Nodename, Cluster: id.Cluster, Node: node.document,
 		HostSigners: func() []ssh.Signer { return []ssh.Signer{p.member.SSHSigner()} }, Verify: p.verifyUser, Policy: p.replica,
-		Audit: p.writer, Sessions: p.sessions, Trackers: p.trackers, Recorder: recorder.Off{}, Accounts: &spawn.Accounts{}, Log: p.log, Child: child, Cache: p.decisions,
+		Audit: p.writer, Sessions: p.sessions, Trackers: p.trackers, Recorder: record, Accounts: &spawn.Accounts{}, Log: p.log, Child: child, Cache: p.decisions,
 		PortForwarding: p.cfg.SSH.PortForwarding, FileCopy: p.cfg.SSH.FileCopy, PermitUserEnv: p.cfg.SSH.PermitUserEnv,
 		Strangers: p.strangers, ProxyAddr: func() string { return firstOf(p.cfg.ProxyServer, p.publicAddr()) }})
 	if err != nil {
@@ -84,7 +87,6 @@ func (p *Process) buildSSH(ctx context.Context) error {
 		return err
 	}
 	p.group.Add(lifecycle.Service{Name: "command labels", Serve: node.labels.Serve})
-	p.group.Add(lifecycle.Service{Name: "recording", Serve: p.warnUnrecorded})
 	p.group.Add(lifecycle.Service{Name: "resumable streams", Stage: lifecycle.Work, Serve: agent.Serve})
 	if ln != nil {
 		if err := (&listener{p, agent, service}).run(ln); err != nil {
@@ -109,22 +111,10 @@ func (p *Process) farewell() {
 	if err := p.shipper.Flush(ctx); err != nil {
 		p.log.Info("audit events wait on disk for the next start", telemetry.KeyErr, err)
 	}
+	if err := p.spool.Flush(ctx); err != nil {
+		p.log.Info("recordings wait on disk for the next start", telemetry.KeyErr, err)
+	}
 	p.announcer.Leave(ctx)
-}
-
-// warnUnrecorded says once where the cluster asks for recordings that this
-// version does not make.
-func (p *Process) warnUnrecorded(ctx context.Context) error {
-	select {
-	case <-p.replica.Ready():
-	case <-ctx.Done():
-		return nil
-	}
-	if mode := p.replica.Settings().Recording.Mode; mode != "" && mode != "off" {
-		p.log.Warn("sessions are not recorded by this version, whatever the cluster's settings and roles ask for", "session_recording", mode)
-	}
-	<-ctx.Done()
-	return nil
 }
 
 // holdTunnels keeps this agent's tunnels to the proxies, and sends the process's

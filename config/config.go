@@ -41,9 +41,10 @@ type Config struct {
 	JoinMethod    string
 	Token         types.Secret
 	CAPins        []string
-	Insecure      bool // skip verification of the proxy's web certificate
-	Debug         bool // serve debug.sock
-	MaxPerIP      int  // connections that one client address may hold open
+	Insecure      bool  // skip verification of the proxy's web certificate
+	Debug         bool  // serve debug.sock
+	MaxPerIP      int   // connections that one client address may hold open
+	SpoolQuota    int64 // bytes of recordings that may wait on disk; 0: the recorder's default
 	Auth          *Auth
 	Proxy         *Proxy
 	SSH           *SSH
@@ -185,6 +186,9 @@ func common(c *Config, f *File, fl Flags) error {
 	}
 	if c.MaxPerIP == 0 {
 		c.MaxPerIP = 15000
+	}
+	if c.SpoolQuota, err = parseSize("teleport.recording_spool_quota", f.Teleport.SpoolQuota); err != nil {
+		return err
 	}
 	if f.Teleport.AuthToken != "" && f.Teleport.JoinParams.TokenName != "" {
 		return fault.New(fault.Invalid, "teleport.auth_token and teleport.join_params.token_name are both set: keep one")

@@ -28,20 +28,22 @@ type File struct {
 
 // Teleport is the section that all services of a process share.
 type Teleport struct {
-	Nodename      string           `yaml:"nodename"`
-	DataDir       string           `yaml:"data_dir"`
-	PIDFile       string           `yaml:"pid_file"`
-	AuthToken     string           `yaml:"auth_token"`
-	JoinParams    JoinParams       `yaml:"join_params"`
-	CAPin         Strings          `yaml:"ca_pin"`
-	AuthServer    string           `yaml:"auth_server"`
-	ProxyServer   string           `yaml:"proxy_server"`
-	AdvertiseIP   string           `yaml:"advertise_ip"`
-	DiagAddr      string           `yaml:"diag_addr"`
-	ShutdownDelay types.Duration   `yaml:"shutdown_delay"`
-	Log           Log              `yaml:"log"`
-	Storage       Storage          `yaml:"storage"`
-	Limits        ConnectionLimits `yaml:"connection_limits"`
+	Nodename      string         `yaml:"nodename"`
+	DataDir       string         `yaml:"data_dir"`
+	PIDFile       string         `yaml:"pid_file"`
+	AuthToken     string         `yaml:"auth_token"`
+	JoinParams    JoinParams     `yaml:"join_params"`
+	CAPin         Strings        `yaml:"ca_pin"`
+	AuthServer    string         `yaml:"auth_server"`
+	ProxyServer   string         `yaml:"proxy_server"`
+	AdvertiseIP   string         `yaml:"advertise_ip"`
+	DiagAddr      string         `yaml:"diag_addr"`
+	ShutdownDelay types.Duration `yaml:"shutdown_delay"`
+	// SpoolQuota bounds the recordings that wait on disk for the auth service.
+	SpoolQuota string           `yaml:"recording_spool_quota"`
+	Log        Log              `yaml:"log"`
+	Storage    Storage          `yaml:"storage"`
+	Limits     ConnectionLimits `yaml:"connection_limits"`
 }
 
 // JoinParams says how this process is admitted for the first time.

@@ -38,6 +38,7 @@ type channel struct {
 
 	resized resizes
 
+	unrecorded     atomic.Bool // what it showed could not be recorded
 	sent, received atomic.Uint64
 	status         spawn.Status
 	cancel         context.CancelFunc // of everything that serves the channel

@@ -26,7 +26,7 @@ func (cn *conn) emit(e event.Event, typ, code string) error {
 		cn.svc.cfg.Log.Error("audit event could not be kept", slog.String("event", typ), slog.Any("error", err))
 		return fault.Wrap(err, fault.Unavailable, "the audit log cannot be written, so nothing may happen here")
 	}
-	return nil
+	return cn.record(e)
 }
 
 // note emits what has already happened, or was refused: there is nothing left

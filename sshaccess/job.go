@@ -53,7 +53,7 @@ func (s *channel) begin(ctx context.Context, j job) error {
 	}
 	err = s.cn.emit(&event.SessionStart{
 		User: s.cn.who(), Session: s.cn.sessionOf(s.id), Server: s.cn.host(), Connection: s.cn.wire(),
-		Size: size, Command: j.command, Recording: s.cn.svc.cfg.Recorder.Mode(), Decision: d.event(),
+		Size: size, Command: j.command, Recording: rec.Mode(), Decision: d.event(),
 		Gateway: s.cn.gateway(),
 	}, event.TypeSessionStart, event.CodeSessionStart)
 	if err != nil {
@@ -92,20 +92,20 @@ func (s *channel) run(ctx context.Context, j job) {
 func (s *channel) finish(j job, reason string, err error) {
 	s.resized.close()
 	s.cn.svc.cfg.Trackers.End(s.id)
+	s.tell(j, err)
 	if cerr := s.rec.Close(); cerr != nil {
 		s.cn.svc.cfg.Log.Error("recording did not end well", "session", s.id, "error", cerr)
 	}
 	s.cn.mu.Lock()
 	delete(s.cn.sessions, s)
 	s.cn.mu.Unlock()
-	s.tell(j, err)
 	who, sid, host, wire := s.cn.who(), s.cn.sessionOf(s.id), s.cn.host(), s.cn.wire()
 	s.cn.note(&event.SessionData{User: who, Session: sid, Server: host, Connection: wire,
 		BytesTransmitted: s.sent.Load(), BytesReceived: s.received.Load()}, event.TypeSessionData, event.CodeSessionData)
 	s.cn.note(&event.SessionEnd{User: who, Session: sid, Server: host, Connection: wire, Start: s.start, Stop: time.Now(),
 		Participants: []string{who.User}, Interactive: s.ask != nil,
-		Recording: s.cn.svc.cfg.Recorder.Mode(),
-		Reason:    s.cn.endReason(reason)}, event.TypeSessionEnd, event.CodeSessionEnd)
+		Recording: s.rec.Mode(),
+		Reason:    s.endedBy(reason)}, event.TypeSessionEnd, event.CodeSessionEnd)
 }
 
 // tell emits the event of the command, copy or subsystem that has ended.
@@ -279,15 +279,6 @@ func (s *channel) show(stream recorder.Stream, r io.Reader, w io.Writer) {
 			return
 		}
 	}
-}
-
-func (s *channel) recorded(stream recorder.Stream, p []byte) bool {
-	if err := s.rec.Show(stream, p); err != nil {
-		s.cn.svc.cfg.Log.Error("session ended, as it could not be recorded", "session", s.id, "error", err)
-		s.proc.Signal(syscall.SIGKILL) //nolint:errcheck // gone already is fine
-		return false
-	}
-	return true
 }
 
 // exit sends how the process ended (RFC 4254 §6.10).

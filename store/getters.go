@@ -44,6 +44,23 @@ func (r *Replica) Proxies() []*types.Proxy { return list[*types.Proxy](r, types.
 // Settings returns the cluster's settings, zero where a kind is out of scope.
 func (r *Replica) Settings() access.Settings { return r.current.Load().settings }
 
+// RecordingKeys returns the public keys that recordings are encrypted to, and
+// whether they have to be encrypted: also before any key is known, and before
+// the settings are.
+func (r *Replica) RecordingKeys() (keys []string, encrypt bool) {
+	d, ok := first[*types.RecordingConfig](r.current.Load().tables[types.KindRecordingConfig])
+	if !ok {
+		return nil, true
+	}
+	if e := d.Spec.Encryption; e != nil && e.Enabled != nil && !*e.Enabled {
+		return nil, false
+	}
+	for _, k := range d.Status.EncryptionKeys {
+		keys = append(keys, k.PublicKey)
+	}
+	return keys, true
+}
+
 // Trust returns the cluster's authorities: one immutable value until they
 // change, and one that trusts nobody before the first snapshot. When authorities
 // arrive that cannot stand together, the last sound set stays.

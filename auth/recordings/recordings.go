@@ -38,9 +38,8 @@ import (
 // Bounds of recordings and of what one process may have under way.
 const (
 	MaxAppend = 4 << 20 // bytes of one call
-	MaxSize   = 8 << 30 // of a recording
-	// MaxChunks keeps the index of a recording below what one frame takes.
-	MaxChunks = 60000
+	MaxSize   = recfmt.MaxSize
+	MaxChunks = recfmt.MaxChunks
 	maxHeld   = 10000 // recordings under way of one process
 )
 
