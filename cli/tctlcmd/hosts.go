@@ -24,12 +24,11 @@ func (a *app) nodesCmd() *cobra.Command {
 }
 
 func (a *app) nodesLs() *cobra.Command {
-	var search []string
-	var query string
+	var filter *authclient.ListOptions
 	var show func(any, func() error) error
 	c := a.verb("ls [KEY=VALUE,…]", "List nodes", "  tctl nodes ls env=prod", cobra.MaximumNArgs(1),
 		func(ctx context.Context, api *authclient.Client, args []string) error {
-			o := authclient.ListOptions{Search: search, Query: query}
+			o := *filter
 			if len(args) > 0 {
 				o.Labels = map[string]string{}
 				for _, kv := range strings.Split(args[0], ",") {
@@ -52,8 +51,7 @@ func (a *app) nodesLs() *cobra.Command {
 				return t.Write(a.Out, a.width())
 			})
 		})
-	c.Flags().StringSliceVar(&search, "search", nil, "words that must appear")
-	c.Flags().StringVar(&query, "query", "", "predicate expression")
+	filter = filterFlags(c.Flags())
 	show = a.formatFlag(c.Flags())
 	return c
 }
@@ -74,9 +72,10 @@ func (a *app) inventoryCmd() *cobra.Command {
 func (a *app) inventoryList() *cobra.Command {
 	var services []string
 	var older, exact, upgrader string
+	var filter *authclient.ListOptions
 	var show func(any, func() error) error
 	c := a.verb("list", "List every process", "", cobra.NoArgs, func(ctx context.Context, api *authclient.Client, _ []string) error {
-		all, err := authclient.List[types.Instance](ctx, api, types.KindInstance, authclient.ListOptions{})
+		all, err := authclient.List[types.Instance](ctx, api, types.KindInstance, *filter)
 		if err != nil {
 			return err
 		}
@@ -93,6 +92,7 @@ func (a *app) inventoryList() *cobra.Command {
 		})
 	})
 	c.Aliases = []string{"ls"}
+	filter = filterFlags(c.Flags())
 	c.Flags().StringVar(&older, "older-than", "", "only processes of an older version")
 	c.Flags().StringVar(&exact, "exact-version", "", "only processes of this version")
 	c.Flags().StringSliceVar(&services, "services", nil, "only processes that run all of these")

@@ -47,9 +47,9 @@ func parseRef(s string) (types.KindInfo, authclient.Ref, error) {
 }
 
 // fetch returns the documents that a reference names: one, or all of a kind.
-func fetch(ctx context.Context, api *authclient.Client, ref authclient.Ref, secrets bool) ([]types.Resource, error) {
+func fetch(ctx context.Context, api *authclient.Client, ref authclient.Ref, o authclient.ListOptions) ([]types.Resource, error) {
 	if ref.Name != "" && (ref.SubKind != "" || ref.Kind != types.KindCertAuthority) {
-		raw, err := api.GetDocument(ctx, ref, secrets)
+		raw, err := api.GetDocument(ctx, ref, o.WithSecrets)
 		if err != nil {
 			return nil, err
 		}
@@ -57,7 +57,7 @@ func fetch(ctx context.Context, api *authclient.Client, ref authclient.Ref, secr
 		return []types.Resource{doc}, err
 	}
 	var docs []types.Resource
-	for raw, err := range api.ListDocuments(ctx, ref.Kind, authclient.ListOptions{WithSecrets: secrets}) {
+	for raw, err := range api.ListDocuments(ctx, ref.Kind, o) {
 		if err != nil {
 			return nil, err
 		}
@@ -79,14 +79,14 @@ func decodeLenient(raw []byte) (types.Resource, error) {
 
 func (a *app) getCmd() *cobra.Command {
 	var format string
-	var secrets bool
-	c := a.verb("get KIND[/NAME][,…]", "Print resources", "  tctl get roles\n  tctl get user/alice --format=json\n  tctl get all", cobra.ExactArgs(1),
+	var filter *authclient.ListOptions
+	c := a.verb("get KIND[/NAME][,…]", "Print resources", "  tctl get roles\n  tctl get user/alice --format=json\n  tctl get users --query='contains(resource.spec.roles, \"editor\")'\n  tctl get all", cobra.ExactArgs(1),
 		func(ctx context.Context, api *authclient.Client, args []string) error {
 			f, err := output.ParseFormat(format)
 			if err != nil {
 				return err
 			}
-			docs, err := a.collect(ctx, api, args[0], secrets)
+			docs, err := a.collect(ctx, api, args[0], *filter)
 			if err != nil {
 				return err
 			}
@@ -101,11 +101,12 @@ func (a *app) getCmd() *cobra.Command {
 			return t.Write(a.Out, a.width())
 		})
 	c.Flags().StringVarP(&format, "format", "f", "yaml", "text, json or yaml")
-	c.Flags().BoolVar(&secrets, "with-secrets", false, "include secret fields, where you may see them")
+	filter = filterFlags(c.Flags())
+	c.Flags().BoolVar(&filter.WithSecrets, "with-secrets", false, "include secret fields, where you may see them")
 	return c
 }
 
-func (a *app) collect(ctx context.Context, api *authclient.Client, what string, secrets bool) ([]types.Resource, error) {
+func (a *app) collect(ctx context.Context, api *authclient.Client, what string, o authclient.ListOptions) ([]types.Resource, error) {
 	var refs []authclient.Ref
 	if what == "all" {
 		for _, k := range types.Kinds() {
@@ -124,7 +125,10 @@ func (a *app) collect(ctx context.Context, api *authclient.Client, what string, 
 	}
 	docs := []types.Resource{}
 	for _, ref := range refs {
-		found, err := fetch(ctx, api, ref, secrets)
+		if ref.Name != "" && (o.Query != "" || len(o.Search) > 0) {
+			return nil, fault.New(fault.Invalid, "--query and --search are for lists; %s/%s names one resource", ref.Kind, ref.Name)
+		}
+		found, err := fetch(ctx, api, ref, o)
 		if err != nil {
 			if what == "all" && errors.Is(err, fault.Denied) {
 				continue // all means: all that I may see
@@ -198,7 +202,7 @@ func (a *app) editCmd() *cobra.Command {
 			if ref.Name == "" {
 				return fault.New(fault.Invalid, "name one resource: KIND/NAME")
 			}
-			docs, err := fetch(ctx, api, ref, false)
+			docs, err := fetch(ctx, api, ref, authclient.ListOptions{})
 			if err != nil {
 				return err
 			}
@@ -306,7 +310,7 @@ func (a *app) updateCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			docs, err := fetch(ctx, api, ref, false)
+			docs, err := fetch(ctx, api, ref, authclient.ListOptions{})
 			if err != nil {
 				return err
 			}

@@ -104,6 +104,15 @@ func (a *app) formatFlag(fl *pflag.FlagSet) func(v any, text func() error) error
 	}
 }
 
+// filterFlags adds --search and --query, which the auth service looks at: they
+// narrow what one may see anyway.
+func filterFlags(fl *pflag.FlagSet) *authclient.ListOptions {
+	o := &authclient.ListOptions{}
+	fl.StringSliceVar(&o.Search, "search", nil, "only what all these comma-separated words are found in")
+	fl.StringVar(&o.Query, "query", "", "only what this expression is true of, such as 'labels[\"env\"] == \"prod\"'")
+	return o
+}
+
 func (a *app) versionCmd() *cobra.Command {
 	return &cobra.Command{Use: "version", Short: "Print the version", Args: cobra.NoArgs, RunE: func(*cobra.Command, []string) error {
 		_, err := io.WriteString(a.Out, "Teleport v"+types.Release+"\n")

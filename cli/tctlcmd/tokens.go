@@ -101,13 +101,14 @@ func (a *app) printJoin(made *accountv1.CreateTokenResponse, roles []string, exp
 
 func (a *app) tokensLs() *cobra.Command {
 	var show func(any, func() error) error
+	var filter *authclient.ListOptions
 	c := a.verb("ls", "List tokens; secrets are never shown again", "", cobra.NoArgs, func(ctx context.Context, api *authclient.Client, _ []string) error {
-		tokens, err := authclient.List[types.Token](ctx, api, types.KindToken, authclient.ListOptions{})
+		tokens, err := authclient.List[types.Token](ctx, api, types.KindToken, *filter)
 		if err != nil {
 			return err
 		}
 		return show(tokens, func() error {
-			if len(tokens) == 0 {
+			if len(tokens) == 0 && filter.Query == "" && len(filter.Search) == 0 {
 				_, err := fmt.Fprintln(a.Out, "There are no tokens. Make one: tctl tokens add --type=node")
 				return err
 			}
@@ -118,6 +119,7 @@ func (a *app) tokensLs() *cobra.Command {
 			return t.Write(a.Out, a.width())
 		})
 	})
+	filter = filterFlags(c.Flags())
 	show = a.formatFlag(c.Flags())
 	return c
 }

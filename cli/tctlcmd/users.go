@@ -109,14 +109,15 @@ func linkJSON(user string, l *accountv1.LinkResponse) map[string]any {
 func until(unix int64) string { return time.Unix(unix, 0).Format("2006-01-02 15:04 MST") }
 
 func (a *app) usersLs() *cobra.Command {
+	var filter *authclient.ListOptions
 	var show func(any, func() error) error
 	c := a.verb("ls", "List users", "", cobra.NoArgs, func(ctx context.Context, api *authclient.Client, _ []string) error {
-		users, err := authclient.List[types.User](ctx, api, types.KindUser, authclient.ListOptions{})
+		users, err := authclient.List[types.User](ctx, api, types.KindUser, *filter)
 		if err != nil {
 			return err
 		}
 		return show(users, func() error {
-			if len(users) == 0 {
+			if len(users) == 0 && filter.Query == "" && len(filter.Search) == 0 {
 				_, err := fmt.Fprintln(a.Out, "There are no users yet. Invite one: tctl users add NAME --roles=access")
 				return err
 			}
@@ -131,6 +132,7 @@ func (a *app) usersLs() *cobra.Command {
 			return t.Write(a.Out, a.width())
 		})
 	})
+	filter = filterFlags(c.Flags())
 	show = a.formatFlag(c.Flags())
 	return c
 }

@@ -23,7 +23,11 @@ import (
 const sshLong = `Open a shell on a server, or run a command there.
 
 The server is named by its host name, UUID or registered address, or by labels
-that only it has. Without a login your name on this machine is used, or the only
+key=value,key=value. For a shell the labels must mean one server. A command runs
+on all that they mean, --parallel of them at once: standard input is read by none,
+each line of output stands behind the server's name (or, with --log-dir, in files
+SERVER.stdout and SERVER.stderr), how it ended is summed up on standard error, and
+the exit code is the highest of all. Without a login your name on this machine is used, or the only
 login that your certificate allows.
 
 Standard input, output and errors are the command's own. In a terminal, "~." at
@@ -42,6 +46,8 @@ the failure is on the way there.`
 const sshExample = `  tsh ssh root@web-1
   tsh ssh root@web-1 -- systemctl status nginx
   tsh ssh root@env=prod,role=db
+  tsh ssh root@env=prod uptime
+  tsh ssh --parallel=20 --log-dir=out root@env=prod 'journalctl -n 100'
   tsh ssh -L 8080:localhost:80 -N root@web-1
   tar c . | tsh ssh root@web-1 'tar x -C /srv'`
 
@@ -89,6 +95,15 @@ func (a *app) ssh(ctx context.Context, o *sshOptions, host, command string) erro
 	t, err := a.target(s, host, o.user, o.port)
 	if err != nil {
 		return err
+	}
+	if isSelector(t.Host) && command != "" && !o.noCommand && o.stdio == "" {
+		nodes, err := a.selected(ctx, c, t.Host)
+		if err != nil {
+			return err
+		}
+		if len(nodes) > 1 || o.logDir != "" {
+			return a.sshMany(ctx, c, nodes, o, t.Login, command)
+		}
 	}
 	conn, err := a.dialSSH(ctx, c, t, o.connect)
 	if err != nil {

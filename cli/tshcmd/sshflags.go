@@ -33,6 +33,8 @@ type sshOptions struct {
 	verbose      bool
 	background   bool // -f
 	escape       string
+	parallel     int    // servers at once, where labels mean several
+	logDir       string // where their output goes
 
 	user          string
 	remoteCommand string
@@ -66,6 +68,8 @@ func (o *sshOptions) flags(f *pflag.FlagSet) {
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "show no warnings")
 	f.BoolVarP(&o.verbose, "verbose", "v", false, "say on stderr what is going on")
 	f.BoolVarP(&o.background, "fork-after-authentication", "f", false, "go to the background when connected")
+	f.IntVar(&o.parallel, "parallel", defaultParallel, "how many servers at once, where labels mean several")
+	f.StringVar(&o.logDir, "log-dir", "", "`directory` for the output of a command on several servers")
 	f.StringVarP(&o.escape, "escape-char", "e", "~", "`character` that starts an escape, or none")
 }
 

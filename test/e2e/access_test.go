@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"encoding/json"
+	"os"
 	"path/filepath"
 	"testing"
 
@@ -56,4 +57,32 @@ spec:
 	contains(t, w.Tctl("access", "plan", "--delete=access", "--format=json").OK(t), `"lost_count": 1`)
 	w.Tctl("access", "plan", "--delete=acces").Exit(t, 5)
 	w.ssh("true").OK(t) // nothing was changed
+}
+
+// TestOneCommandOnThreeServers runs a command by labels, into lines and files.
+func TestOneCommandOnThreeServers(t *testing.T) {
+	t.Parallel()
+	fleet := func(d cluster.Doc) { d.Set("ssh_service.labels", map[string]any{"fleet": "web"}) }
+	w := newWorld(t, cluster.Opts{})
+	w.AddAgent(t, "first", fleet)
+	w.AddAgent(t, "second", fleet)
+	w.AddAgent(t, "third", fleet)
+	r := w.alice.Tsh("ssh", w.os.Name+"@fleet=web", "id -un; exit 4").Exit(t, 4)
+	contains(t, r.Stdout, "first: "+w.os.Name+"\n", "second: "+w.os.Name+"\n", "third: "+w.os.Name+"\n")
+	contains(t, r.Stderr, "3 servers: 0 succeeded, 3 failed", "  third: exit status 4")
+	dir := filepath.Join(w.alice.Home, "logs")
+	w.alice.Tsh("ssh", "--log-dir="+dir, w.os.Name+"@fleet=web", "echo hello").OK(t)
+	if b, err := os.ReadFile(filepath.Join(dir, "second.stdout")); err != nil || string(b) != "hello\n" {
+		t.Errorf("%q %v", b, err)
+	}
+	w.alice.Tsh("ssh", w.os.Name+"@fleet=web").Exit(t, 255) // a shell is on one
+	contains(t, w.alice.Tsh("latency", "ssh", w.os.Name+"@second", "--samples=2").OK(t), "median: client–proxy")
+	contains(t, w.Tctl("get", "nodes", "--query=hasPrefix(name, \"sec\")", "--format=text").OK(t), "fleet=web")
+	// A lock ends it on all.
+	live := w.alice.StartTsh(t, "ssh", w.os.Name+"@fleet=web", "echo ready; sleep 300")
+	live.WaitFor(t, "third: ready")
+	w.Tctl("lock", "--user=alice").OK(t)
+	if code := live.Wait(t); code != 255 {
+		t.Errorf("a locked person's command ended with %d", code)
+	}
 }
