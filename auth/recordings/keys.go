@@ -28,6 +28,22 @@ type Keys struct {
 	all []*age.HybridIdentity // the oldest first
 }
 
+// keyName is the place of a key, so that their order is that of their making.
+func keyName(number int) string { return fmt.Sprintf("%s%08d", keyPrefix, number) }
+
+// AddKey makes a new key, which services publish from their next start on. The
+// keys before it stay, as they open what was recorded before.
+func AddKey(ctx context.Context, b backend.Backend, s keystore.Sealer) error {
+	k, err := openKeys(ctx, b, s)
+	if err != nil {
+		return err
+	}
+	if len(k.all) >= maxKeys {
+		return fault.New(fault.Limit, "a cluster has at most %d recording keys", maxKeys)
+	}
+	return addKey(ctx, b, s, keyName(len(k.all)+1))
+}
+
 // EnsureKeys opens the cluster's recording keys, and makes the first where there
 // is none. It may run at several auth services at once.
 func EnsureKeys(ctx context.Context, b backend.Backend, s keystore.Sealer) (*Keys, error) {
@@ -36,7 +52,7 @@ func EnsureKeys(ctx context.Context, b backend.Backend, s keystore.Sealer) (*Key
 		return k, err
 	}
 	// The one that everybody makes first has one name, so that there is one of it.
-	err = addKey(ctx, b, s, keyPrefix+"first")
+	err = addKey(ctx, b, s, keyName(1))
 	if err != nil && !errors.Is(err, fault.AlreadyExists) {
 		return nil, err
 	}

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -18,7 +19,9 @@ import (
 	"github.com/google/uuid"
 
 	"teleport/auth/recordings"
+	"teleport/backend/memkv"
 	"teleport/fault"
+	"teleport/keystore/softkeys"
 	"teleport/recfmt"
 	"teleport/types/event"
 )
@@ -519,3 +522,69 @@ func TestKeysDoNotPrint(t *testing.T) {
 		}
 	}
 }
+
+// TestKeysRotate: the newest key is published, and all of them open.
+func TestKeysRotate(t *testing.T) {
+	w := newWorld(t)
+	first := w.keys.Published()
+	before := w.record("alice", time.Now(), "before")
+	w.send(before, 0, len(before.data), 1<<20)
+	must(t, w.complete(before))
+	ks, err := softkeys.New(w.kv, bytes.Repeat([]byte{7}, softkeys.KEKSize))
+	must(t, err)
+	for range 2 {
+		must(t, recordings.AddKey(t.Context(), w.kv, ks))
+	}
+	w.keys, err = recordings.EnsureKeys(t.Context(), w.kv, ks)
+	must(t, err)
+	if now := w.keys.Published(); len(now) != 1 || now[0] == first[0] || len(w.keys.Identities()) != 3 {
+		t.Errorf("%d keys are published, %d open", len(now), len(w.keys.Identities()))
+	}
+	w.restart()
+	after := w.record("alice", time.Now(), "after")
+	w.send(after, 0, len(after.data), 1<<20)
+	must(t, w.complete(after))
+	for id, want := range map[string]string{before.id: "before", after.id: "after"} {
+		if got, err := w.shown(id, 0); err != nil || got != want {
+			t.Errorf("%q, %v, want %q", got, err, want)
+		}
+	}
+	wrong, err := softkeys.New(w.kv, bytes.Repeat([]byte{8}, softkeys.KEKSize))
+	must(t, err)
+	if _, err := recordings.EnsureKeys(t.Context(), w.kv, wrong); !errors.Is(err, fault.Untrusted) {
+		t.Errorf("with another sealing key: %v", err)
+	}
+}
+
+// FuzzAppend: whatever comes, what is held is a good recording, and belongs to
+// who sent it.
+func FuzzAppend(f *testing.F) {
+	e, data, err := recfmt.NewEncoder(recfmt.EncoderOptions{Segment: recfmt.Segment{SessionID: fuzzID, Kind: "ssh", HostID: host, Generation: 1}})
+	if err != nil {
+		f.Fatal(err)
+	}
+	data = e.Finish(data, recfmt.EndSession)
+	f.Add(data, uint16(0), data)
+	f.Add(data[:50], uint16(10), data[40:])
+	f.Fuzz(func(t *testing.T, one []byte, offset uint16, two []byte) {
+		s, err := recordings.New(recordings.Deps{Dir: t.TempDir(), Backend: memkv.New(memkv.Options{}), Keys: &recordings.Keys{}, Log: slog.New(slog.DiscardHandler)})
+		must(t, err)
+		defer s.Close()
+		_, _ = s.Append(t.Context(), host, fuzzID, 0, one) // may be anything
+		_, _ = s.Append(t.Context(), host, fuzzID, uint64(offset), two)
+		m, err := s.Get(t.Context(), fuzzID)
+		if errors.Is(err, fault.NotFound) {
+			return
+		}
+		must(t, err)
+		r, err := s.Bytes(t.Context(), fuzzID, 0)
+		must(t, err)
+		defer r.Close()
+		sum, err := recfmt.Verify(fuzzID, r)
+		if err != nil || sum.Offset != m.Size || m.HostID != host || sum.Segments == 0 {
+			t.Errorf("%+v, %+v, %v", m, sum, err)
+		}
+	})
+}
+
+const fuzzID = "33333333-3333-4333-8333-333333333333"

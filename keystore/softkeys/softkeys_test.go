@@ -107,3 +107,35 @@ func TestRefuses(t *testing.T) {
 		t.Error("a short sealing key is accepted")
 	}
 }
+
+// TestSeals: a sealed secret opens under its name and its key alone, and is no CA key.
+func TestSeals(t *testing.T) {
+	ctx := context.Background()
+	b := memkv.New(memkv.Options{})
+	defer b.Close()
+	kek := bytes.Repeat([]byte{7}, KEKSize)
+	k := open(t, b, kek)
+	sealed, err := k.Seal(ctx, "name", []byte("a secret"))
+	if err != nil || bytes.Contains(sealed, []byte("secret")) {
+		t.Fatalf("%q, %v", sealed, err)
+	}
+	if got, err := k.Unseal(ctx, "name", sealed); err != nil || string(got) != "a secret" {
+		t.Errorf("%q, %v", got, err)
+	}
+	if _, err := k.Unseal(ctx, "other", sealed); !errors.Is(err, fault.Untrusted) {
+		t.Errorf("another name: %v", err)
+	}
+	if _, err := open(t, b, bytes.Repeat([]byte{8}, KEKSize)).Unseal(ctx, "name", sealed); !errors.Is(err, fault.Untrusted) {
+		t.Errorf("another key: %v", err)
+	}
+	if _, err := open(t, b, nil).Unseal(ctx, "name", sealed); !errors.Is(err, fault.Unavailable) {
+		t.Errorf("no key: %v", err)
+	}
+	id, _, err := k.Generate(ctx, keys.Ed25519)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := k.Unseal(ctx, id, stored(t, b)[0].Value); !errors.Is(err, fault.Untrusted) {
+		t.Errorf("a CA key as a secret: %v", err)
+	}
+}
