@@ -65,13 +65,20 @@ func (s *Spool) takeOver(dir string, lock *os.File) {
 	s.mu.Lock()
 	s.adopted[dir] = lock
 	s.mu.Unlock()
+	s.pick(dir, dir, entries)
+	s.leave(dir)
+}
+
+// pick files the recordings that wait in a directory; adopted is its name when it
+// is to be removed after them.
+func (s *Spool) pick(dir, adopted string, entries []os.DirEntry) {
 	var found []*upload
 	for _, e := range entries {
 		id, ok := isChunks(e.Name())
 		if !ok || !e.Type().IsRegular() {
 			continue
 		}
-		u := &upload{spool: s, sessionID: id, dir: dir, chunks: filepath.Join(dir, e.Name()), journal: filepath.Join(dir, id+journalSuffix),
+		u := &upload{spool: s, sessionID: id, dir: adopted, chunks: filepath.Join(dir, e.Name()), journal: filepath.Join(dir, id+journalSuffix),
 			final: true, why: recfmt.EndAbandoned, moved: make(chan struct{})}
 		u.end, u.extra = fileSize(u.chunks), fileSize(u.journal)
 		found = append(found, u)
@@ -84,7 +91,6 @@ func (s *Spool) takeOver(dir string, lock *os.File) {
 	for _, u := range found {
 		s.push(u, true)
 	}
-	s.leave(dir)
 }
 
 // leave removes an adopted directory that nothing waits in any more.

@@ -144,6 +144,22 @@ func TestRecoversKilled(t *testing.T) {
 	})
 }
 
+// A host that was put back from a copy finds recordings of its own generation.
+func TestSameGenerationAgain(t *testing.T) {
+	w := newWorld(t)
+	dead := w.start(false)
+	show(t, dead.begin(1, true), "before the copy")
+	dead.kill()
+	w.gen--
+	p := w.start(true)
+	r := p.begin(2, true)
+	show(t, r, "after")
+	closeIt(t, r)
+	w.wantOutput(1, "before the copy", recfmt.EndAbandoned)
+	w.wantOutput(2, "after", recfmt.EndSession)
+	w.empty()
+}
+
 // Two generations live: the new one leaves the files of the draining one alone.
 func TestTwoGenerations(t *testing.T) {
 	w := newWorld(t)

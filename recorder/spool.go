@@ -119,6 +119,12 @@ func NewSpool(o SpoolOptions) (*Spool, error) {
 		return nil, diskFault(err, "the spool of recordings cannot be locked")
 	}
 	s.lock = lock
+	// A data directory that was put back from a copy has generations that come again.
+	before, err := os.ReadDir(s.dir)
+	if err != nil {
+		return nil, errors.Join(diskFault(err, "the spool of recordings cannot be read"), lock.Close())
+	}
+	s.pick(s.dir, "", before)
 	s.used.Store(treeSize(o.Dir))
 	if s.o.Quota <= 0 {
 		s.o.Quota = min(DefaultQuota, s.used.Load()+freeSpace(o.Dir)/10*9)
