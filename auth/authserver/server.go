@@ -20,6 +20,7 @@ import (
 	"teleport/auth/inventory"
 	"teleport/auth/login"
 	"teleport/auth/recordings"
+	"teleport/auth/recsearch"
 	"teleport/cert"
 	"teleport/cert/tlscert"
 	"teleport/fault"
@@ -42,6 +43,7 @@ type Server struct {
 	inv      *inventory.Inventory
 	keys     *recordings.Keys    // nil: no recordings are kept
 	records  *recordings.Service // nil: no recordings are kept
+	screens  *recsearch.Service  // their index; nil: no recordings are kept
 	api      *authapi.API
 	listener *Listener
 	own      atomic.Pointer[tls.Certificate]
@@ -100,8 +102,12 @@ func (s *Server) keepRecordings() error {
 		return nil
 	}
 	var err error
+	s.screens, err = recsearch.New(recsearch.Deps{Blobs: c.Blobs, Keys: s.keys, Dir: filepath.Join(c.DataDir, "log", "index"), Log: c.Log})
+	if err != nil {
+		return err
+	}
 	s.records, err = recordings.New(recordings.Deps{Dir: filepath.Join(c.DataDir, "log", "uploads"), Blobs: c.Blobs, Backend: c.Backend,
-		Keys: s.keys, Presence: s.inv, Events: c.Events, Log: c.Log, Now: c.Now})
+		Painter: s.screens, Stored: s.screens.Stored, Keys: s.keys, Presence: s.inv, Events: c.Events, Log: c.Log, Now: c.Now})
 	return err
 }
 
@@ -120,10 +126,14 @@ func (s *Server) assemble() error {
 	if err := s.keepRecordings(); err != nil {
 		return err
 	}
+	var search authapi.RecordingSearcher
+	if s.screens != nil {
+		search = s.screens
+	}
 	s.api, err = authapi.New(authapi.Deps{
 		Cluster: s.cluster, AuthID: c.HostUUID, Version: c.Version, Storage: c.Storage,
 		Store: s.store, Policy: s.replica, Trust: s.Trust, Issuer: s.issuer, Login: logins, Inventory: s.inv, Gate: gate,
-		Recordings: s.records, RecordingKeys: c.recordingKeys,
+		Recordings: s.records, RecordingKeys: c.recordingKeys, Search: search,
 		Audit: c.Audit, Events: c.Events, Log: c.Log, PublicAddr: c.PublicAddr, Limits: c.Limits, Now: c.Now,
 	})
 	if err != nil {
@@ -172,6 +182,8 @@ func (s *Server) Serve(ctx context.Context, listeners ...net.Listener) error {
 	g.Go(func() error { return s.replica.Serve(ctx) })
 	g.Go(func() error { return s.inv.Serve(ctx) })
 	if s.records != nil {
+		s.screens.Use(s.records)
+		g.Go(func() error { return s.screens.Serve(ctx) })
 		g.Go(func() error { return errors.Join(s.records.Serve(ctx), s.records.Close()) })
 	}
 	g.Go(func() error {

@@ -1,0 +1,204 @@
+package recsearch
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"filippo.io/age"
+
+	"teleport/auth/recordings"
+	"teleport/blob/diskblob"
+	"teleport/recfmt"
+	"teleport/screen"
+)
+
+type key struct{ id *age.HybridIdentity }
+
+func (k key) Identities() []age.Identity  { return []age.Identity{k.id} }
+func (k key) Recipients() []age.Recipient { return []age.Recipient{k.id.Recipient()} }
+
+// given is a recording in memory, one record a chunk.
+type given struct{ records []recfmt.Record }
+
+func (g *given) Next() ([]recfmt.Record, error) {
+	if len(g.records) == 0 {
+		return nil, io.EOF
+	}
+	r := g.records[:1]
+	g.records = g.records[1:]
+	return r, nil
+}
+
+func newService(t testing.TB) *Service {
+	t.Helper()
+	blobs, err := diskblob.Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	id, err := age.GenerateHybridIdentity()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := New(Deps{Blobs: blobs, Keys: key{id}, Dir: t.TempDir(), Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// indexed stores the index of some records and returns its bytes.
+func indexed(t testing.TB, s *Service, m *recordings.Meta, records []recfmt.Record) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	if err := s.build(t.Context(), nameOf(m), &given{records}, &b); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.d.Blobs.Put(t.Context(), nameOf(m)+suffix, bytes.NewReader(b.Bytes()), int64(b.Len())); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+func record(at time.Duration, text string) recfmt.Record {
+	return recfmt.Record{Type: recfmt.RecordOutput, At: at, Data: []byte(text)}
+}
+
+func TestSearch(t *testing.T) {
+	s := newService(t)
+	m := &recordings.Meta{SessionID: "s", Key: "s/0123.rec"}
+	raw := indexed(t, s, m, []recfmt.Record{{Type: recfmt.RecordInfo, Data: []byte(`{"columns":20,"rows":5}`)},
+		record(time.Second, "\x1b]0;hidden title\x07\x1b[3;5Hword\x1b[3;1Hpass"), record(2*time.Second, "\x1b[5;15Hwrapped over"),
+		record(3*time.Second, "\x1b[2J\x1b[Hsplit in"), record(4*time.Second, " pieces 日本 Émile"), {Type: recfmt.RecordResize, At: 5 * time.Second, Data: []byte{1}}})
+	for _, c := range []struct {
+		text  string
+		at    time.Duration
+		row   int32
+		colum int32
+	}{{"password", time.Second, 3, 1}, {"word", time.Second, 3, 5}, {"wrapped over", 2 * time.Second, 4, 15}, {"split in pieces", 4 * time.Second, 1, 1},
+		{"日本", 4 * time.Second, 1, 17}, {"émile", 4 * time.Second, 2, 2}, {"PASS", 0, 0, 0}, {"hidden", 0, 0, 0}, {"absent", 0, 0, 0}} {
+		hits, err := s.hits(t.Context(), m, newMatcher(c.text))
+		switch {
+		case err != nil:
+			t.Errorf("%s: %v", c.text, err)
+		case c.row == 0 && len(hits) != 0, c.row != 0 && len(hits) != 1:
+			t.Errorf("%s: %v", c.text, hits)
+		case c.row != 0 && (time.Duration(hits[0].AtNano) != c.at || hits[0].Row != c.row || hits[0].Column != c.colum):
+			t.Errorf("%s: %v", c.text, hits[0])
+		}
+	}
+	if bytes.Contains(raw, []byte("pass")) || bytes.Contains(raw, []byte("word")) {
+		t.Error("the index is not sealed")
+	}
+	// An index is bound to its recording, and garbage is no index.
+	other := &recordings.Meta{SessionID: "t", Key: "t/4567.rec"}
+	for _, b := range [][]byte{raw, raw[:len(raw)/2], []byte("garbage")} {
+		if err := s.d.Blobs.Put(t.Context(), "t/4567.index", bytes.NewReader(b), int64(len(b))); err != nil {
+			t.Fatal(err)
+		}
+		if hits, err := s.hits(t.Context(), other, newMatcher("password")); err != nil || len(hits) != 0 {
+			t.Errorf("%v, %v", hits, err)
+		}
+		if records, from, err := s.Paint(t.Context(), other, time.Hour); err != nil || records != nil || from != 0 {
+			t.Errorf("%v, %v, %v", records, from, err)
+		}
+	}
+}
+
+func hour(size int) []recfmt.Record {
+	var records []recfmt.Record
+	records = append(records, recfmt.Record{Type: recfmt.RecordInfo, Data: []byte(`{"columns":80,"rows":24}`)})
+	line := strings.Repeat("\x1b[32mtext\x1b[0m of a program ", 40) + "\r\n"
+	n := size / len(line)
+	for i := range n {
+		records = append(records, record(time.Hour*time.Duration(i)/time.Duration(n), fmt.Sprint(i, " ", line)))
+	}
+	return records
+}
+
+// A playback from a keyframe on shows what one from the beginning shows.
+func TestPaint(t *testing.T) {
+	s := newService(t)
+	m := &recordings.Meta{SessionID: "s", Key: "s/0123.rec"}
+	records := hour(4 << 20)
+	indexed(t, s, m, records)
+	painted := 0
+	for _, at := range []time.Duration{0, time.Second, 10 * time.Minute, 33*time.Minute + 7*time.Second, time.Hour} {
+		paint, from, err := s.Paint(t.Context(), m, at)
+		if err != nil || from > at+time.Microsecond {
+			t.Fatalf("%s: from %s, %v", at, from, err)
+		}
+		if len(paint) > 0 {
+			painted++
+		}
+		a, b := screen.New(80, 24), screen.New(80, 24)
+		for _, r := range records[1:] {
+			if r.At <= at {
+				_, _ = a.Write(r.Data)
+			}
+		}
+		for _, r := range paint {
+			if r.Type == recfmt.RecordOutput {
+				_, _ = b.Write(r.Data)
+			}
+		}
+		for _, r := range records[1:] {
+			if r.At >= from && r.At <= at {
+				_, _ = b.Write(r.Data)
+			}
+		}
+		if !bytes.Equal(a.AppendRepaint(nil), b.AppendRepaint(nil)) {
+			t.Errorf("%s: the screens differ", at)
+		}
+	}
+	if painted < 3 {
+		t.Errorf("%d moments were painted", painted)
+	}
+}
+
+func FuzzFilter(f *testing.F) {
+	f.Add("a word of ÉMILE", 2, 8)
+	f.Fuzz(func(t *testing.T, text string, a, b int) {
+		if a < 0 || b < a || b > len(text) {
+			return
+		}
+		g := newFilter()
+		g.add(strings.ToValidUTF8(text[:a], "") + strings.ToValidUTF8(text[a:b], "") + strings.ToValidUTF8(text[b:], ""))
+		if !g.fold().may(strings.ToValidUTF8(text[a:b], "")) {
+			t.Errorf("%q of %q is not found", text[a:b], text)
+		}
+	})
+}
+
+// BenchmarkSeek finds the picture of a moment and the records up to it in a
+// recording of an hour and 50 MB.
+func BenchmarkSeek(b *testing.B) {
+	s := newService(b)
+	m := &recordings.Meta{SessionID: "s", Key: "s/0123.rec"}
+	records := hour(50 << 20)
+	begun := time.Now()
+	indexed(b, s, m, records)
+	b.Logf("the index took %s", time.Since(begun))
+	at := 0
+	for b.Loop() {
+		at++
+		t := time.Hour * time.Duration(at%97) / 97
+		paint, from, err := s.Paint(b.Context(), m, t)
+		if err != nil {
+			b.Fatal(err)
+		}
+		show := screen.New(80, 24)
+		for _, r := range append(paint, records[1:]...) {
+			if r.At > t {
+				break
+			}
+			if r.Type == recfmt.RecordOutput && (r.At >= from || len(paint) > 0 && r.At == paint[0].At) {
+				_, _ = show.Write(r.Data)
+			}
+		}
+	}
+}
