@@ -5,6 +5,7 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"regexp/syntax"
 	"slices"
 	"strconv"
 	"strings"
@@ -261,6 +262,9 @@ func (c *compiler) call(t *ast.CallExpr, depth int) (node, error) {
 		if j == f.regexArg {
 			if n.re, err = literalRegexp(arg); err != nil {
 				return nil, err
+			}
+			if tree, err := syntax.Parse(n.re.String(), syntax.Perl); err == nil {
+				n.reSize = states(tree)
 			}
 		}
 	}

@@ -3,6 +3,7 @@ package predicate
 import (
 	"fmt"
 	"regexp"
+	"regexp/syntax"
 	"slices"
 	"strings"
 )
@@ -86,6 +87,8 @@ type callNode struct {
 	f    *function
 	args []node
 	re   *regexp.Regexp
+	// reSize is the number of its states.
+	reSize int
 }
 
 func (n callNode) yields() kind { return n.f.result }
@@ -101,11 +104,26 @@ func (n callNode) eval(r *run) (Value, error) {
 		}
 		args[i] = v
 	}
+	if n.re != nil {
+		if err := r.spend(n.reading(args[0])); err != nil {
+			return Value{}, err
+		}
+	}
 	v, err := n.f.call(r, args, n.re)
 	if err != nil {
 		return Value{}, fmt.Errorf("%s: %w", n.f.name, err)
 	}
 	return v, nil
+}
+
+// reading is what it costs to match a regular expression with a value: its states
+// for each byte, in the coin of maxCost.
+func (n callNode) reading(v Value) int {
+	bytes := len(v.text)
+	for _, s := range v.list {
+		bytes += len(s)
+	}
+	return bytes * n.reSize / 64
 }
 
 // function is one entry of a dialect. regexArg is the index of the argument that
@@ -332,10 +350,31 @@ func literalRegexp(n node) (*regexp.Regexp, error) {
 	return compileRegexp(c.v.text)
 }
 
+// maxRegexp bounds the states of a regular expression: a few bytes of source can
+// stand for millions, as in ((a{100}){100}){100}, which costs memory when it is
+// compiled and time at each byte that it reads.
+const maxRegexp = 10_000
+
 func compileRegexp(src string) (*regexp.Regexp, error) {
+	if tree, err := syntax.Parse(src, syntax.Perl); err == nil && states(tree) > maxRegexp {
+		return nil, invalid("%q is too large a regular expression", src)
+	}
 	re, err := regexp.Compile(src)
 	if err != nil {
 		return nil, invalid("%q is not a regular expression: %s", src, plain(err))
 	}
 	return re, nil
+}
+
+// states estimates the size of a compiled expression. It stops counting above
+// maxRegexp, so that it cannot overflow.
+func states(re *syntax.Regexp) int {
+	n := 1 + len(re.Rune)
+	for _, sub := range re.Sub {
+		n = min(n+states(sub), maxRegexp+1)
+	}
+	if re.Op == syntax.OpRepeat {
+		n *= max(re.Min, re.Max, 1)
+	}
+	return min(n, maxRegexp+1)
 }

@@ -99,6 +99,53 @@ func TestErrorsNeverGrant(t *testing.T) {
 	}
 }
 
+// TestRegularExpressionsAreBounded: a few bytes cannot stand for millions of
+// states, wherever a regular expression may be written, and what matching costs
+// is counted.
+func TestRegularExpressionsAreBounded(t *testing.T) {
+	bomb := "((a{100}){100}){100}"
+	for name, compile := range map[string]func() error{
+		"query": func() error {
+			_, err := predicate.Compile(predicate.Query(), `regexp.match(name, "`+bomb+`")`)
+			return err
+		},
+		"where": func() error {
+			_, err := predicate.Compile(predicate.Where(), `regexp.match(user.x, "`+bomb+`")`)
+			return err
+		},
+		"expression": func() error {
+			_, err := predicate.Compile(predicate.LabelExpr(), `contains(labels_matching("`+bomb+`"), "x")`)
+			return err
+		},
+		"pattern": func() error { return predicate.CheckPattern("^" + bomb + "$") },
+		"template": func() error {
+			_, err := predicate.ParseTemplate(`{{regexp.replace(external.x, "` + bomb + `", "y")}}`)
+			return err
+		},
+		"matcher": func() error { _, err := predicate.ParseRoleMatcher(`{{regexp.match("` + bomb + `")}}`); return err },
+	} {
+		if err := compile(); err == nil {
+			t.Errorf("%s: a bomb compiles", name)
+		}
+	}
+	if ok, err := predicate.MatchPattern(nil, "^"+bomb+"$", "a"); ok || err == nil {
+		t.Errorf("a bomb matches: %v %v", ok, err)
+	}
+	for _, fine := range []string{"^[a-z]{1,63}(\\.[a-z]{1,63}){0,10}$", "^(web|db|cache)-[0-9]{1,4}$"} {
+		if err := predicate.CheckPattern(fine); err != nil {
+			t.Errorf("%s: %v", fine, err)
+		}
+	}
+	long := []string{strings.Repeat("a", 4000), strings.Repeat("b", 4000)}
+	p, err := predicate.Compile(predicate.Where(), `regexp.match(user.x, "(a?){300}(b?){300}c")`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := p.Eval(predicate.Vars{"user": map[string]any{"x": long}}); got || err == nil {
+		t.Error("sixteen million steps are free")
+	}
+}
+
 func TestCostIsBounded(t *testing.T) {
 	big := make([]string, 1000)
 	for i := range big {

@@ -31,6 +31,13 @@ func (v *verifier) Generation() string { return v.trust().Fingerprint() }
 // Authorize implements rpc.Authorizer.
 func (a *API) Authorize(ctx context.Context, c rpc.Caller, p rpc.Permission) error {
 	if err := a.standing(c); err != nil {
+		if pinnedElsewhere(c) {
+			e := &event.AccessDenied{User: who(c), Connection: from(c), Reasons: []string{access.CodeIPMismatch}}
+			e.Error, e.Message = err.Error(), fault.Message(err)
+			if emitErr := a.emit(ctx, e); emitErr != nil {
+				return emitErr
+			}
+		}
 		return err
 	}
 	id := c.Identity
@@ -64,7 +71,7 @@ func (a *API) standing(c rpc.Caller) error {
 		return fault.New(fault.Denied, "%s is of another cluster", id)
 	case auth.Route != nil || len(auth.Usage) > 0 || len(auth.ResourceIDs) > 0:
 		return fault.New(fault.Denied, "this certificate is for one resource only").WithHint("use the certificate of your login")
-	case auth.PinnedIP.IsValid() && auth.PinnedIP.Unmap() != c.Addr.Addr().Unmap():
+	case pinnedElsewhere(c):
 		return fault.New(fault.Denied, "this certificate may be used only from the address of its login").WithHint("log in again")
 	}
 	if id.Kind == types.IdentityUser {
@@ -83,6 +90,13 @@ func (a *API) standing(c rpc.Caller) error {
 		}
 	}
 	return nil
+}
+
+// pinnedElsewhere reports whether a certificate comes from another address than
+// the one that it is pinned to: as when it was stolen.
+func pinnedElsewhere(c rpc.Caller) bool {
+	pin := c.Identity.Authority.PinnedIP
+	return pin.IsValid() && pin.Unmap().WithZone("") != c.Addr.Addr().Unmap().WithZone("")
 }
 
 func (a *API) strictAndStale() bool {

@@ -4,15 +4,18 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 
 	"teleport/access"
 	"teleport/api/authclient"
 	"teleport/api/gen/accessv1"
+	"teleport/api/gen/issuev1"
 	"teleport/fault"
 	"teleport/store"
 	"teleport/types"
+	"teleport/types/event"
 )
 
 // addNode stores a node as an agent would have registered it.
@@ -119,5 +122,41 @@ func TestExplain(t *testing.T) {
 	_, host := w.host("node9", types.RoleNode)
 	if _, err := w.client(host).Explain(t.Context(), ask("alice", "web-1", "")); !errors.Is(err, fault.Denied) {
 		t.Errorf("a host may ask: %v", err)
+	}
+}
+
+// TestPinnedCertificateFromElsewhere: a certificate that is pinned to another
+// address is refused whatever is asked, renewal included, and the log says so.
+func TestPinnedCertificateFromElsewhere(t *testing.T) {
+	w := newWorld(t)
+	w.user("ed", "editor")
+	stolen := w.client(w.forge(userIdentity("ed", func(id *types.Identity) { id.Authority.PinnedIP = mustAddr("203.0.113.7") }), types.CAUser, time.Now()))
+	_, der := w.key()
+	for name, call := range map[string]func() error{
+		"who am I": func() error { _, err := stolen.WhoAmI(t.Context()); return err },
+		"list": func() error {
+			_, err := authclient.List[types.User](t.Context(), stolen, types.KindUser, authclient.ListOptions{})
+			return err
+		},
+		"renew": func() error {
+			_, err := stolen.Reissue(t.Context(), &issuev1.ReissueRequest{Keys: &issuev1.PublicKeys{TlsPublic: der}})
+			return err
+		},
+		"explain": func() error {
+			_, err := stolen.Explain(t.Context(), &accessv1.ExplainRequest{User: "ed", Kind: "user", Name: "ed"})
+			return err
+		},
+	} {
+		before := len(w.events.Events(event.TypeAccessDenied))
+		if err := call(); !errors.Is(err, fault.Denied) || !strings.Contains(fault.Message(err), "address of its login") {
+			t.Errorf("%s: %v", name, err)
+		}
+		if n := len(w.events.Events(event.TypeAccessDenied)); n != before+1 {
+			t.Errorf("%s: %d events", name, n-before)
+		}
+	}
+	here := w.client(w.forge(userIdentity("ed", func(id *types.Identity) { id.Authority.PinnedIP = mustAddr("127.0.0.1") }), types.CAUser, time.Now()))
+	if _, err := here.WhoAmI(t.Context()); err != nil {
+		t.Errorf("from the pinned address: %v", err)
 	}
 }

@@ -215,6 +215,9 @@ func (d *deciding) narrowed() (*types.Identity, Account, error) {
 		return nil, Account{}, fault.New(fault.Denied, "this certificate is for one use and issues no other").
 			WithHint("ask with the certificate of the login")
 	}
+	if pin := p.Authority.PinnedIP; pin.IsValid() && d.r.Addr.Addr().Unmap().WithZone("") != pin.Unmap().WithZone("") {
+		return nil, Account{}, fault.New(fault.Denied, "this certificate may be used only from the address of its login").WithHint("log in again")
+	}
 	a, err := d.i.c.Policy.Account(d.ctx, p.Name)
 	if err != nil {
 		return nil, Account{}, err

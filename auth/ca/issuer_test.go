@@ -303,6 +303,12 @@ func TestDerivedNeverExceeds(t *testing.T) {
 		w.must(err)
 		for _, p := range []Profile{ProfileReissue, ProfileWebSession, ProfileBridge} {
 			req := Request{Profile: p, Subject: w.of(c), Caller: w.chain(proxy), TTL: time.Duration(r.IntN(100)) * time.Hour, Keys: Keys{TLS: certtest.Key(t).Public()}}
+			if pin := parent.Authority.PinnedIP; pin.IsValid() {
+				if _, err := w.issue(req); err == nil {
+					t.Fatalf("%s issues to an address that is not the pinned one", p)
+				}
+				req.Addr = netip.AddrPortFrom(pin, 1)
+			}
 			if parent.Authority.Route == nil && (p == ProfileBridge || r.IntN(2) == 0) {
 				req.Route = &types.Route{Kind: "node", Name: "n1"}
 			}

@@ -123,7 +123,8 @@ type Request struct {
 	User string
 	// Host is for the host profiles.
 	Host Host
-	// Addr is the client's address, for the audit event.
+	// Addr is the client's address: for the audit event, and held against the
+	// address that the subject's certificate is pinned to.
 	Addr      netip.AddrPort
 	UserAgent string
 }
