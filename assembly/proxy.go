@@ -64,6 +64,7 @@ type proxyParts struct {
 	proxy    *proxyd.Proxy
 	web      *webapi.Handler
 	jump     *sshproxy.Server
+	ender    *sshproxy.Ender
 	certs    *webCerts
 	uuid     string
 	cluster  string
@@ -76,7 +77,7 @@ func (p *Process) buildProxy(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for _, build := range []func() error{x.buildRoutes, x.buildTunnels, x.buildGate, x.buildJump, x.buildWeb} {
+	for _, build := range []func() error{x.buildRoutes, x.buildTunnels, x.buildEnder, x.buildGate, x.buildJump, x.buildWeb} {
 		if err := build(); err != nil {
 			return err
 		}
@@ -150,7 +151,7 @@ func (x *proxyParts) buildGate() error {
 		return err
 	}
 	x.proxy = proxyd.New(proxyd.Options{UUID: x.uuid, Cluster: x.cluster, Policy: p.replica, Proxies: p.proxyAddrs,
-		Router: nodeRouter{router.New(p.replica, x.registry, x.dialDirect), x.cluster, p.replica.Settings}, Sessions: p.sessions,
+		Router: nodeRouter{router.New(p.replica, x.registry, x.dialDirect), x.ender, x.cluster, p.replica.Settings}, Sessions: p.sessions,
 		Peer: func(cs tls.ConnectionState) (*types.Identity, error) {
 			return tlscert.Peer(cs, p.replica.Trust(), time.Now(), types.IdentityUser)
 		},
@@ -172,6 +173,7 @@ func (x *proxyParts) buildGate() error {
 // nodeRouter is the router of nodes as the proxy asks for it.
 type nodeRouter struct {
 	*router.Router
+	ender    *sshproxy.Ender
 	cluster  string
 	settings func() access.Settings
 }
@@ -189,6 +191,9 @@ func (r nodeRouter) Dial(ctx context.Context, res types.Resource, h dial.Header)
 	n, ok := res.(*types.Node)
 	if !ok {
 		return nil, dial.Reply{}, fault.New(fault.Internal, "%T is no node", res)
+	}
+	if n.SubKind == types.SubKindOpenSSH {
+		return r.openSSH(n, h)
 	}
 	return r.DialNode(ctx, n, h)
 }
@@ -271,6 +276,7 @@ func (x *proxyParts) run(ln net.Listener) error {
 		p.group.Add(lifecycle.Service{Name: name, Stage: lifecycle.Work, Serve: serve})
 	}
 	add("tunnels", func(ctx context.Context) error { return x.registry.Serve(ctx, tunnels, data) })
+	add("servers without an agent", x.ender.Serve)
 	add("discovery", x.followProxies)
 	add("locks", x.followLocks)
 	add("auth pass-through", func(ctx context.Context) error { return x.proxy.ServeAuth(ctx, auth) })

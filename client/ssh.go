@@ -39,14 +39,15 @@ func (c *Client) SSH(ctx context.Context, t Target, notes io.Writer) (*sshclient
 	if err != nil {
 		return nil, err
 	}
-	if reply.EndsAt == tunframe.EndsAtProxy {
-		conn.Close()
-		return nil, fault.New(fault.Unimplemented, "the proxy wants to be the SSH server for %s, which this tsh does not know", t.Host).
-			WithHint("update tsh")
-	}
 	check := hostCheck{cluster: c.cfg.Cluster, trust: c.trust, asked: host}
+	verifier := sshclient.HostUUID(check.verify, reply.AgentUUID)
+	if reply.EndsAt == tunframe.EndsAtProxy {
+		// A server without an agent: the proxy is the SSH server by the cluster's own
+		// choice, and shows that it is the proxy.
+		verifier = sshclient.HostRole(check.verifyProxy, types.RoleProxy)
+	}
 	client, err := sshclient.New(ctx, conn, sshclient.Config{Login: t.Login, Signers: []ssh.Signer{signer},
-		Host: sshclient.HostUUID(check.verify, reply.AgentUUID), Banner: func(text string) { showBanner(notes, text) }})
+		Host: verifier, Banner: func(text string) { showBanner(notes, text) }})
 	return client, c.explainSSH(err, t)
 }
 
@@ -89,6 +90,15 @@ func (h hostCheck) verify(crt *ssh.Certificate) (*types.Identity, error) {
 		return nil, fault.New(fault.Untrusted, "it is for %s (%s), not for %s", id.Authority.Hostname, id.Name, h.asked)
 	}
 	return id, nil
+}
+
+// verifyProxy implements sshclient.VerifyCert for a connection that the proxy ends.
+func (h hostCheck) verifyProxy(crt *ssh.Certificate) (*types.Identity, error) {
+	id, err := sshcert.Verify(crt, h.trust, types.IdentityHost, time.Now())
+	if err == nil && id.Cluster != h.cluster {
+		return nil, fault.New(fault.Untrusted, "it belongs to cluster %q", id.Cluster)
+	}
+	return id, err
 }
 
 // isName tells a host name from an address and from labels, which stand in no

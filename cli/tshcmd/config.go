@@ -63,34 +63,51 @@ func (a *app) config(ctx context.Context, port int) error {
 	if home := a.getenv("TELEPORT_HOME"); home != "" {
 		command = "env TELEPORT_HOME=" + shellQuote(s.dir.Path()) + " " + command
 	}
-	direct, err := a.directNodes(ctx)
+	direct, plain, err := a.specialNodes(ctx)
 	if err != nil {
-		fmt.Fprintf(a.errs, "The servers that listen themselves are left out: %s\n", fault.Message(err))
+		fmt.Fprintf(a.errs, "The servers that listen themselves, and those without an agent, are left out: %s\n", fault.Message(err))
 	}
-	_, err = io.WriteString(a.out, sshConfig(s.profile, s.dir.Paths(s.profile), command, port)+directConfig(s.profile, s.dir.Paths(s.profile), direct))
+	_, err = io.WriteString(a.out, agentlessConfig(s.profile, plain)+sshConfig(s.profile, s.dir.Paths(s.profile), command, port)+directConfig(s.profile, s.dir.Paths(s.profile), direct))
 	return err
 }
 
-// directNodes are the servers that listen themselves, in the order of their
-// names. Of several that share a name none is known by it.
-func (a *app) directNodes(ctx context.Context) ([]*types.Node, error) {
+// specialNodes are the servers that listen themselves and those without an agent,
+// in the order of their names. Of several that share a name none is known by it.
+func (a *app) specialNodes(ctx context.Context) (direct, plain []*types.Node, err error) {
 	c, _, err := a.connect()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	all, err := c.Nodes(ctx, client.Filter{})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	named := map[string]int{}
 	for _, n := range all {
 		named[n.Spec.Hostname]++
 	}
-	all = slices.DeleteFunc(all, func(n *types.Node) bool {
-		return n.SubKind == types.SubKindOpenSSH || n.Spec.Addr == "" || named[n.Spec.Hostname] > 1
-	})
 	slices.SortFunc(all, func(x, y *types.Node) int { return strings.Compare(x.Spec.Hostname, y.Spec.Hostname) })
-	return all, nil
+	for _, n := range all {
+		switch {
+		case named[n.Spec.Hostname] > 1:
+		case n.SubKind == types.SubKindOpenSSH:
+			plain = append(plain, n)
+		case n.Spec.Addr != "":
+			direct = append(direct, n)
+		}
+	}
+	return direct, plain, nil
+}
+
+// agentlessConfig names the host key of servers without an agent: it is the
+// proxy's, which is their SSH server.
+func agentlessConfig(p *profile.Profile, nodes []*types.Node) string {
+	var b strings.Builder
+	for _, n := range nodes {
+		fmt.Fprintf(&b, "# %s has no agent: the proxy is its SSH server\nHost %s.%s\n    HostKeyAlias proxy.%s\n\n",
+			n.Spec.Hostname, n.Spec.Hostname, p.Cluster, p.Cluster)
+	}
+	return b.String()
 }
 
 // directConfig renders the stanzas of servers that are reached without a proxy.

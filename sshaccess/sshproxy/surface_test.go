@@ -33,3 +33,25 @@ func TestSurface(t *testing.T) {
 		t.Errorf("the surface of a jump host is %q", got)
 	}
 }
+
+// What a client may ask where the proxy ends SSH for a server without an agent.
+func TestSurfaceOfAnEnd(t *testing.T) {
+	srv, err := (&Ender{cfg: EnderConfig{HostSigners: func() []ssh.Signer { return nil }, Log: slog.New(slog.DiscardHandler)}}).newEnd(Inbound{}).server()
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{
+		"channel direct-tcpip: forward_local", "channel session: login",
+		"global keepalive@openssh.com: open: an answer is all it asks for",
+		"request env: open: the server filters by name", "request exec: login",
+		"request pty-req: open: checked against the decision's limits", "request shell: login",
+		"request signal: open: to the session's own process", "request subsystem sftp: file_copy",
+		"request window-change: open: of the session's own terminal",
+	}
+	if got := srv.Surface(); !slices.Equal(got, want) {
+		t.Errorf("it offers %q", got)
+	}
+	if _, err := NewEnder(EnderConfig{}); err == nil {
+		t.Error("an ender of nothing is made")
+	}
+}

@@ -1,0 +1,267 @@
+package sshproxy
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/netip"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+	"golang.org/x/crypto/ssh"
+
+	"teleport/access"
+	"teleport/audit"
+	"teleport/fault"
+	"teleport/keys"
+	"teleport/predicate"
+	"teleport/recorder"
+	"teleport/session"
+	"teleport/sshclient"
+	"teleport/sshserver"
+	"teleport/types"
+)
+
+// EnderConfig is what an Ender is built from. Fields without a remark are required.
+type EnderConfig struct {
+	HostID string // of this proxy
+	// HostSigners returns this proxy's host keys with their certificates: whoever
+	// connects sees that it is the proxy that ends the connection.
+	HostSigners func() []ssh.Signer
+	// Verify makes the identity of a user certificate, VerifyHost that of a server's.
+	Verify     func(c *ssh.Certificate, now time.Time) (*types.Identity, error)
+	VerifyHost func(c *ssh.Certificate) (*types.Identity, error)
+	// Certify asks auth for a certificate of the openssh authority for key, by which
+	// the bearer of user enters a node as login.
+	Certify   func(ctx context.Context, user *ssh.Certificate, key ssh.PublicKey, node, login string, client netip.AddrPort) (*ssh.Certificate, error)
+	Dial      func(ctx context.Context, network, addr string) (net.Conn, error)
+	Policy    access.View
+	Audit     audit.Emitter
+	Recorder  recorder.Recorder
+	Sessions  *session.Registry
+	Strangers *sshserver.Strangers // may be nil
+	Cache     *predicate.Cache     // may be nil
+	Log       *slog.Logger
+}
+
+// Inbound is a connection for a server without an agent.
+type Inbound struct {
+	Node   *types.Node
+	Client netip.AddrPort
+	// User and Cluster are who came through the gate.
+	User, Cluster string
+}
+
+// Ender is the SSH server for servers without an agent: it ends the SSH of the
+// client, decides and records as an agent does, and speaks SSH with the server
+// itself. Safe for concurrent use.
+type Ender struct {
+	cfg  EnderConfig
+	open sync.WaitGroup
+}
+
+// NewEnder checks a configuration. It starts nothing.
+func NewEnder(cfg EnderConfig) (*Ender, error) {
+	if cfg.HostID == "" || cfg.HostSigners == nil || cfg.Verify == nil || cfg.VerifyHost == nil || cfg.Certify == nil || cfg.Dial == nil ||
+		cfg.Policy == nil || cfg.Audit == nil || cfg.Recorder == nil || cfg.Sessions == nil || cfg.Log == nil {
+		return nil, errors.New("sshproxy: incomplete configuration of an ender")
+	}
+	e := &Ender{cfg: cfg}
+	_, err := e.newEnd(Inbound{}).server()
+	return e, err
+}
+
+// Serve blocks until ctx ends and the last connection has.
+func (e *Ender) Serve(ctx context.Context) error {
+	<-ctx.Done()
+	e.open.Wait()
+	return nil
+}
+
+// Open returns the client's end of a connection that this proxy ends. It lives
+// until either end closes it.
+func (e *Ender) Open(in Inbound) net.Conn {
+	near, far := net.Pipe()
+	e.open.Go(func() {
+		defer far.Close()
+		if err := e.newEnd(in).serve(context.Background(), far); err != nil {
+			e.cfg.Log.Debug("a connection to a server without an agent ended", "node", in.Node.Name(), "reason", err)
+		}
+	})
+	return near
+}
+
+// end is one connection that this proxy ends.
+type end struct {
+	*Ender
+	in     Inbound
+	id     string
+	srv    *sshserver.Server
+	peer   *sshserver.Conn
+	first  decided
+	remote *sshclient.Client // the server itself, once the client may enter
+	live   *session.Live
+	cancel context.CancelCauseFunc
+
+	mu     sync.Mutex
+	reason string // why it was cut
+	count  int    // session channels
+}
+
+// decided keeps a decision with its input, for the log.
+type decided struct {
+	request  access.Request
+	decision access.Decision
+}
+
+func (e *Ender) newEnd(in Inbound) *end {
+	return &end{Ender: e, in: in, id: uuid.NewString(), cancel: func(error) {}}
+}
+
+func (c *end) server() (*sshserver.Server, error) {
+	srv, err := sshserver.New(sshserver.Config{
+		HostSigners: c.cfg.HostSigners,
+		Verify:      func(crt *ssh.Certificate) (*types.Identity, error) { return c.cfg.Verify(crt, time.Now()) },
+		Admit:       c.admit, Authorize: c.authorize, AuthFailed: c.authFailed, Strangers: c.cfg.Strangers, Log: c.cfg.Log,
+		Surface: sshserver.NewSurface().
+			Channel("session", sshserver.Requires(access.ActionLogin), c.serveSession).
+			Channel("direct-tcpip", sshserver.Requires(access.ActionForwardLocal), c.serveDirect).
+			Global("keepalive@openssh.com", sshserver.Open("an answer is all it asks for"), keepalive).
+			Request("pty-req", sshserver.Open("checked against the decision's limits")).
+			Request("window-change", sshserver.Open("of the session's own terminal")).
+			Request("env", sshserver.Open("the server filters by name")).
+			Request("signal", sshserver.Open("to the session's own process")).
+			Request("shell", sshserver.Requires(access.ActionLogin)).
+			Request("exec", sshserver.Requires(access.ActionLogin)).
+			Subsystem("sftp", sshserver.Requires(access.ActionFileCopy)),
+	})
+	c.srv = srv
+	return srv, err
+}
+
+func (c *end) serve(ctx context.Context, nc net.Conn) error {
+	srv, err := c.server()
+	if err != nil {
+		return err
+	}
+	ctx, c.cancel = context.WithCancelCause(ctx)
+	defer c.cancel(nil)
+	peer, chans, reqs, err := srv.Handshake(ctx, nc, c.in.Client)
+	if c.remote != nil {
+		defer c.remote.Close()
+	}
+	if err != nil {
+		return err
+	}
+	if err := c.file(); err != nil {
+		peer.SSH.Close()
+		return err
+	}
+	defer c.live.Close()
+	gone := context.AfterFunc(ctx, func() { c.remote.Close() })
+	defer gone()
+	go func() {
+		_ = c.remote.Wait() // however the server left
+		c.cancel(nil)
+	}()
+	return srv.ServeConn(ctx, peer, chans, reqs)
+}
+
+// admit is the login: gate, identity, login and node as one tuple, and then the
+// way into the server, so that the client hears why there is none.
+func (c *end) admit(ctx context.Context, peer *sshserver.Conn) error {
+	c.peer = peer
+	if peer.Identity.Name != c.in.User || peer.Identity.Cluster != c.in.Cluster {
+		return fault.New(fault.Denied, "the identity inside the connection is not the one that came through the proxy")
+	}
+	c.first = c.decide(access.ActionLogin, time.Now(), false)
+	if err := denied(c.first.decision); err != nil {
+		return err
+	}
+	return c.enter(ctx)
+}
+
+// enter opens SSH with the server, as the login that was asked for, with a key
+// that lives as long as the connection.
+func (c *end) enter(ctx context.Context) error {
+	key, err := keys.Generate(keys.Ed25519)
+	if err != nil {
+		return err
+	}
+	bare, err := ssh.NewSignerFromSigner(key)
+	if err != nil {
+		return err
+	}
+	n := c.in.Node
+	crt, err := c.cfg.Certify(ctx, c.peer.Certificate, bare.PublicKey(), n.Name(), c.peer.Login, c.in.Client)
+	if err != nil {
+		return err
+	}
+	signer, err := ssh.NewCertSigner(crt, bare)
+	if err != nil {
+		return err
+	}
+	conn, err := c.cfg.Dial(ctx, "tcp", n.Spec.Addr)
+	if err != nil {
+		return fault.Wrap(err, fault.Unavailable, "server %s does not answer at %s", n.Spec.Hostname, n.Spec.Addr)
+	}
+	host, _, err := net.SplitHostPort(n.Spec.Addr)
+	if err != nil {
+		host = n.Spec.Addr
+	}
+	// The registered names alone: what else a host is called is nothing here.
+	c.remote, err = sshclient.New(ctx, conn, sshclient.Config{Login: c.peer.Login, Signers: []ssh.Signer{signer},
+		Host: sshclient.HostPrincipal(c.cfg.VerifyHost, n.Name(), n.Spec.Hostname, host)})
+	return err
+}
+
+func (c *end) authorize(_ context.Context, _ *sshserver.Conn, u sshserver.Use) error {
+	a, _ := u.Need.Action()
+	d := c.decide(a, time.Now(), false)
+	err := denied(d.decision)
+	if err != nil {
+		c.refused(a, d, err)
+	}
+	return err
+}
+
+func (c *end) decide(a access.Action, now time.Time, live bool) decided {
+	r := access.Ask(c.cfg.Policy, c.peer.Identity, c.in.Client.Addr(), now)
+	n := c.in.Node
+	r.Action, r.Resource, r.HostID, r.Login, r.Cache, r.Live = a, n, n.Name(), c.peer.Login, c.cfg.Cache, live
+	r.Labels = n.AllLabels()
+	return decided{r, access.Decide(r)}
+}
+
+// denied turns a no into the line that the person sees.
+func denied(d access.Decision) error {
+	if d.Allow {
+		return nil
+	}
+	var texts []string
+	for _, r := range d.Reasons {
+		texts = append(texts, r.Text)
+	}
+	return fault.New(fault.Denied, "access denied: %s", strings.Join(texts, "; "))
+}
+
+// file puts the connection where locks and drains find it.
+func (c *end) file() error {
+	id := c.peer.Identity
+	live, err := c.cfg.Sessions.Add(session.Info{ID: c.id, Kind: "ssh", User: id.Name, Cluster: id.Cluster, Roles: id.Authority.Roles,
+		Login: c.peer.Login, Resource: "node/" + c.in.Node.Name(), HostIDs: []string{c.in.Node.Name(), c.cfg.HostID},
+		MFADevice: id.Proofs.MFADevice, DeviceID: id.Proofs.DeviceID, AccessRequests: id.Proofs.AccessRequests,
+		ClientAddr: c.in.Client.String(), Identity: id, Limits: c.first.decision.Limits, Start: time.Now(),
+		Decide: func(now time.Time) access.Decision { return c.decide(access.ActionLogin, now, true).decision },
+	}, func(why error) {
+		c.mu.Lock()
+		c.reason = fault.Message(why)
+		c.mu.Unlock()
+		c.cancel(why)
+	})
+	c.live = live
+	return err
+}
