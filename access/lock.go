@@ -18,6 +18,7 @@ type LockSubject struct {
 	ServerID       string
 	WindowsDesktop string
 	AccessRequests []string
+	Session        string
 }
 
 // LockInForce reports whether a lock hits the subject at the given time: every
@@ -34,7 +35,8 @@ func LockInForce(l *types.Lock, s LockSubject, now time.Time) bool {
 		(t.Device == "" || t.Device == s.Device) &&
 		(t.ServerID == "" || t.ServerID == s.ServerID) &&
 		(t.WindowsDesktop == "" || t.WindowsDesktop == s.WindowsDesktop) &&
-		(t.AccessRequest == "" || slices.Contains(s.AccessRequests, t.AccessRequest))
+		(t.AccessRequest == "" || slices.Contains(s.AccessRequests, t.AccessRequest)) &&
+		(t.Session == "" || t.Session == s.Session)
 }
 
 // LockText is the line that people see of a lock in force.
@@ -42,7 +44,7 @@ func LockText(l *types.Lock) string {
 	var what []string
 	t := &l.Spec.Target
 	for _, p := range [][2]string{{"User", t.User}, {"Role", t.Role}, {"Login", t.Login}, {"MFADevice", t.MFADevice}, {"Device", t.Device},
-		{"ServerID", t.ServerID}, {"WindowsDesktop", t.WindowsDesktop}, {"AccessRequest", t.AccessRequest}} {
+		{"ServerID", t.ServerID}, {"WindowsDesktop", t.WindowsDesktop}, {"AccessRequest", t.AccessRequest}, {"Session", t.Session}} {
 		if p[1] != "" {
 			what = append(what, p[0]+`:"`+p[1]+`"`)
 		}
@@ -58,6 +60,9 @@ func (d *decider) lockSubject(login string) LockSubject {
 	id := d.r.Identity
 	s := LockSubject{User: id.Name, Roles: id.Authority.Roles, Login: login, MFADevice: id.Proofs.MFADevice,
 		Device: id.Proofs.DeviceID, ServerID: d.r.HostID, AccessRequests: id.Proofs.AccessRequests}
+	if t, ok := d.r.Subject.(*types.SessionTracker); ok && d.r.Action == ActionJoin {
+		s.Session, s.ServerID = t.Metadata.Name, t.Spec.HostID
+	}
 	if d.r.Resource != nil {
 		h := d.r.Resource.Head()
 		switch {

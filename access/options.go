@@ -130,7 +130,7 @@ func (d *decider) limits() Limits {
 // RoleLogins returns the logins that roles give to a user with the given traits:
 // the union of what they allow without what any of them denies, sorted. These
 // are the principals of the user's certificate. Results that are no logins are
-// dropped.
+// dropped. Who has no login and may join sessions has types.JoinLogin.
 func RoleLogins(roles []*types.Role, traits map[string][]string) []string {
 	tr := predicate.Traits{Internal: traits, External: traits}
 	var out, denied []string
@@ -141,6 +141,9 @@ func RoleLogins(roles []*types.Role, traits map[string][]string) []string {
 	out = slices.DeleteFunc(out, func(l string) bool {
 		return types.CheckLogin(l) != nil || slices.Contains(denied, l) || slices.Contains(denied, types.Wildcard)
 	})
+	if len(out) == 0 && slices.ContainsFunc(roles, func(r *types.Role) bool { return len(r.Spec.Allow.JoinSessions) > 0 }) {
+		return []string{types.JoinLogin} // an SSH certificate has a principal
+	}
 	slices.Sort(out)
 	return slices.Compact(out)
 }

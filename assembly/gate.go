@@ -7,6 +7,7 @@ import (
 	"teleport/access"
 	"teleport/fault"
 	"teleport/proxy/proxyd"
+	"teleport/store"
 	"teleport/telemetry"
 	"teleport/types"
 	"teleport/types/event"
@@ -55,4 +56,15 @@ func (p *Process) dialRefused(ctx context.Context, r proxyd.Refusal) {
 	if err := p.writer.Emit(ctx, e); err != nil {
 		p.log.Warn("a refused dial was not recorded", telemetry.KeyErr, err)
 	}
+}
+
+// sessionsOn lists the live sessions of a node, as the copy of the policy knows them.
+func (p *Process) sessionsOn(node string) []*types.SessionTracker {
+	var list []*types.SessionTracker
+	for _, t := range store.Every[*types.SessionTracker](p.replica) {
+		if t.Spec.HostID == node {
+			list = append(list, t)
+		}
+	}
+	return list
 }

@@ -172,7 +172,7 @@ func (p *Process) openWriter(uuid, cluster string) error {
 func (p *Process) replicaKinds() []string {
 	kinds := append(types.PolicyKinds(), types.KindCheckpoint)
 	if p.cfg.Proxy != nil {
-		kinds = append(kinds, types.KindNode)
+		kinds = append(kinds, types.KindNode, types.KindSessionTracker)
 	}
 	return kinds
 }

@@ -166,7 +166,7 @@ func (x *proxyParts) buildGate() error {
 			}
 			return conn, nil
 		},
-		Cache: p.decisions, Refused: p.dialRefused, Log: p.log, Now: time.Now})
+		Cache: p.decisions, LiveSessions: p.sessionsOn, Refused: p.dialRefused, Log: p.log, Now: time.Now})
 	return nil
 }
 

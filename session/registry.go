@@ -59,7 +59,7 @@ func (r *Registry) Add(info Info, cancel func(reason error)) (*Live, error) {
 	l := &Live{info: info, reg: r, cancel: cancel, limits: info.Limits}
 	l.last.Store(now.UnixNano())
 	r.mu.Lock()
-	if r.draining {
+	if r.draining && info.Within == "" {
 		r.mu.Unlock()
 		return nil, fault.New(fault.Unavailable, "this process is shutting down and takes no new sessions")
 	}
@@ -166,12 +166,15 @@ func (r *Registry) locked(l *Live, now time.Time) error {
 	}
 	i := &l.info
 	s := access.LockSubject{User: i.User, Roles: i.Roles, Login: i.Login, MFADevice: i.MFADevice, Device: i.DeviceID,
-		WindowsDesktop: desktopOf(*i), AccessRequests: i.AccessRequests}
+		WindowsDesktop: desktopOf(*i), AccessRequests: i.AccessRequests, Session: i.Session}
 	hosts := i.HostIDs
 	if len(hosts) == 0 {
 		hosts = []string{""}
 	}
 	for _, lock := range locks {
+		if i.Within != "" && lock.Spec.Target.Session == "" {
+			continue
+		}
 		for _, s.ServerID = range hosts {
 			if access.LockInForce(lock, s, now) {
 				return cut(CutLocked, "%s", access.LockText(lock))
@@ -204,10 +207,13 @@ func (r *Registry) Drain(ctx context.Context) int {
 	return cutAll(left)
 }
 
-// Snapshot lists the live streams, oldest first.
+// Snapshot lists the live streams, oldest first, without those within others.
 func (r *Registry) Snapshot() []Snapshot {
 	var out []Snapshot
 	for _, l := range r.all() {
+		if l.info.Within != "" {
+			continue
+		}
 		l.mu.Lock()
 		deadline := l.limits.Deadline
 		l.mu.Unlock()
@@ -225,11 +231,15 @@ func (r *Registry) Snapshot() []Snapshot {
 	return out
 }
 
-// Len returns the number of live streams.
+// Len returns the number of live streams, without those within others.
 func (r *Registry) Len() int {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return len(r.live)
+	n := 0
+	for _, l := range r.all() {
+		if l.info.Within == "" {
+			n++
+		}
+	}
+	return n
 }
 
 func (r *Registry) all() []*Live {

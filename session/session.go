@@ -22,6 +22,11 @@ type Info struct {
 	Roles    []string
 	Login    string
 	Resource string // kind/name of what is used
+	// Session is the id of the live session that the stream is, or watches: what a
+	// lock on a session names. Only such locks are held against it: all others are
+	// held against the stream that it is Within, which carries it.
+	Session string
+	Within  string
 	// HostIDs are the UUIDs that a server_id lock may name: the agent's, and
 	// that of the process which minted or carries the identity.
 	HostIDs        []string
@@ -46,6 +51,9 @@ const (
 	CutExpired = "expired_cert"
 	CutIdle    = "idle"
 	CutDrain   = "drain"
+	// Cuts of one session alone, not of its connection.
+	CutAttendance = "attendance" // somebody who must be present left
+	CutModerator  = "moderator"  // a moderator ended it
 )
 
 // CutError is why a stream was cut. It is a fault of kind Denied to the person.
@@ -63,6 +71,11 @@ func (c *CutError) Error() string { return c.err.Message }
 
 // Unwrap returns the fault.
 func (c *CutError) Unwrap() error { return c.err }
+
+// EndedByModerator is the end that a moderator makes.
+func EndedByModerator(user string) *CutError {
+	return cut(CutModerator, "the session was ended by the moderator %s", user)
+}
 
 // Snapshot is one live stream as status pages and tests see it.
 type Snapshot struct {

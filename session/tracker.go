@@ -53,6 +53,18 @@ func (t *Trackers) Change(id string, edit func(*types.SessionTrackerSpec)) {
 	}
 }
 
+// Find returns a copy of what is told of a session.
+func (t *Trackers) Find(id string) (*types.SessionTracker, bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	doc := t.live[id]
+	if doc == nil {
+		return nil, false
+	}
+	out := *doc
+	return &out, true
+}
+
 // End takes a session out.
 func (t *Trackers) End(id string) {
 	t.mu.Lock()

@@ -14,6 +14,7 @@ import (
 
 	"teleport/fault"
 	"teleport/recorder"
+	"teleport/session"
 	"teleport/sshaccess/pty"
 	"teleport/sshaccess/spawn"
 	"teleport/sshserver"
@@ -38,7 +39,17 @@ type channel struct {
 
 	resized resizes
 
-	unrecorded     atomic.Bool // what it showed could not be recorded
+	unrecorded atomic.Bool     // what it showed could not be recorded
+	live       *session.Live   // of the session alone
+	shared     *session.Shared // nil for a subsystem
+	notices    chan string     // lines for the owner, until over
+	over       chan struct{}
+	reason     string         // that the owner gave
+	invited    []string       // by the owner
+	joined     sync.WaitGroup // those who are in it; added to under svc.mu, while it is in svc.live
+	attended   []string       // guarded by mu: users who were ever present
+	cut        error          // guarded by mu: why the session was ended
+
 	sent, received atomic.Uint64
 	status         spawn.Status
 	cancel         context.CancelFunc // of everything that serves the channel
@@ -196,6 +207,7 @@ func (s *channel) resize(payload []byte) bool {
 		return false
 	}
 	s.resized.note(size)
+	s.shared.Resize(session.Size{Columns: int(size.Columns), Rows: int(size.Rows)})
 	return s.rec.Resize(int(size.Columns), int(size.Rows)) == nil
 }
 
@@ -233,13 +245,7 @@ func (s *channel) hangup() {
 	s.mu.Lock()
 	p, term := s.proc, s.term
 	s.mu.Unlock()
-	if p != nil {
-		p.Signal(syscall.SIGHUP)  //nolint:errcheck // gone already is fine
-		p.Signal(syscall.SIGCONT) //nolint:errcheck // a stopped one must see it
-	}
-	if term != nil {
-		term.Master.Close() // the hang-up that the kernel gives, to all that use it
-	}
+	hangUp(p, term)
 	s.cancel() // nobody reads the output any more
 	t := time.NewTimer(hangupAfter)
 	defer t.Stop()
@@ -252,6 +258,17 @@ func (s *channel) hangup() {
 		p.Signal(syscall.SIGKILL) //nolint:errcheck // gone already is fine
 	}
 	<-s.done
+}
+
+// hangUp tells a process and everything on its terminal that nobody is there.
+func hangUp(p *spawn.Process, term *pty.Terminal) {
+	if p != nil {
+		p.Signal(syscall.SIGHUP)  //nolint:errcheck // gone already is fine
+		p.Signal(syscall.SIGCONT) //nolint:errcheck // a stopped one must see it
+	}
+	if term != nil {
+		term.Master.Close() // the hang-up that the kernel gives, to all that use it
+	}
 }
 
 // say writes a line of ours to the person, beside the program's own output.

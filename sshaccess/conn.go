@@ -15,6 +15,7 @@ import (
 	"teleport/session"
 	"teleport/sshaccess/spawn"
 	"teleport/sshserver"
+	"teleport/types"
 )
 
 // conn is one authenticated connection. What it may do is asked anew for every
@@ -55,6 +56,7 @@ func (s *Service) newConn(in Inbound, local net.Addr) *conn {
 func (cn *conn) server() (*sshserver.Server, error) {
 	surface := sshserver.NewSurface().
 		Channel("session", sshserver.Requires(access.ActionLogin), cn.serveSession).
+		Channel(types.JoinChannel, sshserver.Requires(access.ActionJoin), cn.serveJoin).
 		Channel("direct-tcpip", sshserver.Requires(access.ActionForwardLocal), cn.serveDirect).
 		Global("tcpip-forward", sshserver.Requires(access.ActionForwardRemote), cn.startRemote).
 		Global("cancel-tcpip-forward", sshserver.Open("ends only what this connection started"), cn.cancelRemote).

@@ -32,6 +32,10 @@ func (cn *conn) admit(ctx context.Context, c *sshserver.Conn) error {
 	if g := cn.in.Gateway; g != nil && (g.User != c.Identity.Name || g.Cluster != c.Identity.Cluster) {
 		return fault.New(fault.Denied, "the identity inside the connection is not the one that came through the proxy")
 	}
+	if cn.joins() {
+		cn.first = cn.decide(access.ActionJoin, time.Now())
+		return denied(cn.first.decision)
+	}
 	if !spawn.ValidLogin(c.Login) {
 		return fault.New(fault.Invalid, "not a login name")
 	}
@@ -57,6 +61,9 @@ func (cn *conn) authorize(_ context.Context, _ *sshserver.Conn, u sshserver.Use)
 	a, _ := u.Need.Action()
 	d := cn.decide(a, time.Now())
 	err := denied(d.decision)
+	if err == nil && cn.joins() && a != access.ActionJoin {
+		err = fault.New(fault.Denied, "a connection that joins sessions does nothing else")
+	}
 	if err == nil {
 		err = cn.switches(a)
 	}
@@ -67,6 +74,13 @@ func (cn *conn) authorize(_ context.Context, _ *sshserver.Conn, u sshserver.Use)
 }
 
 func (cn *conn) switches(a access.Action) error {
+	switch a {
+	case access.ActionForwardLocal, access.ActionForwardRemote, access.ActionFileCopy:
+		roles := cn.svc.cfg.Policy.Roles(cn.peer.Identity.Authority.Roles)
+		if access.RequiredAttendance(roles, "ssh").Any() {
+			return fault.New(fault.Denied, "others must be present in your sessions (require_session_join), and this is nothing that they could watch")
+		}
+	}
 	switch a {
 	case access.ActionForwardLocal, access.ActionForwardRemote:
 		if !cn.svc.cfg.PortForwarding {
@@ -97,7 +111,11 @@ func (cn *conn) request(a access.Action, now time.Time) access.Request {
 // predates a change of its user's roles opens nothing new, but what is open
 // goes on as far as the user's present roles and traits allow it.
 func (cn *conn) again(now time.Time) access.Decision {
-	req := cn.request(access.ActionLogin, now)
+	a := access.ActionLogin
+	if cn.joins() {
+		a = access.ActionJoin
+	}
+	req := cn.request(a, now)
 	req.Live = true
 	return access.Decide(req)
 }

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"teleport/sshaccess/spawn"
+	"teleport/types"
 )
 
 const (
@@ -60,7 +61,16 @@ func maySetValue(v string) bool {
 
 func (s *channel) setEnv(payload []byte) bool {
 	var m struct{ Name, Value string }
-	if ssh.Unmarshal(payload, &m) != nil || s.done != nil || len(s.env) >= envMost || !maySet(m.Name) || !maySetValue(m.Value) {
+	if ssh.Unmarshal(payload, &m) != nil || s.done != nil {
+		return false
+	}
+	switch m.Name {
+	case types.ReasonEnv:
+		return s.setReason(m.Value)
+	case types.InviteEnv:
+		return s.setInvited(m.Value)
+	}
+	if len(s.env) >= envMost || !maySet(m.Name) || !maySetValue(m.Value) {
 		return false
 	}
 	s.env = append(s.env, m.Name+"="+m.Value)

@@ -61,7 +61,10 @@ func (s *channel) begin(ctx context.Context, j job) error {
 		return err
 	}
 	s.rec = rec
-	s.track(j)
+	if err := s.share(j, d); err != nil {
+		s.finish(j, "error", err)
+		return err
+	}
 	s.cn.mu.Lock()
 	s.cn.sessions[s] = struct{}{}
 	s.cn.mu.Unlock()
@@ -81,9 +84,15 @@ func (s *channel) run(ctx context.Context, j job) {
 	}
 	reason := "exit"
 	if err != nil {
+		if s.cutFor() != "" {
+			s.say("\r\n") // after what was said while it waited
+		}
 		s.say(fault.Message(err) + "\r\n")
 		s.exit(spawn.Status{Code: exitNotFound})
 		reason = "error"
+	}
+	if why := s.cutFor(); why != "" {
+		reason = why
 	}
 	s.finish(j, reason, err)
 	s.ch.Close()
@@ -91,7 +100,7 @@ func (s *channel) run(ctx context.Context, j job) {
 
 func (s *channel) finish(j job, reason string, err error) {
 	s.resized.close()
-	s.cn.svc.cfg.Trackers.End(s.id)
+	s.unshare()
 	s.tell(j, err)
 	if cerr := s.rec.Close(); cerr != nil {
 		s.cn.svc.cfg.Log.Error("recording did not end well", "session", s.id, "error", cerr)
@@ -103,7 +112,7 @@ func (s *channel) finish(j job, reason string, err error) {
 	s.cn.note(&event.SessionData{User: who, Session: sid, Server: host, Connection: wire,
 		BytesTransmitted: s.sent.Load(), BytesReceived: s.received.Load()}, event.TypeSessionData, event.CodeSessionData)
 	s.cn.note(&event.SessionEnd{User: who, Session: sid, Server: host, Connection: wire, Start: s.start, Stop: time.Now(),
-		Participants: []string{who.User}, Interactive: s.ask != nil,
+		Participants: s.present(), Interactive: s.ask != nil,
 		Recording: s.rec.Mode(),
 		Reason:    s.endedBy(reason)}, event.TypeSessionEnd, event.CodeSessionEnd)
 }
@@ -149,6 +158,15 @@ func (s *channel) runTerminal(ctx context.Context, j job) error {
 	s.mu.Lock()
 	s.term = term
 	s.mu.Unlock()
+	waits := !s.shared.Running()
+	typed := func() { s.input(keyboard{s, term.Master}, func() {}) } // a terminal has no end of file of its own
+	if waits {
+		go typed() // who waits can give up
+	}
+	if err := s.shared.Await(ctx); err != nil {
+		term.Slave.Close()
+		return err
+	}
 	spec := s.spec(ctx, j)
 	spec.Stdin, spec.Stdout, spec.Stderr, spec.TTY = term.Slave, term.Slave, term.Slave, true
 	err = s.startProcess(spec)
@@ -156,14 +174,17 @@ func (s *channel) runTerminal(ctx context.Context, j job) error {
 	if err != nil {
 		return err
 	}
-	go s.input(term.Master, func() {}) // a terminal has no end of file of its own
+	if !waits {
+		go typed()
+	}
 	var out sync.WaitGroup
 	out.Add(1)
 	go func() {
 		defer out.Done()
-		s.show(recorder.Output, term.Master, s.ch)
+		s.show(ctx, recorder.Output, term.Master, s.ch)
 	}()
 	s.reap()
+	s.shared.CloseStopped()
 	out.Wait()        // the terminal hangs up with its session's leader
 	s.ch.CloseWrite() //nolint:errcheck // the exit status says it all
 	s.exit(s.status)
@@ -171,6 +192,9 @@ func (s *channel) runTerminal(ctx context.Context, j job) error {
 }
 
 func (s *channel) runPipes(ctx context.Context, j job) error {
+	if err := s.shared.Await(ctx); err != nil {
+		return err
+	}
 	p, err := newPipes()
 	if err != nil {
 		return fault.Wrap(err, fault.Unavailable, "the host has no descriptors to give")
@@ -183,12 +207,13 @@ func (s *channel) runPipes(ctx context.Context, j job) error {
 	if err != nil {
 		return err
 	}
-	go s.input(p.ours[0], func() { p.ours[0].Close() })
+	go s.input(gate{ctx, s, p.ours[0]}, func() { p.ours[0].Close() })
 	var out sync.WaitGroup
 	out.Add(2)
-	go func() { defer out.Done(); s.show(recorder.Output, p.ours[1], s.ch) }()
-	go func() { defer out.Done(); s.show(recorder.Errors, p.ours[2], s.ch.Stderr()) }()
+	go func() { defer out.Done(); s.show(ctx, recorder.Output, p.ours[1], s.ch) }()
+	go func() { defer out.Done(); s.show(ctx, recorder.Errors, p.ours[2], s.ch.Stderr()) }()
 	s.reap()
+	s.shared.CloseStopped()
 	// What the command left running may still write; like any SSH server, the
 	// channel stays for it until the client or the connection ends.
 	s.exit(s.status)
@@ -259,16 +284,17 @@ func (s *channel) input(w io.Writer, eof func()) {
 }
 
 // show copies output, through the recorder first. What could not be recorded is
-// not shown, and ends the session.
-func (s *channel) show(stream recorder.Stream, r io.Reader, w io.Writer) {
+// not shown, and ends the session. While the session pauses, output waits.
+func (s *channel) show(ctx context.Context, stream recorder.Stream, r io.Reader, w io.Writer) {
 	buf := make([]byte, chunk)
 	for {
 		n, err := r.Read(buf)
 		if n > 0 {
 			s.cn.live.Touch()
-			if !s.recorded(stream, buf[:n]) {
+			if s.shared.Await(ctx) != nil || !s.recorded(stream, buf[:n]) {
 				return
 			}
+			s.broadcast(buf[:n])
 			s.sent.Add(uint64(n))
 			if _, werr := w.Write(buf[:n]); werr != nil {
 				io.Copy(io.Discard, r) //nolint:errcheck // until the hang-up reaches the program

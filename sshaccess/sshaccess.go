@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"sync"
 	"time"
 
 	"golang.org/x/crypto/ssh"
@@ -88,6 +89,9 @@ type Gateway struct {
 // Service serves connections. Safe for concurrent use.
 type Service struct {
 	cfg Config
+
+	mu   sync.Mutex
+	live map[string]*channel // by session id: those that can be joined
 }
 
 // New checks a configuration. It starts nothing.
@@ -99,7 +103,7 @@ func New(cfg Config) (*Service, error) {
 	if cfg.Trackers == nil {
 		cfg.Trackers = session.NewTrackers()
 	}
-	s := &Service{cfg: cfg}
+	s := &Service{cfg: cfg, live: map[string]*channel{}}
 	// A handler without a permission shows here, not at the first connection.
 	if _, err := s.newConn(Inbound{}, nil).server(); err != nil {
 		return nil, err

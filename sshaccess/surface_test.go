@@ -25,6 +25,7 @@ func TestSurface(t *testing.T) {
 	}
 	want := []string{
 		"channel direct-tcpip: " + string(access.ActionForwardLocal),
+		"channel join-session@teleport: " + string(access.ActionJoin),
 		"channel session: " + string(access.ActionLogin),
 		"global cancel-tcpip-forward: open: ends only what this connection started",
 		"global keepalive@openssh.com: open: an answer is all it asks for",

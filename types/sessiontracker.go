@@ -31,6 +31,23 @@ type SessionTrackerSpec struct {
 	AuthServer string `json:"auth_server,omitempty"`
 }
 
+// JoinLogin is the login of those who come to join sessions of others: it starts
+// nothing, and no account bears it, as no login begins with a dash.
+const JoinLogin = "-teleport-join"
+
+// JoinChannel is the SSH channel type on which somebody joins a live session of
+// a host. Its payload is two strings: the session's id, and the mode. The host
+// tells of the owner's terminal by requests "window-change" (RFC 4254 §6.7), and
+// of the end by "exit-status".
+const JoinChannel = "join-session@teleport"
+
+// Variables of an SSH session request that say what the cluster is told of the
+// session. They are no part of its environment.
+const (
+	ReasonEnv = "TELEPORT_SESSION_REASON"
+	InviteEnv = "TELEPORT_SESSION_INVITED" // user names with commas between them
+)
+
 // Bounds of what a tracker holds.
 const (
 	MaxParticipants = 128

@@ -98,7 +98,7 @@ func (l *Lock) Validate() error {
 		return err
 	}
 	if l.Spec.Target == (LockTarget{}) {
-		return fieldFault("spec.target", "names nobody").WithHint("set at least one of user, role, login, mfa_device, device, server_id, windows_desktop, access_request")
+		return fieldFault("spec.target", "names nobody").WithHint("set at least one of user, role, login, mfa_device, device, server_id, windows_desktop, access_request, session")
 	}
 	return checkText("spec.message", l.Spec.Message)
 }

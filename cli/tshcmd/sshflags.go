@@ -12,6 +12,7 @@ import (
 
 	"teleport/fault"
 	"teleport/sshclient"
+	"teleport/types"
 )
 
 // sshOptions is what the flags and -o settings of tsh ssh come down to.
@@ -35,6 +36,8 @@ type sshOptions struct {
 	escape       string
 	parallel     int    // servers at once, where labels mean several
 	logDir       string // where their output goes
+	reason       string
+	invite       string
 
 	user          string
 	remoteCommand string
@@ -70,6 +73,8 @@ func (o *sshOptions) flags(f *pflag.FlagSet) {
 	f.BoolVarP(&o.background, "fork-after-authentication", "f", false, "go to the background when connected")
 	f.IntVar(&o.parallel, "parallel", defaultParallel, "how many servers at once, where labels mean several")
 	f.StringVar(&o.logDir, "log-dir", "", "`directory` for the output of a command on several servers")
+	f.StringVar(&o.reason, "reason", "", "what the session is for, shown to those who may join it")
+	f.StringVar(&o.invite, "invite", "", "`users` with commas between them who are to see the session in tsh sessions ls")
 	f.StringVarP(&o.escape, "escape-char", "e", "~", "`character` that starts an escape, or none")
 }
 
@@ -223,6 +228,12 @@ func (o *sshOptions) env(environ []string) []sshclient.EnvVar {
 		if match {
 			list = append(list, sshclient.EnvVar{Name: name, Value: value})
 		}
+	}
+	if o.reason != "" {
+		list = append(list, sshclient.EnvVar{Name: types.ReasonEnv, Value: o.reason})
+	}
+	if o.invite != "" {
+		list = append(list, sshclient.EnvVar{Name: types.InviteEnv, Value: strings.Join(words(o.invite), ",")})
 	}
 	return list
 }

@@ -26,6 +26,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
+	"slices"
 	"time"
 
 	"golang.org/x/crypto/ssh"
@@ -66,6 +67,9 @@ func (c *Credential) Roles() []string { return c.TLSCert.Subject.Organization }
 func (c *Credential) Logins() []string {
 	if c.SSHCert == nil {
 		return nil
+	}
+	if slices.Equal(c.SSHCert.ValidPrincipals, []string{types.JoinLogin}) {
+		return nil // good for joining sessions, and for no account
 	}
 	return c.SSHCert.ValidPrincipals
 }

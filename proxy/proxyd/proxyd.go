@@ -55,6 +55,9 @@ type Options struct {
 	// Proxies lists the addresses of the cluster's proxies for clients whose
 	// streams may outlive this one. Optional.
 	Proxies func() []string
+	// LiveSessions are those of a node: whoever may join one of them may reach it,
+	// without any other right there. Nil: nobody joins through this proxy.
+	LiveSessions func(node string) []*types.SessionTracker
 	// Refused is told of every dial that the policy refuses, for the audit log: a
 	// caller who may not know of the resource is answered that there is none.
 	Refused func(ctx context.Context, r Refusal)
@@ -194,11 +197,9 @@ func (p *Proxy) open(ctx context.Context, c Caller, h dial.Header) (net.Conn, di
 		return nil, dial.Reply{}, info, err
 	}
 	decide := func(now time.Time) access.Decision {
-		r := p.request(c, resource, now)
-		r.Live = true
-		return ours(access.Decide(r))
+		return ours(p.decide(c, resource, now, true))
 	}
-	d := ours(access.Decide(p.request(c, resource, p.o.Now())))
+	d := ours(p.decide(c, resource, p.o.Now(), false))
 	if !d.Allow {
 		p.o.Refused(ctx, Refusal{c, resource, d})
 		return nil, dial.Reply{}, info, refusal(d)
@@ -232,7 +233,7 @@ func (p *Proxy) resolve(ctx context.Context, c Caller, kind, name string) (types
 	var own *access.Decision
 	var hidden *Refusal
 	resource, err := p.o.Router.Resolve(kind, name, func(r types.Resource) bool {
-		d := access.Decide(p.request(c, r, now))
+		d := p.decide(c, r, now, false)
 		if !d.Allow {
 			hidden = &Refusal{c, r, d}
 		}
@@ -285,6 +286,24 @@ func (p *Proxy) request(c Caller, res types.Resource, now time.Time) access.Requ
 	r := access.Ask(p.o.Policy, c.Identity, c.Addr.Addr(), now)
 	r.Action, r.Resource, r.HostID, r.Cache = access.ActionDial, res, res.Head().Name(), p.o.Cache
 	return r
+}
+
+// decide answers whether the caller may reach a resource: to use it, or to join
+// a session there. What the caller then does is the agent's to decide.
+func (p *Proxy) decide(c Caller, res types.Resource, now time.Time, live bool) access.Decision {
+	r := p.request(c, res, now)
+	r.Live = live
+	d := access.Decide(r)
+	if d.Allow || aboutCaller(d) || p.o.LiveSessions == nil || res.Head().Kind != types.KindNode {
+		return d
+	}
+	for _, t := range p.o.LiveSessions(res.Head().Name()) {
+		r.Action, r.Resource, r.HostID, r.Subject = access.ActionJoin, nil, res.Head().Name(), t
+		if join := access.Decide(r); join.Allow {
+			return join
+		}
+	}
+	return d
 }
 
 func (p *Proxy) dialTimeout() time.Duration {

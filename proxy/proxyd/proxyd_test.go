@@ -280,6 +280,34 @@ func TestWhatTheGateRefuses(t *testing.T) {
 	}
 }
 
+// Who may join a session on a node reaches it, and no other node.
+func TestWhoMayJoinReachesTheNode(t *testing.T) {
+	w := newWorld(t)
+	w.serve(t)
+	guest := &types.Role{Header: types.Header{Kind: types.KindRole, Version: "v7", Metadata: types.Metadata{Name: "guest"}}}
+	guest.Spec.Allow.JoinSessions = []types.JoinSessions{{Name: "ops", Roles: []string{"ops"}, Kinds: []string{"ssh"}, Modes: []string{"observer"}}}
+	w.policy.roles = []*types.Role{guest}
+	id := alice()
+	id.Authority.Roles, id.Authority.Logins = []string{"guest"}, []string{types.JoinLogin}
+	owner := "ops"
+	w.proxy.o.LiveSessions = func(node string) []*types.SessionTracker {
+		if node != "u-prod" {
+			return nil
+		}
+		return []*types.SessionTracker{{Spec: types.SessionTrackerSpec{Kind: "ssh", User: "bob", Roles: []string{owner}, HostID: node}}}
+	}
+	if _, _, err := w.dial(t, id, header("db-1")); err != nil {
+		t.Errorf("a session there may be joined: %v", err)
+	}
+	if _, _, err := w.dial(t, id, header("web-1")); !errors.Is(err, fault.NotFound) {
+		t.Errorf("a node without such a session: %v", err)
+	}
+	owner = "dev"
+	if _, _, err := w.dial(t, id, header("db-1")); !errors.Is(err, fault.NotFound) {
+		t.Errorf("a session of others: %v", err)
+	}
+}
+
 // The log learns of a refused dial also where the caller hears that there is no
 // such node.
 func TestRefusedDialsAreTold(t *testing.T) {

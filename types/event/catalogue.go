@@ -56,6 +56,8 @@ func Catalogue() []Entry {
 		authOnly[RecordingAccess](TypeRecordingAccess, CodeRecordingAccess),
 		entry[RecordingGap](TypeRecordingGap, CodeRecordingGap, CodeRecordingGapEnd),
 		entry[RecordingBroken](TypeRecordingBroken, CodeRecordingBroken),
+		entry[SessionJoin](TypeSessionJoin, CodeSessionJoin),
+		entry[SessionLeave](TypeSessionLeave, CodeSessionLeave),
 		entry[SessionData](TypeSessionData, CodeSessionData),
 		entry[SessionConnect](TypeSessionConnect, CodeSessionConnect),
 		entry[SessionRejected](TypeSessionRejected, CodeSessionRejected),

@@ -8,6 +8,10 @@ const (
 	CodeSessionStart     = "T2000I"
 	TypeSessionEnd       = "session.end"
 	CodeSessionEnd       = "T2004I"
+	TypeSessionJoin      = "session.join"
+	CodeSessionJoin      = "T2001I"
+	TypeSessionLeave     = "session.leave"
+	CodeSessionLeave     = "T2003I"
 	TypeSessionData      = "session.data"
 	CodeSessionData      = "T2006I"
 	TypeSessionConnect   = "session.connect"
@@ -79,6 +83,30 @@ type SessionEnd struct {
 	EnhancedRecording bool      `json:"enhanced_recording" class:"public"`
 	Recording         string    `json:"session_recording,omitempty" class:"public"`
 	Reason            string    `json:"reason,omitempty" class:"public"` // client, exit, idle, expired, lock, shutdown, recording, crash …
+}
+
+// SessionJoin is somebody who joins a live session. User is who joins.
+type SessionJoin struct {
+	Meta
+	User
+	Session
+	Server
+	Connection
+	Owner    string    `json:"session_owner" class:"sensitive"`
+	Mode     string    `json:"mode" class:"public"` // observer, peer or moderator
+	Decision *Decision `json:"decision,omitempty" class:"struct"`
+}
+
+// SessionLeave is the end of what SessionJoin began.
+type SessionLeave struct {
+	Meta
+	User
+	Session
+	Server
+	Connection
+	Owner  string `json:"session_owner" class:"sensitive"`
+	Mode   string `json:"mode" class:"public"`
+	Reason string `json:"reason,omitempty" class:"public"` // left, end, lock, policy, slow
 }
 
 // SessionData counts the bytes of a session, as seen by the client.

@@ -1,0 +1,137 @@
+package e2e
+
+import (
+	"encoding/json"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"teleport/test/cluster"
+)
+
+// as is the same cluster seen by somebody else.
+func (w *world) as(p *cluster.Person) *world {
+	other := *w
+	other.alice = p
+	return &other
+}
+
+// start runs tsh in a terminal of its own.
+func (m *tmux) start(t *testing.T, size [2]string, args ...string) {
+	t.Helper()
+	m.do("new-session", "-d", "-x", size[0], "-y", size[1], filepath.Join(m.w.Bin(), "tsh")+" "+strings.Join(args, " ")+"; echo ended with $?; cat").OK(t)
+}
+
+// session waits for the one live session that a person sees in a state.
+func session(t *testing.T, p *cluster.Person, state string) (id string) {
+	t.Helper()
+	cluster.Until(t, within, "a session that is "+state, func() bool {
+		var list []struct {
+			Metadata struct{ Name string }
+			Spec     struct{ State string }
+		}
+		if json.Unmarshal([]byte(p.Tsh("sessions", "ls", "--format=json").OK(t)), &list) != nil || len(list) != 1 || list[0].Spec.State != state {
+			return false
+		}
+		id = list[0].Metadata.Name
+		return true
+	})
+	return id
+}
+
+const watcherRole = `kind: role
+version: v8
+metadata: {name: watcher}
+spec:
+  allow:
+    join_sessions: [{name: all, roles: ['*'], kinds: [ssh], modes: [observer, peer, moderator]}]
+`
+
+// TestTwoPeopleShareATerminal: what either types shows to both; the one who joins
+// has no account on the host, and no right to one.
+func TestTwoPeopleShareATerminal(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, cluster.Opts{})
+	w.TctlIn(watcherRole, "create").OK(t)
+	bob := w.User(t, "bob", []string{"watcher"}, nil)
+	bob.Login(t)
+	mine, his := newTmux(t, w), newTmux(t, w.as(bob))
+	mine.start(t, [2]string{"90", "30"}, "ssh", "--reason=INC-7", "--invite=bob", w.to)
+	mine.see(t, "$")
+	mine.keys(t, "PS1='ready> '; echo fir''st", "Enter")
+	mine.see(t, "first")
+	id := session(t, bob, "running")
+	contains(t, bob.Tsh("sessions", "ls").OK(t), "alice", "INC-7", w.node.Name)
+	contains(t, w.Tctl("get", "session_tracker/"+id).OK(t), "state: running", "bob")
+	if r := bob.Tsh("ssh", w.to, "true"); r.Code == 0 {
+		t.Error("who may join has a shell of his own")
+	}
+	his.start(t, [2]string{"80", "25"}, "join", "--mode=peer", id[:8])
+	his.see(t, "first")
+	mine.see(t, "bob joined as peer")
+	his.see(t, "90x30")
+	his.keys(t, "echo sec''ond", "Enter")
+	mine.see(t, "second")
+	contains(t, w.Tctl("get", "session_tracker/"+id).OK(t), "user: bob", "mode: peer")
+	his.keys(t, "Enter", "~.")
+	his.see(t, "ended with 0")
+	mine.see(t, "bob left")
+	mine.keys(t, "exit", "Enter")
+	mine.see(t, "ended with 0")
+	w.Events(t, 1, "session.join", "bob")
+	w.Events(t, 1, "session.leave", "bob")
+	if r := bob.Tsh("join", id); r.Code == 0 {
+		t.Error("a session that has ended is joined")
+	}
+}
+
+// TestAModeratedSessionStartsPausesAndEnds as its policy says.
+func TestAModeratedSessionStartsPausesAndEnds(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, cluster.Opts{})
+	w.TctlIn(watcherRole, "create").OK(t)
+	w.TctlIn(`kind: role
+version: v8
+metadata: {name: guarded}
+spec:
+  allow:
+    logins: ['`+w.os.Name+`']
+    node_labels: {'*': '*'}
+    require_session_join: [{name: four eyes, filter: 'contains(user.spec.roles, "watcher")', kinds: [ssh], modes: [moderator], count: 1, on_leave: pause}]
+`, "create").OK(t)
+	bob, mo := w.User(t, "bob", []string{"guarded"}, nil), w.User(t, "mo", []string{"watcher"}, nil)
+	bob.Login(t)
+	mo.Login(t)
+	his, hers := newTmux(t, w.as(bob)), newTmux(t, w.as(mo))
+	his.start(t, [2]string{"120", "30"}, "ssh", w.to)
+	his.see(t, `waits for 1 person to join as moderator (policy "four eyes")`)
+	id := session(t, mo, "pending")
+	hers.start(t, [2]string{"120", "30"}, "join", "-m", "moderator", id)
+	his.see(t, "everybody who must be present is")
+	his.see(t, "$")
+	his.keys(t, "PS1='ready> '; echo watch''ed", "Enter")
+	hers.see(t, "watched")
+	hers.keys(t, "C-c")
+	hers.see(t, "ended with 0")
+	his.see(t, "pauses and waits")
+	session(t, mo, "paused")
+	his.keys(t, "echo unwatch''ed", "Enter")
+	first := *hers
+	t.Cleanup(func() { first.do("kill-server") })
+	hers.socket += "-again"
+	hers.start(t, [2]string{"120", "30"}, "join", "-m", "moderator", id)
+	hers.see(t, "mo joined as moderator")
+	his.ask(t, "echo watched a''gain", "watched again")
+	if s := his.screen(t); strings.Contains(s, "unwatched") {
+		t.Errorf("what was typed into a pause was run:\n%s", s)
+	}
+	hers.keys(t, "t")
+	his.see(t, "ended by the moderator mo")
+	his.see(t, "ended with")
+	hers.see(t, "ended with 0")
+	for _, e := range w.Events(t, 1, "session.end", "bob") {
+		if e["reason"] != "moderator" {
+			t.Errorf("the log says that it ended for %v", e["reason"])
+		}
+	}
+}
