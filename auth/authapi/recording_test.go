@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -107,7 +108,8 @@ func TestRecordingIsStoredAndPlayed(t *testing.T) {
 		if got, err := shown(t, c, id, 0); err != nil || got != "one two three" {
 			t.Errorf("%s sees %q, %v", name, got, err)
 		}
-		if got, err := shown(t, c, id, 2500*time.Millisecond); err != nil || got != "three" {
+		// From the middle on: all that paints the screen of that moment, then the rest.
+		if got, err := shown(t, c, id, 2500*time.Millisecond); err != nil || !strings.Contains(got, "one two") || !strings.HasSuffix(got, "three") {
 			t.Errorf("%s sees %q from the middle, %v", name, got, err)
 		}
 		var raw bytes.Buffer
