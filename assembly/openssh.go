@@ -13,7 +13,6 @@ import (
 	"teleport/dial"
 	"teleport/fault"
 	"teleport/keys"
-	"teleport/recorder"
 	"teleport/sshaccess/sshproxy"
 	"teleport/tunnel/tunframe"
 	"teleport/types"
@@ -30,14 +29,18 @@ func (r nodeRouter) openSSH(n *types.Node, h dial.Header) (net.Conn, dial.Reply,
 }
 
 // buildEnder makes the SSH server for servers without an agent.
-func (x *proxyParts) buildEnder() (err error) {
+func (x *proxyParts) buildEnder() error {
 	p := x.p
+	record, err := p.recorder(true)
+	if err != nil {
+		return err
+	}
 	x.ender, err = sshproxy.NewEnder(sshproxy.EnderConfig{HostID: x.uuid, Verify: p.verifyUser, Certify: p.certifyOpenSSH,
 		HostSigners: func() []ssh.Signer { return []ssh.Signer{p.member.SSHSigner()} },
 		VerifyHost: func(c *ssh.Certificate) (*types.Identity, error) {
 			return sshcert.Verify(c, p.replica.Trust(), types.IdentityHost, time.Now())
 		},
-		Dial: (&net.Dialer{}).DialContext, Policy: p.replica, Audit: p.writer, Recorder: recorder.Off{}, Sessions: p.sessions,
+		Dial: (&net.Dialer{}).DialContext, Policy: p.replica, Audit: p.writer, Recorder: record, Sessions: p.sessions,
 		Strangers: p.strangers, Cache: p.decisions, Log: p.log})
 	return err
 }

@@ -61,11 +61,20 @@ func TestAServerWithoutAnAgent(t *testing.T) {
 			t.Errorf("%s: %q", name, out)
 		}
 	}
+	var atTerminal any
 	for _, e := range w.Events(t, 1, "session.start", "alice") {
-		if e["server_id"] != agentless || e["server_sub_kind"] != "openssh" || e["login"] != w.os.Name {
+		if e["server_id"] != agentless || e["server_sub_kind"] != "openssh" || e["login"] != w.os.Name || e["session_recording"] != "proxy" {
 			t.Errorf("%v", e)
 		}
+		if e["initial_command"] == "tty; echo terminal" {
+			atTerminal = e["sid"]
+		}
 	}
+	// The proxy has recorded it, as there is no agent that could.
+	cluster.Until(t, within, "the recording", func() bool {
+		r := w.alice.Tsh("play", fmt.Sprint(atTerminal), "--format=text")
+		return r.Code == 0 && strings.Contains(r.Stdout, "/dev/pts") && strings.Contains(r.Stdout, "terminal")
+	})
 	// Another login, and a person whose roles say no.
 	contains(t, w.alice.Tsh("ssh", "root@plain-1", "true").Exit(t, 255).Stderr, "access denied")
 	w.Tctl("create", "-f", write(t, filepath.Join(w.Dir, "role.yaml"), fmt.Sprintf(`kind: role
