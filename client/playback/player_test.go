@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -16,16 +17,27 @@ import (
 
 // watcher is a person's terminal: what is painted is shown on it.
 type watcher struct {
+	mu    sync.Mutex
 	show  *screen.Screen
 	bytes bytes.Buffer
 }
 
 func (w *watcher) Write(p []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	w.bytes.Write(p)
 	return w.show.Write(p)
 }
 
+func (w *watcher) resize(columns, rows int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.show.Resize(columns, rows)
+}
+
 func (w *watcher) text() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	_, rows := w.show.Size()
 	var b strings.Builder
 	for y := range rows {
@@ -171,7 +183,7 @@ func TestPlayerInSmallWindows(t *testing.T) {
 		text := s.after(100 * time.Millisecond)
 		s.has("small", text, "3\n4\n5 is far too lo\n", "20×5")
 		s.sizes <- sshclient.Size{Columns: 20, Rows: 5}
-		s.w.show.Resize(20, 5)
+		s.w.resize(20, 5)
 		s.has("enlarged", s.after(100*time.Millisecond), "1\n2\n3\n4\n5 is far too long\n", "!×")
 		s.has("a key shows the bar", s.press(KeyFaster), "▶ 0:00", "!5 is")
 		s.has("it goes again", s.after(3*time.Second), "5 is far too long", "!▶")
