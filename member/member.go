@@ -376,6 +376,14 @@ func (m *Member) UpdateTrust(ctx context.Context, authorities []*types.CertAutho
 	if len(trust.Pins(h.identity.Cluster)) == 0 {
 		return fault.New(fault.Untrusted, "the new authorities lack the host authority of this cluster")
 	}
+	if err := m.storeTrust(ctx, authorities, trust); err != nil {
+		return err
+	}
+	m.RenewSoon() // now that the lock is free, which renewing takes
+	return nil
+}
+
+func (m *Member) storeTrust(ctx context.Context, authorities []*types.CertAuthority, trust *cert.Trust) error {
 	unlock, err := m.dir.lock(ctx)
 	if err != nil {
 		return err
@@ -397,7 +405,6 @@ func (m *Member) UpdateTrust(ctx context.Context, authorities []*types.CertAutho
 	}
 	next.trust = trust
 	m.set(&next)
-	m.RenewSoon()
 	return nil
 }
 

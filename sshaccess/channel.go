@@ -50,6 +50,8 @@ type channel struct {
 	attended   []string       // guarded by mu: users who were ever present
 	cut        error          // guarded by mu: why the session was ended
 
+	words sync.Mutex // held by who writes a line of ours, or the end
+
 	sent, received atomic.Uint64
 	status         spawn.Status
 	cancel         context.CancelFunc // of everything that serves the channel
@@ -273,5 +275,14 @@ func hangUp(p *spawn.Process, term *pty.Terminal) {
 
 // say writes a line of ours to the person, beside the program's own output.
 func (s *channel) say(line string) {
+	s.words.Lock()
+	defer s.words.Unlock()
 	io.WriteString(s.ch.Stderr(), line) //nolint:errcheck // best effort, the event is in the log
+}
+
+// sayNoMore ends what is shown. x/crypto's CloseWrite must not meet a write.
+func (s *channel) sayNoMore() {
+	s.words.Lock()
+	defer s.words.Unlock()
+	s.ch.CloseWrite() //nolint:errcheck // the exit status says it all, and the channel is closed soon
 }

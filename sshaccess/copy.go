@@ -41,7 +41,7 @@ func (s *channel) serveSFTP(ctx context.Context) error {
 	go func() { defer wg.Done(); io.Copy(io.Discard, p.ours[2]) }() //nolint:errcheck // it says nothing that we show
 	go func() {
 		defer wg.Done()
-		defer s.ch.CloseWrite() //nolint:errcheck // closed soon
+		defer s.sayNoMore()
 		s.pump(s.ch, p.ours[1], w.FromServer, s.sent.Add)
 	}()
 	go func() {

@@ -185,8 +185,8 @@ func (s *channel) runTerminal(ctx context.Context, j job) error {
 	}()
 	s.reap()
 	s.shared.CloseStopped()
-	out.Wait()        // the terminal hangs up with its session's leader
-	s.ch.CloseWrite() //nolint:errcheck // the exit status says it all
+	out.Wait() // the terminal hangs up with its session's leader
+	s.sayNoMore()
 	s.exit(s.status)
 	return nil
 }
@@ -225,7 +225,7 @@ func (s *channel) runPipes(ctx context.Context, j job) error {
 		p.closeOurs()
 		<-flushed
 	}
-	s.ch.CloseWrite() //nolint:errcheck // closed next
+	s.sayNoMore()
 	return nil
 }
 
