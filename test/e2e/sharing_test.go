@@ -72,7 +72,10 @@ func TestTwoPeopleShareATerminal(t *testing.T) {
 	his.see(t, "90x30")
 	his.keys(t, "echo sec''ond", "Enter")
 	mine.see(t, "second")
-	contains(t, w.Tctl("get", "session_tracker/"+id).OK(t), "user: bob", "mode: peer")
+	cluster.Until(t, within, "the tracker to name bob", func() bool {
+		doc := w.Tctl("get", "session_tracker/"+id).OK(t)
+		return strings.Contains(doc, "user: bob") && strings.Contains(doc, "mode: peer")
+	})
 	his.keys(t, "Enter", "~.")
 	his.see(t, "ended with 0")
 	mine.see(t, "bob left")
