@@ -114,7 +114,11 @@ func (p *Process) farewell() {
 	if err := p.spool.Flush(ctx); err != nil {
 		p.log.Info("recordings wait on disk for the next start", telemetry.KeyErr, err)
 	}
-	p.announcer.Leave(ctx)
+	// A busy auth service takes its time, and a goodbye that is lost leaves the
+	// host in the list until its lease ends.
+	bye, end := context.WithTimeout(context.Background(), 2*farewellTime)
+	defer end()
+	p.announcer.Leave(bye)
 }
 
 // holdTunnels keeps this agent's tunnels to the proxies, and sends the process's

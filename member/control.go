@@ -46,7 +46,7 @@ const (
 	// the list within seconds, however long the auth service was away.
 	maxReopen = 10 * time.Second
 	// byeTimeout is how long leaving may take.
-	byeTimeout = 2 * time.Second
+	byeTimeout = 5 * time.Second
 )
 
 // Announcer is the control stream of this process: it greets, pings, and keeps
