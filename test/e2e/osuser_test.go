@@ -122,8 +122,7 @@ func TestServersThatAreNotThere(t *testing.T) {
 	contains(t, r.Stderr, "ERROR:", "web-1")
 	both[0].Start(t)
 	both[1].Term(t)
-	// At once by its goodbye; where that is lost, when its lease ends.
-	if !cluster.Poll(3*within, func() bool {
+	if !cluster.Poll(within, func() bool {
 		r = w.alice.Tsh("ssh", w.os.Name+"@env=prod", "true")
 		return r.Code == 0
 	}) {
