@@ -55,7 +55,7 @@ func (w *Writer) renew() (left uint64, err error) {
 // at again, as a leftover, and set aside if it is still refused. It reports false
 // when the new generation has itself not been taken yet.
 func (s *Shipper) renewLive(ctx context.Context, b chain.Batch, cause error) (bool, error) {
-	if _, acked, _ := s.w.state(); acked == 0 && len(s.left) > 0 {
+	if s.w.state().acked == 0 && len(s.left) > 0 {
 		return false, nil
 	}
 	left, err := s.w.renew()

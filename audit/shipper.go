@@ -81,7 +81,7 @@ func (s *Shipper) Serve(ctx context.Context) error {
 func (s *Shipper) loop(ctx context.Context) {
 	var rescan time.Time
 	for ctx.Err() == nil {
-		committed, acked, changed := s.w.state()
+		at := s.w.state()
 		err := s.shipLive(ctx)
 		if err == nil && !time.Now().Before(rescan) {
 			err = s.shipLeftovers(ctx)
@@ -92,13 +92,13 @@ func (s *Shipper) loop(ctx context.Context) {
 			_ = lifecycle.Sleep(ctx, s.o.Backoff.Delay(n)) // ctx is looked at above
 			continue
 		}
-		if committed > acked {
+		if at.committed > at.acked {
 			continue // what came meanwhile
 		}
 		t := time.NewTimer(time.Until(rescan))
 		select {
 		case <-ctx.Done():
-		case <-changed:
+		case <-at.changed:
 		case <-t.C:
 		}
 		t.Stop()
@@ -131,21 +131,21 @@ func (s *Shipper) Err() error {
 	return s.lastErr
 }
 
-// Flush waits until auth has all that was emitted before the call. Serve must
-// be running.
+// Flush waits until auth has all that this generation of the writer emitted
+// before the call. It is fault.Conflict when auth refused some of it meanwhile.
+// Serve must be running.
 func (s *Shipper) Flush(ctx context.Context) error {
-	goal, _, _ := s.w.state()
-	generation := s.w.ID().Generation
+	goal := s.w.state()
 	for {
-		_, acked, changed := s.w.state()
-		if s.w.ID().Generation != generation {
+		at := s.w.state()
+		if at.generation != goal.generation {
 			return fault.New(fault.Conflict, "the auth service refused audit events of this process, which were set aside")
 		}
-		if acked >= goal {
+		if at.acked >= goal.committed {
 			return nil
 		}
 		select {
-		case <-changed:
+		case <-at.changed:
 		case <-ctx.Done():
 			return fault.Wrap(errors.Join(context.Cause(ctx), s.Err()), fault.KindOf(ctx.Err()), "the auth service has not taken all audit events yet")
 		}
@@ -155,17 +155,18 @@ func (s *Shipper) Flush(ctx context.Context) error {
 // shipLive sends what this process's writer has committed.
 func (s *Shipper) shipLive(ctx context.Context) error {
 	for {
-		committed, acked, _ := s.w.state()
-		if acked == 0 {
+		at := s.w.state()
+		committed := at.committed
+		if at.acked == 0 {
 			committed = min(committed, 1) // the first of a generation shows whether auth takes any
 		}
-		at := s.live
+		before := s.live
 		b, err := s.live.batch(committed)
 		if err != nil || len(b.Records) == 0 {
 			return err
 		}
 		if err := s.send(ctx, b); err != nil {
-			s.live = at
+			s.live = before
 			// Denied may be about this host (a lock), and pass: then nothing is
 			// set aside, and everything waits.
 			if refused(err) && !errors.Is(err, fault.Denied) {

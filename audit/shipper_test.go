@@ -199,7 +199,7 @@ func TestRefusedLiveSpoolIsSetAside(t *testing.T) {
 				first := w.dir
 				s := NewShipper(w, func(ctx context.Context, b chain.Batch) (uint64, error) {
 					for _, r := range b.Records {
-						if strings.Contains(string(r.Event), hostB) && strings.Contains(string(r.Event), "exec") {
+						if !auth.away.Load() && strings.Contains(string(r.Event), hostB) && strings.Contains(string(r.Event), "exec") {
 							return 0, fault.New(fault.Invalid, "poison")
 						}
 					}
@@ -213,8 +213,13 @@ func TestRefusedLiveSpoolIsSetAside(t *testing.T) {
 				if err := s.Flush(t.Context()); err != nil {
 					t.Fatal(err)
 				}
+				auth.away.Store(true) // until somebody waits for what will be refused
 				c.spoil(t, w, auth)
-				if err := s.Flush(t.Context()); !errors.Is(err, fault.Conflict) {
+				flushed := make(chan error, 1)
+				go func() { flushed <- s.Flush(t.Context()) }()
+				synctest.Wait()
+				auth.away.Store(false)
+				if err := <-flushed; !errors.Is(err, fault.Conflict) {
 					t.Errorf("flush of what is refused: %v", err)
 				}
 				emit(t, w, exec("alice", "after"))

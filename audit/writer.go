@@ -383,12 +383,18 @@ func (w *Writer) notify() {
 	w.changed = make(chan struct{})
 }
 
-// state returns what the disk has, what auth has, and a channel that closes
-// when either moves.
-func (w *Writer) state() (committed, acked uint64, changed <-chan struct{}) {
+// progress is how far a generation of a writer has come.
+type progress struct {
+	generation uint64
+	committed  uint64          // last sequence that the disk has
+	acked      uint64          // last sequence that auth has
+	changed    <-chan struct{} // closes when any of these moves
+}
+
+func (w *Writer) state() progress {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.committed.sequence, w.acked, w.changed
+	return progress{w.id.Generation, w.committed.sequence, w.acked, w.changed}
 }
 
 // release notes that auth has everything up to a sequence and deletes the

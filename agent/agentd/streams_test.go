@@ -40,8 +40,8 @@ type host struct {
 	identity *types.Identity
 	role     types.RoleSpec
 	locks    []*types.Lock
-	ticks    chan struct{}
-	at       *Agent // takes the next dial
+	ticks    []chan struct{} // one for each agent
+	at       *Agent          // takes the next dial
 	header   dial.Header
 	notices  []resume.Notice
 	carriers []net.Conn
@@ -76,7 +76,7 @@ func (m meeting) Others(ctx context.Context, try func(net.Conn) bool) error {
 }
 
 func newHost(t *testing.T) *host {
-	h := &host{t: t, listen: map[uint64]*memnet.Network{}, ticks: make(chan struct{}, 1), header: header(),
+	h := &host{t: t, listen: map[uint64]*memnet.Network{}, header: header(),
 		identity: &types.Identity{Kind: types.IdentityUser, Cluster: "c", Name: "alice", Authority: types.Authority{Roles: []string{"dev"},
 			Logins: []string{"root"}, Expires: time.Now().Add(12 * time.Hour), PinnedIP: netip.MustParseAddr("192.0.2.1")}},
 		role: types.RoleSpec{Allow: types.RoleConditions{Logins: []string{"root"}, NodeLabels: types.Labels{"*": {"*"}}}}}
@@ -89,11 +89,13 @@ func newHost(t *testing.T) *host {
 }
 
 func (h *host) agent(ctx context.Context, generation uint64) *Agent {
+	ticks := make(chan struct{}, 1)
+	h.ticks = append(h.ticks, ticks)
 	a, err := New(Options{Cluster: "c", UUID: uuid, Hostname: "web-1", Generation: generation, Services: []Service{echo{types.KindNode, "web-1"}},
 		Locks: h.allLocks, Log: slog.New(slog.DiscardHandler), Streams: &Streams{Timeout: 10 * time.Minute,
 			Verify: func(*ssh.Certificate, time.Time) (*types.Identity, error) { return h.identity, nil },
 			Decide: h.decide, Handover: meeting{h, generation},
-			Changed: func() (<-chan struct{}, func()) { return h.ticks, func() {} },
+			Changed: func() (<-chan struct{}, func()) { return ticks, func() {} },
 			Observe: func(n resume.Notice) { h.set(func() { h.notices = append(h.notices, n) }) }}})
 	if err != nil {
 		h.t.Fatal(err)
@@ -309,7 +311,9 @@ func TestALockOnAProxyLeavesIt(t *testing.T) {
 			h.header.ProxyUUID = "q"
 			h.locks = []*types.Lock{{Spec: types.LockSpec{Target: types.LockTarget{ServerID: "p"}}}}
 		})
-		h.ticks <- struct{}{}
+		for _, c := range h.ticks {
+			c <- struct{}{}
+		}
 		synctest.Wait()
 		if h.seen(resume.Detached) != 1 {
 			t.Error("the locked proxy carries on")
