@@ -3,6 +3,7 @@ package member
 import (
 	"context"
 	"errors"
+	"io"
 	"log/slog"
 	"slices"
 	"sync"
@@ -11,6 +12,7 @@ import (
 	"teleport/api/authclient"
 	"teleport/api/gen/presencev1"
 	"teleport/fault"
+	"teleport/lifecycle"
 	"teleport/types"
 )
 
@@ -45,7 +47,8 @@ const (
 	// maxReopen is the longest pause between attempts to connect: hosts are back in
 	// the list within seconds, however long the auth service was away.
 	maxReopen = 10 * time.Second
-	// byeTimeout is how long leaving may take.
+	// byeTimeout is how long leaving may take: a stream may have to be opened for
+	// the goodbye, and the auth service may be busy.
 	byeTimeout = 5 * time.Second
 )
 
@@ -64,6 +67,7 @@ type Announcer struct {
 	resources [][]byte
 	draining  bool
 	connected bool
+	owing     bool          // the auth service knows this process, and got no goodbye
 	leave     func()        // ends Serve, while it runs
 	left      chan struct{} // closed when Serve has ended
 }
@@ -196,7 +200,8 @@ func (a *Announcer) announceNow() *presencev1.ControlRequest {
 }
 
 // Serve holds the stream until ctx ends, which is no error, and opens it again
-// after each break with growing pauses.
+// after each break with growing pauses. It says goodbye before it returns, on a
+// stream of its own when none stands.
 func (a *Announcer) Serve(ctx context.Context) error {
 	ctx, leave := context.WithCancel(ctx)
 	defer leave()
@@ -205,14 +210,14 @@ func (a *Announcer) Serve(ctx context.Context) error {
 	a.mu.Lock()
 	a.leave, a.left = leave, left
 	a.mu.Unlock()
+	grace, end := context.WithCancel(context.WithoutCancel(ctx))
+	defer end()
+	context.AfterFunc(ctx, func() { time.AfterFunc(byeTimeout, end) })
 	pause := time.Duration(0)
 	for ctx.Err() == nil {
-		welcomed, err := a.once(ctx)
+		welcomed, err := a.once(ctx, grace)
 		a.setConnected(false)
-		if ctx.Err() != nil {
-			return nil
-		}
-		if errors.Is(err, errReopen) || welcomed && errors.Is(err, authclient.ErrReopen) {
+		if errors.Is(err, errReopen) || welcomed && errors.Is(err, authclient.ErrReopen) || ctx.Err() != nil {
 			continue
 		}
 		if welcomed {
@@ -220,25 +225,28 @@ func (a *Announcer) Serve(ctx context.Context) error {
 		}
 		pause = min(max(2*pause, time.Second), maxReopen)
 		a.log.Warn("the control stream to the auth service ended; opening it again", "error", err, "pause", pause)
-		timer := time.NewTimer(jittered(pause))
-		select {
-		case <-ctx.Done():
-		case <-timer.C:
+		_ = lifecycle.Sleep(ctx, jittered(pause)) // ctx is looked at above
+	}
+	if a.owes() && grace.Err() == nil {
+		if _, err := a.once(ctx, grace); err != nil {
+			a.log.Info("the auth service got no goodbye; this host is in its lists until the lease ends", "error", err)
 		}
-		timer.Stop()
 	}
 	return nil
 }
 
-// once runs one stream to its end. The receiving goroutine ends before it returns:
-// Close makes its Receive fail.
-func (a *Announcer) once(ctx context.Context) (welcomed bool, err error) {
-	// The stream outlives ctx for as long as the goodbye takes.
-	streamCtx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+// once runs one stream to its end, which is a goodbye when ctx ends. The stream
+// outlives ctx for as long as grace. The receiving goroutine ends before it
+// returns: Close makes its Receive fail.
+func (a *Announcer) once(ctx, grace context.Context) (welcomed bool, err error) {
+	streamCtx, cancel := context.WithCancel(grace)
 	defer cancel()
-	opening := context.AfterFunc(ctx, cancel)
+	stopped := func() bool { return true }
+	if !a.owes() {
+		stopped = context.AfterFunc(ctx, cancel)
+	}
 	stream, err := a.via.Control(streamCtx)
-	opening()
+	stopped()
 	if err != nil {
 		return false, err
 	}
@@ -250,15 +258,28 @@ func (a *Announcer) once(ctx context.Context) (welcomed bool, err error) {
 	defer stream.Close()
 	defer cancel()
 	hello := a.helloNow()
+	a.owe(true) // it may be heard even when Send fails
 	if err := stream.Send(hello); err != nil {
 		return false, err
 	}
 	s := &controlSession{a: a, stream: stream, in: in, failed: failed, draining: hello.GetHello().Draining}
-	err = s.run(ctx)
-	if err == nil {
-		s.goodbye(streamCtx, cancel)
+	if err = s.run(ctx); err == nil {
+		err = s.goodbye(streamCtx)
+		a.owe(err != nil)
 	}
 	return s.welcomed, err
+}
+
+func (a *Announcer) owes() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.owing
+}
+
+func (a *Announcer) owe(on bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.owing = on
 }
 
 func receive(ctx context.Context, stream ControlStream, in chan<- *presencev1.ControlResponse, failed chan<- error) {
@@ -292,8 +313,9 @@ type controlSession struct {
 }
 
 var (
-	errSilent = errors.New("the auth service does not answer")
-	errReopen = errors.New("the hello is no longer true")
+	errSilent  = errors.New("the auth service does not answer")
+	errReopen  = errors.New("the hello is no longer true")
+	errUnheard = errors.New("the auth service did not end the stream after the goodbye")
 )
 
 // run returns nil when ctx ended, and otherwise why the stream is of no more use.
@@ -328,22 +350,23 @@ func (s *controlSession) run(ctx context.Context) error {
 	}
 }
 
-// goodbye ends the lease at once. It is a courtesy, so it does not wait for long:
-// without it the lease ends by itself. The peer ends the stream when it has heard;
-// a stream that this side cancelled first could take the message with it.
-func (s *controlSession) goodbye(stream context.Context, cancel func()) {
-	timer := time.AfterFunc(byeTimeout, cancel)
-	defer timer.Stop()
-	if s.stream.Send(&presencev1.ControlRequest{Message: &presencev1.ControlRequest_Bye{Bye: &presencev1.Bye{}}}) != nil {
-		return
+// goodbye ends the lease at once. It is a courtesy, so it does not wait for longer
+// than ctx: without it the lease ends by itself. The peer ends the stream when it
+// has heard; a stream that this side cancelled first could take the message with it.
+func (s *controlSession) goodbye(ctx context.Context) error {
+	if err := s.stream.Send(&presencev1.ControlRequest{Message: &presencev1.ControlRequest_Bye{Bye: &presencev1.Bye{}}}); err != nil {
+		return err
 	}
 	for {
 		select {
 		case <-s.in:
-		case <-s.failed:
-			return
-		case <-stream.Done():
-			return
+		case err := <-s.failed:
+			if errors.Is(err, io.EOF) {
+				return nil
+			}
+			return err // it broke, and with it perhaps the goodbye
+		case <-ctx.Done():
+			return errUnheard
 		}
 	}
 }

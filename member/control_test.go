@@ -20,10 +20,21 @@ type presence struct {
 	mu      sync.Mutex
 	streams []*stream
 	refuse  error
-	mute    bool // welcomes and then says nothing
+	mute    bool          // welcomes and then says nothing
+	opening chan struct{} // not nil: a stream opens when it closes, or ctx ends
 }
 
 func (p *presence) Control(ctx context.Context) (member.ControlStream, error) {
+	p.mu.Lock()
+	opening := p.opening
+	p.mu.Unlock()
+	if opening != nil {
+		select {
+		case <-opening:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.refuse != nil {
@@ -32,6 +43,15 @@ func (p *presence) Control(ctx context.Context) (member.ControlStream, error) {
 	s := &stream{p: p, out: make(chan *presencev1.ControlResponse, 16), closed: make(chan struct{}), opened: time.Now()}
 	p.streams = append(p.streams, s)
 	return s, nil
+}
+
+// slow makes the next streams wait before they open.
+func (p *presence) slow(d time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	opening := make(chan struct{})
+	p.opening = opening
+	time.AfterFunc(d, func() { close(opening) })
 }
 
 func (p *presence) isMute() bool {
@@ -233,5 +253,44 @@ func TestControlDrains(t *testing.T) {
 		if h := p.last().got[0].GetHello(); p.count() != 2 || !h.Draining {
 			t.Errorf("%d streams, hello %v", p.count(), h)
 		}
+	})
+}
+
+// Who leaves while no stream stands still says goodbye, on a stream for that:
+// TERM drains, which opens a new stream, and leaves in the same breath.
+func TestControlLeavesBetweenStreams(t *testing.T) {
+	for name, away := range map[string]func(*member.Announcer, *presence){
+		"draining":               func(a *member.Announcer, _ *presence) { a.Drain() },
+		"after a broken stream":  func(_ *member.Announcer, p *presence) { p.last().Close() },
+		"and the stream is slow": func(a *member.Announcer, p *presence) { p.slow(time.Second); a.Drain() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := &presence{}
+				a, stop := announcer(t, p, nil)
+				synctest.Wait()
+				away(a, p)
+				synctest.Wait()
+				stop()
+				if p.last().said(byes) != 1 {
+					t.Errorf("left without a goodbye, after %d streams", p.count())
+				}
+			})
+		})
+	}
+	t.Run("and nobody answers any more", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			p := &presence{}
+			a, stop := announcer(t, p, nil)
+			synctest.Wait()
+			p.slow(time.Hour)
+			a.Drain()
+			synctest.Wait()
+			leaving := time.Now()
+			stop()
+			if d := time.Since(leaving); d != 5*time.Second {
+				t.Errorf("leaving took %s", d)
+			}
+		})
 	})
 }
