@@ -56,11 +56,7 @@ func UnderTLS(c net.Conn) net.Conn {
 		}
 		inner, prefix = p.Conn, append(prefix, p.prefix...)
 	}
-	bottom := inner
-	if a, ok := inner.(*halfCloseAddrConn); ok {
-		bottom = a.Conn
-	}
-	tcp, ok := bottom.(*net.TCPConn)
+	tcp, ok := beneath(inner).(*net.TCPConn)
 	if !ok || len(prefix) > recordsBuffer {
 		return c
 	}
@@ -74,6 +70,20 @@ func UnderTLS(c net.Conn) net.Conn {
 		t.w = copy(t.in[:], prefix)
 	}
 	return t
+}
+
+// beneath is the connection under those of this package that change no byte.
+func beneath(c net.Conn) net.Conn {
+	for {
+		switch t := c.(type) {
+		case *halfCloseAddrConn:
+			c = t.Conn
+		case *counted:
+			c = t.Conn
+		default:
+			return c
+		}
+	}
 }
 
 // recordsOf finds the Records under a TLS connection, nil where there is none.

@@ -158,3 +158,36 @@ func TestUnderTLSTakesWhatWasReadBefore(t *testing.T) {
 		t.Error("a pipe is wrapped")
 	}
 }
+
+// What a proxy accepts is wrapped in its turn: its place in a limit, the address
+// that a balancer tells, what a router has read. TCP is found under all of it, and
+// the place is given back as ever.
+func TestUnderTLSFindsTCPInAnAcceptedConnection(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	limited := netx.LimitPerClient(ln, 1)
+	defer limited.Close()
+	for range 2 {
+		a, err := net.Dial("tcp", ln.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer a.Close()
+		b, err := limited.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		io.WriteString(a, "cd")
+		u := netx.UnderTLS(netx.WithPrefix(netx.WithRemoteAddr(b, a.LocalAddr()), []byte("ab")))
+		if _, ok := u.(*netx.Records); !ok {
+			t.Fatalf("%T stands under TLS", u)
+		}
+		got := make([]byte, 4)
+		if _, err := io.ReadFull(u, got); err != nil || string(got) != "abcd" {
+			t.Errorf("%q, %v", got, err)
+		}
+		u.Close()
+	}
+}
