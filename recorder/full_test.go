@@ -216,6 +216,11 @@ func TestSync(t *testing.T) {
 	if n := w.auth.Most(); n > 1 {
 		t.Errorf("%d calls at once for one recording", n)
 	}
+	before, much := w.auth.Appends(), lines(8000)
+	show(t, r, much)
+	if n := w.auth.Appends() - before; n > (len(much)+recfmt.ChunkSize-1)/recfmt.ChunkSize {
+		t.Errorf("%d calls for %d bytes that were shown together", n, len(much))
+	}
 	w.auth.Away(fault.New(fault.Unavailable, "away"))
 	err := r.Show(Output, []byte("lost"))
 	if !errors.Is(err, fault.Unavailable) || r.Show(Output, nil) != nil || r.Show(Output, []byte("x")) == nil {

@@ -7,6 +7,7 @@ package recorder
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"teleport/types"
@@ -65,6 +66,12 @@ type Recording interface {
 	// Close ends the recording and returns once what was taken is safe.
 	Close() error
 }
+
+// Waits reports whether Show waits for the auth service in this mode. Then it is
+// best called with all that there is to show.
+func Waits(mode string) bool { return strings.HasSuffix(mode, syncSuffix) }
+
+const syncSuffix = "-sync"
 
 // Off records nothing. It is the recorder of clusters whose mode is "off".
 type Off struct{}

@@ -65,13 +65,11 @@ func (r *Sessions) Mode() string {
 	if r.o.AtProxy {
 		place = "proxy"
 	}
-	if strings.HasSuffix(mode, syncSuffix) {
+	if Waits(mode) {
 		place += syncSuffix
 	}
 	return place
 }
-
-const syncSuffix = "-sync"
 
 // Start implements Recorder.
 func (r *Sessions) Start(ctx context.Context, info Info) (Recording, error) {
@@ -85,7 +83,7 @@ func (r *Sessions) Start(ctx context.Context, info Info) (Recording, error) {
 	if info.Start.IsZero() {
 		info.Start = time.Now()
 	}
-	t := &tape{by: r, spool: r.o.Spool, info: info, mode: mode, sync: strings.HasSuffix(mode, syncSuffix)}
+	t := &tape{by: r, spool: r.o.Spool, info: info, mode: mode, sync: Waits(mode)}
 	return t, t.begin()
 }
 

@@ -163,19 +163,24 @@ func (t *tape) Show(s Stream, p []byte) error {
 	if s == Errors {
 		typ = recfmt.RecordErrors
 	}
-	for len(p) > 0 {
-		n := min(len(p), piece)
-		if err := t.add(typ, p[:n], n); err != nil {
-			return err
-		}
-		p = p[n:]
+	if len(p) == 0 {
+		return nil
 	}
-	return nil
+	return t.add(func() error {
+		for rest := p; len(rest) > 0; {
+			n := min(len(rest), piece)
+			if err := t.record(typ, rest[:n], n); err != nil {
+				return err
+			}
+			rest = rest[n:]
+		}
+		return nil
+	})
 }
 
 // Resize implements Recording.
 func (t *tape) Resize(columns, rows int) error {
-	return t.add(recfmt.RecordResize, recfmt.ResizeData(columns, rows), 0)
+	return t.add(func() error { return t.record(recfmt.RecordResize, recfmt.ResizeData(columns, rows), 0) })
 }
 
 // Event implements Recording.
@@ -183,13 +188,19 @@ func (t *tape) Event(json []byte) error {
 	if len(json) > recfmt.MaxBatch/2 {
 		return fault.New(fault.Limit, "an event of %d bytes is too long for a recording", len(json))
 	}
-	return t.add(recfmt.RecordEvent, json, 0)
+	return t.add(func() error { return t.record(recfmt.RecordEvent, json, 0) })
 }
 
-// add takes one record, shown of whose bytes are output.
-func (t *tape) add(typ recfmt.RecordType, data []byte, shown int) error {
+// add takes what write records, and waits for the auth service where it must: once
+// for all of it.
+func (t *tape) add(write func() error) error {
 	t.mu.Lock()
-	err := t.addLocked(typ, data, shown)
+	err := write()
+	if err == nil && t.sync && t.gap == nil && t.enc.Pending() > 0 {
+		if cerr := t.putChunks(t.enc.Chunk(t.buf[:0])); cerr != nil {
+			err = t.fail(cerr)
+		}
+	}
 	end, wait := t.end, t.sync && t.gap == nil && err == nil
 	t.mu.Unlock()
 	if !wait {
@@ -198,7 +209,8 @@ func (t *tape) add(typ recfmt.RecordType, data []byte, shown int) error {
 	return t.awaitAck(end)
 }
 
-func (t *tape) addLocked(typ recfmt.RecordType, data []byte, shown int) error {
+// record takes one record, shown of whose bytes are output. The caller holds t.mu.
+func (t *tape) record(typ recfmt.RecordType, data []byte, shown int) error {
 	now := time.Now()
 	switch {
 	case t.closed:
@@ -250,10 +262,13 @@ func (t *tape) room(n int) error {
 }
 
 // save writes what is in memory: a small thing into the journal, a chunk when it
-// is worth one.
+// is worth one. A synchronous recording has its chunk once all is there.
 func (t *tape) save() error {
-	if t.sync || t.enc.Pending() >= recfmt.ChunkSize {
+	switch {
+	case t.enc.Pending() >= recfmt.ChunkSize:
 		return t.putChunks(t.enc.Chunk(t.buf[:0]))
+	case t.sync:
+		return nil
 	}
 	t.buf = t.enc.Journal(t.buf[:0])
 	if err := t.putJournal(t.buf); err != nil {

@@ -286,18 +286,21 @@ func (s *channel) input(w io.Writer, eof func()) {
 // show copies output, through the recorder first. What could not be recorded is
 // not shown, and ends the session. While the session pauses, output waits.
 func (s *channel) show(ctx context.Context, stream recorder.Stream, r io.Reader, w io.Writer) {
-	buf := make([]byte, chunk)
+	next, stop := s.pieces(r)
+	defer stop()
 	for {
-		n, err := r.Read(buf)
-		if n > 0 {
+		p, err := next()
+		if len(p) > 0 {
 			s.cn.live.Touch()
-			if s.shared.Await(ctx) != nil || !s.recorded(stream, buf[:n]) {
+			if s.shared.Await(ctx) != nil || !s.recorded(stream, p) {
 				return
 			}
-			s.broadcast(buf[:n])
-			s.sent.Add(uint64(n))
-			if _, werr := w.Write(buf[:n]); werr != nil {
-				io.Copy(io.Discard, r) //nolint:errcheck // until the hang-up reaches the program
+			s.broadcast(p)
+			s.sent.Add(uint64(len(p)))
+			if _, werr := w.Write(p); werr != nil {
+				for err == nil { // until the hang-up reaches the program
+					_, err = next()
+				}
 				return
 			}
 		}
@@ -305,6 +308,21 @@ func (s *channel) show(ctx context.Context, stream recorder.Stream, r io.Reader,
 			return
 		}
 	}
+}
+
+// pieces reads r; a piece is good until the next one is asked for. Where the
+// recorder waits for the auth service, the reading goes on meanwhile.
+func (s *channel) pieces(r io.Reader) (next func() ([]byte, error), stop func()) {
+	if recorder.Waits(s.rec.Mode()) {
+		a := newAhead()
+		s.cn.behind.Go(func() { a.fill(r) })
+		return a.next, a.stop
+	}
+	buf := make([]byte, chunk)
+	return func() ([]byte, error) {
+		n, err := r.Read(buf)
+		return buf[:n], err
+	}, func() {}
 }
 
 // exit sends how the process ended (RFC 4254 §6.10).

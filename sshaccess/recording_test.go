@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -16,11 +18,17 @@ import (
 	"teleport/recorder"
 	"teleport/recorder/recordertest"
 	"teleport/sshclient"
+	"teleport/types"
 	"teleport/types/event"
 )
 
 // recorded is a world whose sessions are recorded, and what takes the recordings.
 func recorded(t *testing.T) (*world, *recordertest.Auth, *age.HybridIdentity) {
+	t.Helper()
+	return recordedIn(t, "node", func(a *recordertest.Auth) recorder.Uploader { return a })
+}
+
+func recordedIn(t *testing.T, mode string, upload func(*recordertest.Auth) recorder.Uploader) (*world, *recordertest.Auth, *age.HybridIdentity) {
 	t.Helper()
 	key, err := age.GenerateHybridIdentity()
 	if err != nil {
@@ -28,7 +36,7 @@ func recorded(t *testing.T) (*world, *recordertest.Auth, *age.HybridIdentity) {
 	}
 	auth := recordertest.NewAuth()
 	w := newWorld(t, func(w *world) {
-		spool, err := recorder.NewSpool(recorder.SpoolOptions{Dir: t.TempDir(), HostID: hostUUID, Cluster: cluster, Generation: 1, Upload: auth, Audit: w.log,
+		spool, err := recorder.NewSpool(recorder.SpoolOptions{Dir: t.TempDir(), HostID: hostUUID, Cluster: cluster, Generation: 1, Upload: upload(auth), Audit: w.log,
 			Backoff: lifecycle.Backoff{Min: time.Millisecond, Max: time.Millisecond}})
 		if err != nil {
 			t.Fatal(err)
@@ -40,7 +48,7 @@ func recorded(t *testing.T) (*world, *recordertest.Auth, *age.HybridIdentity) {
 			spool.Serve(ctx) //nolint:errcheck // it returns nil
 		}()
 		t.Cleanup(func() { cancel(); <-done; spool.Close() })
-		w.cfg.Recorder, err = recorder.NewSessions(recorder.SessionsOptions{Spool: spool, Mode: func() string { return "node" },
+		w.cfg.Recorder, err = recorder.NewSessions(recorder.SessionsOptions{Spool: spool, Mode: func() string { return mode },
 			Keys: func() ([]string, bool) { return []string{key.Recipient().String()}, true }})
 		if err != nil {
 			t.Fatal(err)
@@ -53,7 +61,7 @@ func recorded(t *testing.T) (*world, *recordertest.Auth, *age.HybridIdentity) {
 func recordsOf(t *testing.T, w *world, auth *recordertest.Auth, key age.Identity) []recfmt.Record {
 	t.Helper()
 	start, ok := w.log.wait(t, "session.start", "").(*event.SessionStart)
-	if !ok || start.Recording != "node" {
+	if !ok || start.Recording != w.cfg.Recorder.Mode() {
 		t.Fatalf("session.start %+v", start)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
@@ -125,6 +133,41 @@ func (w watched) Write(p []byte) (int, error) {
 		}
 	}
 	return n, err
+}
+
+// While a synchronous session waits for the auth service, its program goes on: what
+// it shows meanwhile goes with the next call. Here auth answers only when the
+// program is done, and no terminal holds as much as it shows.
+func TestSynchronousSessionGathers(t *testing.T) {
+	done := filepath.Join(t.TempDir(), "done")
+	w, auth, key := recordedIn(t, "node-sync", func(a *recordertest.Auth) recorder.Uploader { return slowAuth{a, done} })
+	w.policy.roles["dev"].Spec.Options.RecordSession = &types.RecordSession{Default: "strict"} // it ends where auth does not answer in time
+	_, s := w.user("alice", "root")
+	var out bytes.Buffer
+	if err := w.mustClient("root", s).Run(context.Background(), sshclient.Command{Line: "seq 1 20000; touch " + done, Stdout: &out,
+		Terminal: &sshclient.Terminal{Term: "xterm", Columns: 80, Rows: 24}}); err != nil {
+		t.Fatal(err)
+	}
+	rs := recordsOf(t, w, auth, key)
+	if got := recordertest.Output(rs); !bytes.Equal(got, out.Bytes()) || !bytes.HasSuffix(got, []byte("19999\r\n20000\r\n")) {
+		t.Errorf("%d bytes recorded, %d shown", len(got), out.Len())
+	}
+}
+
+// slowAuth answers once a file is there.
+type slowAuth struct {
+	*recordertest.Auth
+	file string
+}
+
+func (a slowAuth) AppendRecording(ctx context.Context, id string, offset uint64, data []byte) (uint64, error) {
+	for ctx.Err() == nil {
+		if _, err := os.Stat(a.file); err == nil {
+			break
+		}
+		time.Sleep(time.Millisecond)
+	}
+	return a.Auth.AppendRecording(ctx, id, offset, data)
 }
 
 // A command without a terminal is recorded, its two streams apart, with its end.

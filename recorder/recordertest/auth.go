@@ -77,6 +77,13 @@ func (a *Auth) Most() int {
 	return a.most
 }
 
+// Appends counts the calls of Append.
+func (a *Auth) Appends() int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.appends
+}
+
 // Wait returns when ok is true of a recording, or ctx ends.
 func (a *Auth) Wait(ctx context.Context, sessionID string, ok func(b []byte, stored bool) bool) error {
 	for {

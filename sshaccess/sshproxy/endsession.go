@@ -228,7 +228,7 @@ func (s *endSession) hasBegun() bool {
 }
 
 func (s *endSession) show(to io.Writer, from io.Reader, stream recorder.Stream) {
-	buf := make([]byte, 32<<10)
+	buf := make([]byte, showFirst)
 	for {
 		n, err := from.Read(buf)
 		if n > 0 {
@@ -242,12 +242,22 @@ func (s *endSession) show(to io.Writer, from io.Reader, stream recorder.Stream) 
 			if _, err := to.Write(buf[:n]); err != nil {
 				return
 			}
+			if n == len(buf) && n < showMost {
+				buf = make([]byte, 2*n)
+			}
 		}
 		if err != nil {
 			return
 		}
 	}
 }
+
+// Each read from a channel may answer with a window message, and each showing may
+// wait for the auth service: what has come is taken together.
+const (
+	showFirst = 4 << 10
+	showMost  = 256 << 10
+)
 
 // finish tells the end of a session that had begun.
 func (s *endSession) finish() {
