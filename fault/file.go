@@ -34,6 +34,8 @@ func file(err error, verb, path string) error {
 		kind, why = Invalid, "its directory does not exist"
 	case errors.Is(err, fs.ErrNotExist):
 		kind, why = Invalid, "it does not exist"
+	case errors.Is(err, fs.ErrExist):
+		kind, why = AlreadyExists, "it exists"
 	case errors.Is(err, syscall.EISDIR):
 		kind, why = Invalid, "it is a directory"
 	default:

@@ -22,6 +22,7 @@ func TestFilesSayWhy(t *testing.T) {
 		{Unreadable(missing, "/p"), Invalid, "cannot read /p: it does not exist"},
 		{Unreadable(isDir, "/p"), Invalid, "cannot read /p: it is a directory"},
 		{Unwritable(noParent, "/p"), Invalid, "cannot write /p: its directory does not exist"},
+		{Unwritable(&os.PathError{Err: syscall.EEXIST}, "/p"), AlreadyExists, "cannot write /p: it exists"},
 		{Unwritable(full, "/p"), Unavailable, "cannot write /p: the disk is full"},
 		{Unwritable(&os.PathError{Err: syscall.EROFS}, "/p"), Unavailable, "cannot write /p: the file system is read-only"},
 		{Unwritable(&os.PathError{Err: syscall.EIO}, "/p"), Unavailable, "cannot write /p: input/output error"},

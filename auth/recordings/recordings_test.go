@@ -566,6 +566,7 @@ func FuzzAppend(f *testing.F) {
 	data = e.Finish(data, recfmt.EndSession)
 	f.Add(data, uint16(0), data)
 	f.Add(data[:50], uint16(10), data[40:])
+	f.Add([]byte("S\x00\x00000"), uint16(0), []byte{}) // no bytes begin no recording
 	f.Fuzz(func(t *testing.T, one []byte, offset uint16, two []byte) {
 		s, err := recordings.New(recordings.Deps{Dir: t.TempDir(), Backend: memkv.New(memkv.Options{}), Keys: &recordings.Keys{}, Log: slog.New(slog.DiscardHandler)})
 		must(t, err)

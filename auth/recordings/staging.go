@@ -209,6 +209,10 @@ func (s *Service) Append(ctx context.Context, host, id string, offset uint64, da
 	case offset > MaxSize-uint64(len(data)):
 		return 0, fault.New(fault.Limit, "a recording has at most %d bytes", int64(MaxSize))
 	}
+	if offset == 0 && len(data) == 0 { // no bytes begin nothing: it would be nobody's, and not be counted
+		held, _, err := s.Held(ctx, host, id)
+		return held, err
+	}
 	e, err := s.continued(ctx, host, id, int64(offset))
 	if e == nil {
 		if err == nil {

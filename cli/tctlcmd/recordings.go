@@ -1,11 +1,13 @@
 package tctlcmd
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -38,16 +40,24 @@ func (a *app) recordingsLs() *cobra.Command {
 			return fault.New(fault.Invalid, "--limit must be at least 1")
 		}
 		req := &recordingv1.ListRequest{FromUnixNano: output.UnixNano(from), ToUnixNano: output.UnixNano(to), User: user, Host: host}
-		list, _, err := playback.List(ctx, api, req, limit)
+		list, more, err := playback.List(ctx, api, req, limit)
 		if err != nil {
 			return err
 		}
 		return show(list, func() error {
+			if len(list) == 0 {
+				fmt.Fprintln(a.Err, "There is no recording that you may read in this time.")
+				return nil
+			}
 			t := output.NewTable("Session ID", "Kind", "User", "Participants", "Where", "Start (UTC)", "Length", "Bytes", "State")
 			for _, r := range list {
 				t.Row(r.SessionID, r.Kind, r.User, strings.Join(r.Participants, ", "), r.Login+"@"+r.Hostname, r.Start.Format(time.DateTime), r.Long(), fmt.Sprint(r.Size), r.State)
 			}
-			return t.Write(a.Out, a.width())
+			if err := t.Write(a.Out, a.width()); err != nil || !more {
+				return err
+			}
+			fmt.Fprintf(a.Err, "There are more than %d; see them with --limit.\n", len(list))
+			return nil
 		})
 	})
 	span.Flags(c.Flags())
@@ -103,6 +113,7 @@ func (a *app) recordingsSearch() *cobra.Command {
 		if err != nil {
 			return err
 		}
+		inOrder(hits)
 		return show(hits, func() error { return a.printHits(hits) })
 	})
 	c.Long = searchLong
@@ -122,6 +133,20 @@ func hitsOf(m *recordingv1.SearchResponse) []hit {
 			Row: h.Row, Column: h.Column, Line: h.Line, Play: fmt.Sprintf("tsh play --from=%s %s", at.Truncate(time.Millisecond), r.SessionID)})
 	}
 	return list
+}
+
+// inOrder brings the hits of each session into the order in which they were shown:
+// they are found when a line is complete.
+func inOrder(hits []hit) {
+	place := map[string]int{}
+	for _, h := range hits {
+		if _, ok := place[h.SessionID]; !ok {
+			place[h.SessionID] = len(place)
+		}
+	}
+	slices.SortStableFunc(hits, func(a, b hit) int {
+		return cmp.Or(cmp.Compare(place[a.SessionID], place[b.SessionID]), cmp.Compare(a.At, b.At))
+	})
 }
 
 func (a *app) printHits(hits []hit) error {
@@ -145,13 +170,13 @@ func (a *app) recordingsDownload() *cobra.Command {
 	var out string
 	c := a.verb("download SESSION", "Write a recording as it is stored: encrypted, and provable", "  tctl recordings download 6a7c2c8e-4d6f-4c4e-9b52-7d1c0a1f5a11 -o session.rec", cobra.ExactArgs(1), func(ctx context.Context, api *authclient.Client, args []string) error {
 		if out == "" {
-			return writeRecording(ctx, api, args[0], a.Out)
+			return writeRecording(ctx, api, args[0], output.Named{Writer: a.Out, Name: "the output"})
 		}
 		f, err := os.OpenFile(out, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 		if err != nil {
 			return fault.Unwritable(err, out)
 		}
-		if err = errors.Join(writeRecording(ctx, api, args[0], f), fault.Unwritable(f.Close(), out)); err != nil {
+		if err = errors.Join(writeRecording(ctx, api, args[0], output.Named{Writer: f, Name: out}), fault.Unwritable(f.Close(), out)); err != nil {
 			return errors.Join(err, os.Remove(out))
 		}
 		return nil

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"teleport/cli/output"
 	"teleport/client/playback"
 	"teleport/client/terminal"
 	"teleport/fault"
@@ -30,7 +31,7 @@ shown are printed; --format=json and yaml print the records.`
 
 const playExample = `  tsh play 6a7c2c8e-4d6f-4c4e-9b52-7d1c0a1f5a11
   tsh play --speed=4x --skip-idle-time 6a7c2c8e-4d6f-4c4e-9b52-7d1c0a1f5a11
-  tsh play --from=12m30s 6a7c2c8e-4d6f-4c4e-9b52-7d1c0a1f5a11
+  tsh play --from=12m30s --paused 6a7c2c8e-4d6f-4c4e-9b52-7d1c0a1f5a11
   tsh play session.cast`
 
 const ptyFormat = "pty"
@@ -39,14 +40,21 @@ type playFlags struct {
 	format string
 	speed  string
 	skip   bool
+	paused bool
 	from   time.Duration
+	timed  bool // one of the flags that only mean something in time was given
 }
 
 func (a *app) playCmd() *cobra.Command {
 	var f playFlags
 	cmd := &cobra.Command{Use: "play SESSION|FILE", Short: "Play a recorded session", Long: playLong, Example: playExample,
 		Args: cobra.ExactArgs(1), ValidArgsFunction: a.completeRecordings,
-		RunE: func(cmd *cobra.Command, args []string) error { return a.play(cmd.Context(), f, args[0]) }}
+		RunE: func(cmd *cobra.Command, args []string) error {
+			for _, name := range []string{"speed", "skip-idle-time", "from", "paused"} {
+				f.timed = f.timed || cmd.Flags().Changed(name)
+			}
+			return a.play(cmd.Context(), f, args[0])
+		}}
 	formats := []string{ptyFormat, textFormat, jsonFormat, yamlFormat}
 	cmd.Flags().StringVarP(&f.format, "format", "f", "", "output: "+strings.Join(formats, ", ")+"; default is pty at a terminal, else text")
 	_ = cmd.RegisterFlagCompletionFunc("format", cobra.FixedCompletions(formats, cobra.ShellCompDirectiveNoFileComp))
@@ -54,6 +62,7 @@ func (a *app) playCmd() *cobra.Command {
 	cmd.Flags().StringVar(&f.speed, "speed", "1x", "how fast, from 0.5x to 8x")
 	_ = cmd.RegisterFlagCompletionFunc("speed", cobra.FixedCompletions(speeds, cobra.ShellCompDirectiveNoFileComp))
 	cmd.Flags().BoolVar(&f.skip, "skip-idle-time", false, "shorten the times in which nothing was shown to a second")
+	cmd.Flags().BoolVar(&f.paused, "paused", false, "begin with a still picture")
 	cmd.Flags().DurationVar(&f.from, "from", 0, "begin there: 90s, 12m30s")
 	return cmd
 }
@@ -76,18 +85,21 @@ func (a *app) play(ctx context.Context, f playFlags, name string) error {
 	if f.from < 0 {
 		return fault.New(fault.Invalid, "--from must not be negative")
 	}
+	switch {
+	case f.format == ptyFormat && !atTerminal:
+		return fault.New(fault.Invalid, "--format=pty needs a terminal").WithHint("--format=text prints the lines that were shown")
+	case f.format != ptyFormat && f.timed:
+		return fault.New(fault.Invalid, "--from, --paused, --speed and --skip-idle-time are for playing at a terminal; %s is printed whole", f.format)
+	}
 	src, done, err := a.recording(name)
 	if err != nil {
 		return err
 	}
 	defer done()
 	if f.format != ptyFormat {
-		return playback.Export(ctx, src, f.format, a.out, nil)
+		return playback.Export(ctx, src, f.format, output.Named{Writer: a.out, Name: "the output"}, nil)
 	}
-	if !atTerminal {
-		return fault.New(fault.Invalid, "--format=pty needs a terminal").WithHint("--format=text prints the lines that were shown")
-	}
-	return a.playAtTerminal(ctx, src, playback.Player{Start: f.from, Speed: speed, SkipIdle: f.skip})
+	return a.playAtTerminal(ctx, src, playback.Player{Start: f.from, Speed: speed, SkipIdle: f.skip, Paused: f.paused})
 }
 
 // playAtTerminal plays with the terminal raw, and gives it back as it was.
@@ -98,7 +110,7 @@ func (a *app) playAtTerminal(ctx context.Context, src playback.Source, p playbac
 	}
 	defer t.Close()
 	size := t.Request()
-	p.Source, p.Out, p.Sizes = src, a.out, size.Sizes
+	p.Source, p.Out, p.Sizes, p.Suspend = src, a.out, size.Sizes, t.Suspend
 	p.Size = sshclient.Size{Columns: size.Columns, Rows: size.Rows}
 	if terminal.Is(a.in) {
 		input := terminal.NewInput(a.in)

@@ -179,8 +179,12 @@ func (a *app) recordingsExportCmd() *cobra.Command {
 
 // recording finds what a person means: a file, or a session by its id.
 func (a *app) recording(name string) (src playback.Source, done func(), err error) {
-	if info, err := os.Stat(name); err == nil && info.Mode().IsRegular() {
+	switch info, err := os.Stat(name); {
+	case err != nil:
+	case info.Mode().IsRegular():
 		return playback.File{Path: name}, func() {}, nil
+	case strings.ContainsAny(name, "/\\"):
+		return nil, nil, fault.New(fault.Invalid, "%q is no file", name)
 	}
 	if strings.ContainsAny(name, "/\\") || strings.HasSuffix(name, ".cast") {
 		return nil, nil, fault.New(fault.NotFound, "there is no file %q", name)
@@ -194,14 +198,14 @@ func (a *app) recording(name string) (src playback.Source, done func(), err erro
 
 func (a *app) export(ctx context.Context, src playback.Source, format, path string) error {
 	if path == "" {
-		return playback.Export(ctx, src, format, a.out, nil)
+		return playback.Export(ctx, src, format, output.Named{Writer: a.out, Name: "the output"}, nil)
 	}
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if err != nil {
 		return fault.Unwritable(err, path)
 	}
 	p := &progress{out: a.errs, on: terminal.Is(a.errs)}
-	err = playback.Export(ctx, src, format, f, p.show)
+	err = playback.Export(ctx, src, format, output.Named{Writer: f, Name: path}, p.show)
 	p.clear()
 	if err = errors.Join(err, fault.Unwritable(f.Close(), path)); err != nil {
 		return errors.Join(err, os.Remove(path))

@@ -14,18 +14,22 @@ const (
 	KeyEnd
 	KeyFaster
 	KeySlower
+	KeyStep
+	KeySuspend
 	KeyQuit
 )
 
 // KeyHelp names the keys, for help texts.
-const KeyHelp = `  space          pause, and go on
-  left, right    10 seconds back or forth
-  home, end      to the beginning, to the end
-  up, + / down, -  twice or half as fast
-  q, Ctrl-C      quit`
+const KeyHelp = `  space           pause, and go on
+  .               pause, and show the next change
+  left, right     10 seconds back or forth
+  home, end       to the beginning, to the end
+  up, +, down, -  twice or half as fast
+  Ctrl-Z          back to the shell until fg
+  q, Ctrl-C       quit`
 
 var keys = map[string]Key{
-	" ": KeyPause, "p": KeyPause, "h": KeyBack, "l": KeyForward, "0": KeyStart, "g": KeyStart, "$": KeyEnd, "G": KeyEnd,
+	" ": KeyPause, "p": KeyPause, ".": KeyStep, "\x1a": KeySuspend, "h": KeyBack, "l": KeyForward, "0": KeyStart, "g": KeyStart, "$": KeyEnd, "G": KeyEnd,
 	"+": KeyFaster, "=": KeyFaster, "k": KeyFaster, "-": KeySlower, "_": KeySlower, "j": KeySlower, "q": KeyQuit, "Q": KeyQuit, "\x03": KeyQuit, "\x04": KeyQuit,
 	"\x1b[D": KeyBack, "\x1b[C": KeyForward, "\x1b[A": KeyFaster, "\x1b[B": KeySlower, "\x1b[H": KeyStart, "\x1b[F": KeyEnd,
 	"\x1bOD": KeyBack, "\x1bOC": KeyForward, "\x1bOA": KeyFaster, "\x1bOB": KeySlower, "\x1bOH": KeyStart, "\x1bOF": KeyEnd,

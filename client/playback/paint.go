@@ -20,14 +20,14 @@ type painter struct {
 	size    sshclient.Size
 	rows    [][]byte // as painted
 	reverse bool
-	barred  bool // the last row is the bar
+	barred  bool // the last row is the bar, or the tag stands in it
 	last    time.Time
 	entered bool
 	buf     []byte
 }
 
 func (p *painter) enter() error {
-	p.entered = true
+	p.entered, p.rows, p.reverse = true, nil, false
 	_, err := io.WriteString(p.out, "\x1b[?1049h\x1b[?25l\x1b[0m\x1b[2J")
 	return err
 }
@@ -72,7 +72,8 @@ func (p *painter) barShown(s *screen.Screen, covering bool) bool {
 	return p.size.Rows > 1 && (covering || rows < p.size.Rows || !p.fits(s))
 }
 
-// paint shows the screen, and the bar in the last row.
+// paint shows the screen. With barred the last row is the bar; else a bar that is
+// not empty stands at the right end of that row.
 func (p *painter) paint(s *screen.Screen, bar string, barred bool) error {
 	_, recorded := s.Size()
 	x, y, visible := s.Cursor()
@@ -101,10 +102,13 @@ func (p *painter) paint(s *screen.Screen, bar string, barred bool) error {
 			row = append(row[:0], bar...)
 		} else {
 			row = s.AppendRow(row[:0], top+i, p.size.Columns)
+			if i == p.size.Rows-1 && bar != "" {
+				row = append(fmt.Appendf(row, "\x1b[%d;%dH\x1b[0;7m", i+1, max(1, p.size.Columns-cells(bar)+1)), cut(bar, p.size.Columns)+"\x1b[0m"...)
+			}
 		}
 		p.row(i, row)
 	}
-	p.barred, p.last = barred, time.Now()
+	p.barred, p.last = barred || bar != "", time.Now()
 	if covered := barred && y-top == p.size.Rows-1; visible && !covered && y-top < p.size.Rows && x < p.size.Columns {
 		p.buf = fmt.Appendf(p.buf, "\x1b[%d;%dH\x1b[?25h", y-top+1, x+1)
 	}
@@ -124,40 +128,56 @@ func (p *painter) row(i int, row []byte) {
 	p.buf = append(fmt.Appendf(p.buf, "\x1b[%d;1H\x1b[0m\x1b[2K", i+1), row...)
 }
 
-// bar is the line about the playback.
+// mark says whether the playback goes on, and tag where it is.
+func (p *Player) mark() string {
+	if p.clock.paused {
+		return "‖"
+	}
+	return "▶"
+}
+
+func (p *Player) tag() string { return " " + p.mark() + " " + Clock(p.place()) + " " }
+
+// bar is the line about the playback: as much of it as there is room for.
 func (p *Player) bar() string {
 	at, width := p.place(), p.painter.size.Columns
-	mark := "▶"
-	if p.clock.paused {
-		mark = "‖"
-	}
-	left := fmt.Sprintf(" %s %s / %s  %sx ", mark, Clock(at), Clock(p.duration), strconv.FormatFloat(p.clock.speed, 'f', -1, 64))
-	right := " space pause  ←→ 10 s  ↑↓ speed  q quit "
-	columns, rows := p.show.Size()
-	switch {
-	case p.notice != "":
-		right = " " + p.notice + " "
-	case !p.painter.fits(p.show):
-		right = fmt.Sprintf(" %d×%d, enlarge the window ", columns, rows)
-	}
-	room := width - cells(left) - cells(right)
-	if room < 8 {
-		if right = ""; !p.painter.fits(p.show) {
-			right = fmt.Sprintf(" %d×%d ", columns, rows)
+	lefts := []string{fmt.Sprintf(" %s %s / %s  %sx ", p.mark(), Clock(at), Clock(p.duration), strconv.FormatFloat(p.clock.speed, 'f', -1, 64)), p.tag()}
+	for _, left := range lefts {
+		for _, right := range p.rights(width - cells(p.tag())) {
+			room := width - cells(left) - cells(right)
+			if room < 0 {
+				continue
+			}
+			fill := strings.Repeat(" ", room)
+			if room >= minTrack {
+				fill = track(at, p.duration, room)
+			}
+			return "\x1b[0;7m" + cut(left+fill+right, width) + "\x1b[0m"
 		}
-		if cells(left)+cells(right) > width {
-			left = " " + mark + " " + Clock(at)
-		}
-		room = width - cells(left) - cells(right)
 	}
-	line := left + right
-	if room >= 8 {
-		line = left + track(at, p.duration, room) + right
-	} else if room > 0 {
-		line = left + strings.Repeat(" ", room) + right
-	}
-	return "\x1b[0;7m" + cut(line, width) + "\x1b[0m"
+	return "\x1b[0;7m" + cut(p.tag()+strings.Repeat(" ", width), width) + "\x1b[0m"
 }
+
+// rights are what the bar may say at its right, the best first, the last within
+// room.
+func (p *Player) rights(room int) []string {
+	keys, few := " space pause  ←→ 10 s  ↑↓ speed  q quit ", " space pause  q quit "
+	if p.clock.paused {
+		keys, few = " space go on  . next  ←→ 10 s  ↑↓ speed  q quit ", " space go on  q quit "
+	}
+	switch columns, rows := p.show.Size(); {
+	case p.notice != "":
+		return []string{" " + p.notice + " ", cut(" "+p.notice, max(room, 0))}
+	case !p.painter.fits(p.show):
+		size := fmt.Sprintf(" %d×%d ", columns, rows)
+		part := " part of" + size
+		return []string{part + keys, part + few, part, size}
+	}
+	return []string{keys, few, ""}
+}
+
+// minTrack is the shortest track that tells something.
+const minTrack = 8
 
 func track(at, of time.Duration, width int) string {
 	n := width

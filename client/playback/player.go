@@ -37,6 +37,10 @@ type Player struct {
 	Start    time.Duration // where to begin
 	Speed    float64
 	SkipIdle bool
+	Paused   bool // begin with a still picture
+	// Suspend stops this program as Ctrl-Z does, and returns when it goes on; nil: it
+	// is not stopped.
+	Suspend func()
 
 	clock    clock
 	show     *screen.Screen
@@ -48,6 +52,7 @@ type Player struct {
 	ended    bool          // the feed has no more
 	target   time.Duration // of a seek under way; -1: none
 	notice   string
+	step     bool // show what comes next, though it is paused
 	barUntil time.Time
 	dirty    bool
 	quit     bool
@@ -112,7 +117,7 @@ func (p *Player) Play(ctx context.Context) error {
 	if p.Speed == 0 {
 		p.Speed = 1
 	}
-	p.clock = clock{speed: p.Speed}
+	p.clock = clock{speed: p.Speed, paused: p.Paused}
 	p.painter = painter{out: p.Out, size: p.Size}
 	p.target = p.Start
 	p.feed = start(ctx, p.Source, p.Start)
@@ -146,7 +151,9 @@ func (p *Player) loop(ctx context.Context) error {
 				p.Keys = nil
 				continue
 			}
-			p.key(ctx, k)
+			if err := p.key(ctx, k); err != nil {
+				return err
+			}
 		case size := <-p.Sizes:
 			p.painter.resize(size)
 			p.dirty = true
@@ -173,7 +180,7 @@ func (p *Player) wait() (d time.Duration, done bool) {
 			return 0, true
 		}
 	}
-	if p.show != nil && p.painter.barShown(p.show, p.covering()) {
+	if p.show != nil && (p.clock.paused || p.painter.barShown(p.show, p.covering())) {
 		if left := time.Until(p.barUntil); left > 0 {
 			d = min(d, left)
 		}
@@ -184,10 +191,9 @@ func (p *Player) wait() (d time.Duration, done bool) {
 	return d, false
 }
 
-// covering tells whether the bar may take a row of the recorded screen.
-func (p *Player) covering() bool {
-	return p.clock.paused || time.Now().Before(p.barUntil)
-}
+// covering tells whether the bar may take a row of the recorded screen: for a
+// moment only, as people pause to read what is there.
+func (p *Player) covering() bool { return time.Now().Before(p.barUntil) }
 
 // take takes what the feed has read.
 func (p *Player) take(ctx context.Context, b Batch, ok bool) error {
@@ -242,18 +248,23 @@ func (p *Player) advance() error {
 		return nil
 	}
 	p.dirty = false
-	text := ""
-	if bar {
-		text = p.bar()
+	switch {
+	case bar:
+		return p.painter.paint(p.show, p.bar(), true)
+	case p.clock.paused:
+		return p.painter.paint(p.show, p.tag(), false)
 	}
-	return p.painter.paint(p.show, text, bar)
+	return p.painter.paint(p.show, "", false)
 }
 
 // due shows the records up to now, or up to where a seek goes.
 func (p *Player) due() error {
 	now := p.target
 	if now < 0 {
-		if p.clock.paused {
+		if p.step && len(p.queue) > 0 {
+			p.step = false
+			p.clock.set(p.queue[0].At)
+		} else if p.clock.paused {
 			return nil
 		}
 		now = p.clock.now()
@@ -293,7 +304,7 @@ func (p *Player) seek(ctx context.Context, to time.Duration) {
 	to = min(max(to, 0), p.duration)
 	p.feed.stop()
 	p.feed = start(ctx, p.Source, to)
-	p.queue, p.ended, p.target, p.notice = nil, false, to, ""
+	p.queue, p.ended, p.target, p.notice, p.step = nil, false, to, "", false
 	p.clock.set(to)
 }
 
@@ -305,19 +316,21 @@ func (p *Player) place() time.Duration {
 	return min(p.clock.now(), p.duration)
 }
 
-func (p *Player) key(ctx context.Context, k Key) {
+func (p *Player) key(ctx context.Context, k Key) error {
 	if k == KeyQuit {
 		p.quit = true
-		return
+		return nil
 	}
 	if p.show == nil {
-		return
+		return nil
 	}
 	p.barUntil, p.dirty = time.Now().Add(barFor), true
 	switch k {
 	case KeyPause:
-		p.clock.set(p.place())
-		p.clock.paused = !p.clock.paused
+		p.pause(!p.clock.paused)
+	case KeyStep:
+		p.step = p.clock.paused && p.target < 0
+		p.pause(true)
 	case KeyBack:
 		p.seek(ctx, p.place()-seekStep)
 	case KeyForward:
@@ -331,10 +344,33 @@ func (p *Player) key(ctx context.Context, k Key) {
 		p.faster(2)
 	case KeySlower:
 		p.faster(0.5)
+	case KeySuspend:
+		return p.suspend()
 	}
+	return nil
+}
+
+func (p *Player) pause(paused bool) {
+	p.clock.set(p.place())
+	p.clock.paused = paused
 }
 
 func (p *Player) faster(by float64) {
 	p.clock.set(p.place())
 	p.clock.speed = min(max(p.clock.speed*by, MinSpeed), MaxSpeed)
+}
+
+// suspend gives the terminal to the shell. No time of the recording passes there.
+func (p *Player) suspend() error {
+	if p.Suspend == nil {
+		return nil
+	}
+	at := p.place()
+	if err := p.painter.leave(nil); err != nil {
+		return err
+	}
+	p.Suspend()
+	p.clock.set(at)
+	p.barUntil = time.Now().Add(barFor)
+	return p.painter.enter()
 }

@@ -160,6 +160,77 @@ func TestPlayerStartsInTheMiddle(t *testing.T) {
 	})
 }
 
+func TestPlayerBegins(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := sit(t, long(), 60, 8, Player{Paused: true, Start: 50*time.Second + 500*time.Millisecond})
+		s.has("paused", s.after(time.Hour), "second 50", "!second 51", "‖ 0:50")
+		s.has("a step", s.press(KeyStep), "second 51", "!second 52", "‖ 0:51")
+		s.has("one more", s.press(KeyStep), "second 52", "!second 53", "‖ 0:52")
+		s.press(KeyPause)
+		s.has("it goes on", s.after(1100*time.Millisecond), "second 53", "▶ 0:53")
+		s.has("a step pauses", s.press(KeyStep), "second 53", "!second 54", "‖ 0:53")
+		s.press(KeyEnd)
+		s.has("nothing is next", s.press(KeyStep), "second 99", "‖ 1:39 / 1:39")
+		s.keys <- KeyQuit
+		<-s.done
+	})
+}
+
+// A player that is stopped gives the terminal back, and goes on where it was.
+func TestPlayerSuspended(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var s *sitting
+		stopped := make(chan bool)
+		s = sit(t, long(), 60, 8, Player{Suspend: func() {
+			stopped <- s.w.show.Alternate()
+			time.Sleep(time.Hour)
+		}})
+		s.after(3500 * time.Millisecond)
+		s.keys <- KeySuspend
+		if <-stopped {
+			t.Error("the shell is on the alternate screen")
+		}
+		s.has("it goes on", s.after(time.Hour+100*time.Millisecond), "second 03", "!second 04", "▶ 0:03")
+		if !s.w.show.Alternate() {
+			t.Error("it plays over what the shell shows")
+		}
+		s.keys <- KeyQuit
+		<-s.done
+	})
+}
+
+// The bar says what there is room for, and is as wide as the window.
+func TestBar(t *testing.T) {
+	for _, c := range []struct {
+		width  int
+		paused bool
+		columns,
+		rows int
+		notice, want string
+	}{
+		{80, false, 80, 24, "", " ▶ 0:10 / 0:40  2x ━━━━━──────────────── space pause  ←→ 10 s  ↑↓ speed  q quit "},
+		{80, true, 80, 24, "", " ‖ 0:10 / 0:40  2x ━━━────────── space go on  . next  ←→ 10 s  ↑↓ speed  q quit "},
+		{50, false, 50, 24, "", " ▶ 0:10 / 0:40  2x ━━──────── space pause  q quit "},
+		{66, false, 200, 24, "", " ▶ 0:10 / 0:40  2x ━━──────── part of 200×24  space pause  q quit "},
+		{40, false, 200, 24, "", " ▶ 0:10 / 0:40  2x       part of 200×24 "},
+		{24, false, 200, 24, "", " ▶ 0:10  part of 200×24 "},
+		{12, false, 200, 24, "", " ▶ 0:10     "},
+		{5, false, 200, 24, "", " ▶ 0:"},
+		{30, false, 30, 24, "7 bytes\x1b were not recorded: full disk", " ▶ 0:10  7 bytes? were not rec"},
+	} {
+		p := Player{target: -1, show: screen.New(c.columns, c.rows), duration: 40 * time.Second, notice: c.notice,
+			clock: clock{at: 10 * time.Second, paused: true, speed: 2}}
+		if !c.paused {
+			p.clock.paused, p.clock.since = false, time.Now()
+		}
+		p.painter.size = sshclient.Size{Columns: c.width, Rows: 24}
+		got := strings.TrimSuffix(strings.TrimPrefix(p.bar(), "\x1b[0;7m"), "\x1b[0m")
+		if got != c.want {
+			t.Errorf("%d columns:\n%q, want\n%q", c.width, got, c.want)
+		}
+	}
+}
+
 // Nothing that was recorded is obeyed by the terminal of whoever watches.
 func TestPlayerPaintsOnly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -187,7 +258,9 @@ func TestPlayerInSmallWindows(t *testing.T) {
 		s.has("enlarged", s.after(100*time.Millisecond), "1\n2\n3\n4\n5 is far too long\n", "!×")
 		s.has("a key shows the bar", s.press(KeyFaster), "▶ 0:00", "!5 is")
 		s.has("it goes again", s.after(3*time.Second), "5 is far too long", "!▶")
-		s.has("paused, it stays", s.press(KeyPause), "‖")
+		s.has("so does a pause", s.press(KeyPause), "‖ 0:06", "!5 is")
+		s.has("which leaves what is read", s.after(3*time.Second), "1\n2\n3\n4\n5 is far too ‖ 0:06\n")
+		s.has("and goes on", s.press(KeyPause), "▶ 0:06")
 		s.sizes <- sshclient.Size{Columns: 1, Rows: 1}
 		s.after(time.Second)
 		s.keys <- KeyQuit

@@ -151,7 +151,14 @@ func (t *Terminal) Close() {
 	}
 }
 
-// suspend stops this process as ^Z would, and comes back raw.
+// Suspend stops this process as ^Z would, and returns when it goes on, with the
+// terminal raw again. Without a local terminal it does nothing.
+func (t *Terminal) Suspend() {
+	if t.in != nil {
+		t.suspend()
+	}
+}
+
 func (t *Terminal) suspend() {
 	_ = term.Restore(int(t.in.Fd()), t.saved)
 	_ = syscall.Kill(0, syscall.SIGTSTP)
