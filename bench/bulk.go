@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -70,7 +71,7 @@ func (b *bench) oneWay(ctx context.Context, s *section, all []contender, way str
 			}
 			t.wall = append(t.wall, float64(b.bytes)/1e6/time.Since(begun).Seconds())
 			t.client += cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
-			if err := t.end(all[i]); err != nil {
+			if err := errors.Join(calm(all[i].servers), t.end(all[i])); err != nil {
 				return err
 			}
 			if ctx.Err() != nil {

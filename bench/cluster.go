@@ -30,14 +30,15 @@ const (
 
 // cluster is ours: processes of the teleport command, and a user who is logged in.
 type cluster struct {
-	bin, dir string
-	proxy    string // host:port of the web port
-	auth     string
-	home     string // TELEPORT_HOME of the user
-	pin      string
-	servers  map[string]*server
-	configs  map[string]string // path of the configuration, by server
-	diag     map[string]string // address of /readyz and /metrics, by server
+	bin, dir  string
+	recording string // mode; "": the default
+	proxy     string // host:port of the web port
+	auth      string
+	home      string // TELEPORT_HOME of the user
+	pin       string
+	servers   map[string]*server
+	configs   map[string]string // path of the configuration, by server
+	diag      map[string]string // address of /readyz and /metrics, by server
 }
 
 // process describes one teleport process.
@@ -48,8 +49,8 @@ type process struct {
 	join                  string // lines for the teleport section
 }
 
-func newCluster(bin, dir string) *cluster {
-	return &cluster{bin: bin, dir: dir, home: filepath.Join(dir, "home"), servers: map[string]*server{},
+func newCluster(bin, dir, recording string) *cluster {
+	return &cluster{bin: bin, dir: dir, recording: recording, home: filepath.Join(dir, "home"), servers: map[string]*server{},
 		configs: map[string]string{}, diag: map[string]string{}}
 }
 
@@ -60,7 +61,7 @@ teleport:
   diag_addr: %s
   log: {severity: WARN}
 %s
-auth_service: {enabled: %t, listen_addr: "%s", cluster_name: %s}
+auth_service: {enabled: %t, listen_addr: "%s", cluster_name: %s%s}
 proxy_service: {enabled: %t, web_listen_addr: "%s"}
 ssh_service: {enabled: %t}
 `
@@ -73,7 +74,11 @@ func (c *cluster) configure(p process) error {
 	}
 	c.diag[p.name] = diag
 	c.configs[p.name] = filepath.Join(c.dir, p.name+".yaml")
-	text := fmt.Sprintf(configText, p.name, c.data(p.name), diag, p.join, p.auth, p.authListen, clusterName, p.proxy, p.webListen, p.ssh)
+	recording := ""
+	if c.recording != "" {
+		recording = ", session_recording: " + c.recording
+	}
+	text := fmt.Sprintf(configText, p.name, c.data(p.name), diag, p.join, p.auth, p.authListen, clusterName, recording, p.proxy, p.webListen, p.ssh)
 	return os.WriteFile(c.configs[p.name], []byte(text), 0o600)
 }
 

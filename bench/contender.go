@@ -98,6 +98,30 @@ func (t *tally) end(c contender) error {
 	return nil
 }
 
+// calm waits until servers have done what a transfer has left to them: auth goes
+// through a recording once its session has ended, and that is to be in the books of
+// the transfer, not in the time of the next one. It gives up after two minutes.
+func calm(servers []*server) error {
+	const look, idle = 500 * time.Millisecond, 2 * clockTick
+	before := time.Duration(-time.Hour)
+	for range 240 {
+		var now time.Duration
+		for _, s := range servers {
+			u, err := cpu(s.pid())
+			if err != nil {
+				return fmt.Errorf("%s: %w", s.name, err)
+			}
+			now += u.total()
+		}
+		if now-before <= idle {
+			return nil
+		}
+		before = now
+		time.Sleep(look)
+	}
+	return nil
+}
+
 // sum adds up what the servers took and their children, and says how much by
 // server.
 func (t *tally) sum(c contender, each func(time.Duration) string) (own, children time.Duration, by []string) {

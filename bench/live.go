@@ -9,6 +9,9 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	"teleport/api/gen/recordingv1"
+	"teleport/client"
 )
 
 // commandEvery is how often each live session gets a command.
@@ -24,6 +27,7 @@ func (b *bench) measureLive(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	begun := time.Now()
 	names := []string{"proxy", "agent"}
 	var counts []float64
 	resident, live := map[string][]float64{}, map[string][]float64{}
@@ -52,10 +56,52 @@ func (b *bench) measureLive(ctx context.Context) error {
 	}
 	t := b.table.section(fmt.Sprintf("%d live sessions at once, recorded: %s (a command in each every second; memory is the slope over %s)", b.live, mode, join(counts)),
 		"process", "resident KiB a session", "heap and stacks in use KiB a session", "to reach KiB", "CPU with all, % of a core")
-	return b.allLive(ctx, t, held, func(name string) []string {
+	err = b.allLive(ctx, t, held, func(name string) []string {
 		goal := map[string]string{"proxy": "≤ 256", "agent": "≤ 3072, recorded"}[name]
 		return []string{name, fmt.Sprintf("%.0f", slope(counts, resident[name])/1024), fmt.Sprintf("%.0f", slope(counts, live[name])/1024), goal}
 	}, names)
+	if err != nil {
+		return err
+	}
+	held.release()
+	return b.storedSince(ctx, c, begun, b.live)
+}
+
+// storedSince waits until auth has stored the recordings of n sessions that began
+// after a moment: so many were live, and none of them is lost.
+func (b *bench) storedSince(ctx context.Context, c *client.Client, begun time.Time, n int) error {
+	const within = 2 * time.Minute
+	api, err := c.API()
+	if err != nil {
+		return err
+	}
+	defer api.Close()
+	stored := 0
+	for end := time.Now().Add(within); time.Now().Before(end); {
+		stored = 0
+		req := &recordingv1.ListRequest{FromUnixNano: begun.UnixNano(), User: userName, Limit: 100}
+		for {
+			list, err := api.ListRecordings(ctx, req)
+			if err != nil {
+				return err
+			}
+			for _, r := range list.Recordings {
+				if r.State == "stored" && r.Interactive {
+					stored++
+				}
+			}
+			if req.PageToken = list.NextPageToken; req.PageToken == "" {
+				break
+			}
+		}
+		if stored == n {
+			return nil
+		}
+		if err := rest(ctx, time.Second); err != nil {
+			return err
+		}
+	}
+	return fmt.Errorf("of %d sessions %d are stored as recordings within %s", n, stored, within)
 }
 
 // allLive lets all sessions work for a while, and fills the table.

@@ -61,6 +61,9 @@ func (b *bench) lockOnce(ctx context.Context) (times []float64, err error) {
 	for i, sh := range held.shells {
 		select {
 		case at := <-sh.ended:
+			if at.Before(begun) {
+				return nil, fmt.Errorf("session %d ended before the lock", i)
+			}
 			times = append(times, millis(at.Sub(begun)))
 		case <-limit:
 			return nil, fmt.Errorf("session %d of a locked user goes on", i)

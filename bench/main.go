@@ -26,22 +26,23 @@ import (
 
 // options are the command line.
 type options struct {
-	parts    string
-	quick    bool
-	bin      string
-	runs     int
-	bytes    int64
-	rounds   int
-	sessions int
-	idle     int
-	agents   int
-	text     int64
-	strokes  int
-	live     int
-	locks    int
-	restarts int
-	seeks    int
-	profiles string
+	parts     string
+	quick     bool
+	bin       string
+	runs      int
+	bytes     int64
+	rounds    int
+	sessions  int
+	idle      int
+	agents    int
+	text      int64
+	strokes   int
+	live      int
+	locks     int
+	restarts  int
+	seeks     int
+	profiles  string
+	recording string
 }
 
 var allParts = []string{"setup", "bulk", "text", "resume", "keys", "storm", "start", "memory", "live", "lock", "seek", "tunnels", "restart", "layers"}
@@ -66,6 +67,7 @@ func main() {
 	flag.IntVar(&o.locks, "locks", 20, "locks, each with ten sessions to cut")
 	flag.IntVar(&o.restarts, "restarts", 15, "restarts of the proxy, of each kind")
 	flag.IntVar(&o.seeks, "seeks", 50, "moments sought in a recording of an hour")
+	flag.StringVar(&o.recording, "recording", "", "mode in which the cluster records (default: its own)")
 	flag.StringVar(&o.profiles, "profiles", "", "directory for processor profiles of proxy and agent, 10 s of each part")
 	flag.Parse()
 	if o.quick {
@@ -189,7 +191,7 @@ func (b *bench) world(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	b.cl = newCluster(b.bin, filepath.Join(b.dir, "cluster"))
+	b.cl = newCluster(b.bin, filepath.Join(b.dir, "cluster"), b.recording)
 	if err := b.cl.up(ctx, b.login); err != nil {
 		return err
 	}

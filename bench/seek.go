@@ -30,6 +30,8 @@ const (
 	betweenText = 100 * time.Millisecond
 	textBytes   = 1400
 	lastWord    = "ultimatewordofthisrecording"
+	columns     = 120
+	rows        = 40
 )
 
 // measureSeek hands a recording of an hour to the auth service as an agent does,
@@ -60,11 +62,16 @@ func (b *bench) measureSeek(ctx context.Context) error {
 	for n := range b.seeks + 1 { // the first one connects
 		to := time.Duration(rand.Int64N(int64(hour)))
 		begun := time.Now()
-		if err := seek(ctx, api, id, to); err != nil {
+		painted, err := seek(ctx, api, id, to)
+		took := time.Since(begun)
+		if err != nil {
 			return fmt.Errorf("to %s: %w", to, err)
 		}
+		if !bytes.Equal(painted, screenAt(file, to)) {
+			return fmt.Errorf("to %s: the screen is not that of this moment", to)
+		}
 		if n > 0 {
-			times = append(times, millis(time.Since(begun)))
+			times = append(times, millis(took))
 		}
 	}
 	s := b.table.section(fmt.Sprintf("Seek in a recording of an hour (%.0f MB shown, %.0f MB stored), %d times to a moment at random", float64(len(file))/1e6, float64(size)/1e6, len(times)),
@@ -107,7 +114,7 @@ func (b *bench) uploadRecording(ctx context.Context, text []byte) (id string, si
 	host := a.m.Identity()
 	id = uuid.NewString()
 	recording, err := record(recfmt.Info{SessionID: id, Kind: "ssh", Cluster: host.Cluster, User: userName, Login: b.login, HostID: host.Name,
-		Hostname: "recorder", Start: time.Now().Add(-hour), Columns: 120, Rows: 40, Term: "xterm"}, to, text)
+		Hostname: "recorder", Start: time.Now().Add(-hour), Columns: columns, Rows: rows, Term: "xterm"}, to, text)
 	if err != nil {
 		return "", 0, err
 	}
@@ -181,11 +188,11 @@ var errThere = errors.New("the moment is reached")
 
 // seek asks for the recording from a moment on, and stops where all that was shown
 // until then is on a screen, and is painted.
-func seek(ctx context.Context, api *authclient.Client, id string, to time.Duration) error {
+func seek(ctx context.Context, api *authclient.Client, id string, to time.Duration) (painted []byte, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	sc := screen.New(120, 40)
-	err := api.PlayRecording(ctx, &recordingv1.PlayRequest{SessionId: id, FromNano: int64(to)}, func(m *recordingv1.PlayResponse) error {
+	sc := screen.New(columns, rows)
+	err = api.PlayRecording(ctx, &recordingv1.PlayRequest{SessionId: id, FromNano: int64(to)}, func(m *recordingv1.PlayResponse) error {
 		for _, r := range m.Records {
 			if time.Duration(r.AtNano) > to {
 				return errThere
@@ -197,12 +204,24 @@ func seek(ctx context.Context, api *authclient.Client, id string, to time.Durati
 		return nil
 	})
 	if err != nil && !errors.Is(err, errThere) {
-		return err
+		return nil, err
 	}
-	if len(sc.AppendRepaint(nil)) < textBytes/4 {
-		return errors.New("the screen is empty")
+	return sc.AppendRepaint(nil), nil
+}
+
+// screenAt is what a moment's screen has to be: some screenfuls of text before it
+// are enough for that, as it has neither colours nor movements.
+func screenAt(text []byte, at time.Duration) []byte {
+	steps := int(hour / betweenText)
+	end := len(text) * (int(at/betweenText) + 1) / steps
+	last := text[:end]
+	if from := end - 20*columns*rows; from > 0 {
+		last = last[from:]
+		last = last[bytes.IndexByte(last, '\n')+1:]
 	}
-	return nil
+	sc := screen.New(columns, rows)
+	sc.Write(last) //nolint:errcheck // it never fails
+	return sc.AppendRepaint(nil)
 }
 
 // recordingKeys are the keys that recordings of the cluster are encrypted to.

@@ -21,7 +21,7 @@ func (b *bench) measureStart(ctx context.Context) error {
 		if err := os.Mkdir(dir, 0o755); err != nil {
 			return err
 		}
-		c := newCluster(b.bin, dir)
+		c := newCluster(b.bin, dir, b.recording)
 		err := func() error {
 			defer c.stop()
 			auth, err := freePort()

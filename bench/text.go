@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -83,7 +84,7 @@ func (t *tally) show(c contender, file string, size int64) error {
 	}
 	t.wall = append(t.wall, float64(size)/1e6/took.Seconds())
 	t.client += screen.cmd.ProcessState.UserTime() + screen.cmd.ProcessState.SystemTime()
-	return t.end(c)
+	return errors.Join(calm(c.servers), t.end(c))
 }
 
 // goSource writes at least size bytes of Go's own source to a file.

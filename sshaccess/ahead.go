@@ -1,9 +1,6 @@
 package sshaccess
 
-import (
-	"io"
-	"sync"
-)
+import "sync"
 
 // aheadMost bounds what is read while nobody may see it yet.
 const aheadMost = 256 << 10
@@ -26,12 +23,9 @@ func newAhead() *ahead {
 	return a
 }
 
-// fill reads until r ends, or fails, or stop was called.
-func (a *ahead) fill(r io.Reader) {
-	buf := make([]byte, chunk)
-	for more := true; more; {
-		n, err := r.Read(buf)
-		more = a.put(buf[:n], err)
+// fill reads until there is an error, or stop was called.
+func (a *ahead) fill(read func() ([]byte, error)) {
+	for a.put(read()) {
 	}
 }
 

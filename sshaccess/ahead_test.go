@@ -15,7 +15,7 @@ func TestAhead(t *testing.T) {
 		r, w := io.Pipe()
 		a := newAhead()
 		filled := make(chan struct{})
-		go func() { defer close(filled); a.fill(r) }()
+		go func() { defer close(filled); a.fill(growing(r)) }()
 		next := func(want string) {
 			t.Helper()
 			if p, err := a.next(); err != nil || string(p) != want {
@@ -37,7 +37,7 @@ func TestAhead(t *testing.T) {
 		go func() { write(string(sent)); w.CloseWithError(io.ErrUnexpectedEOF) }()
 		synctest.Wait()
 		got, err := a.next()
-		if err != nil || len(got) < aheadMost || len(got) > aheadMost+chunk {
+		if err != nil || len(got) < aheadMost || len(got) > aheadMost+showMost {
 			t.Fatalf("%d bytes were read ahead, %v", len(got), err)
 		}
 		for err == nil {
@@ -57,7 +57,7 @@ func TestAheadStops(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newAhead()
 		filled := make(chan struct{})
-		go func() { defer close(filled); a.fill(endless{}) }()
+		go func() { defer close(filled); a.fill(growing(endless{})) }()
 		synctest.Wait()
 		a.stop()
 		<-filled

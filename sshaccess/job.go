@@ -315,14 +315,30 @@ func (s *channel) show(ctx context.Context, stream recorder.Stream, r io.Reader,
 func (s *channel) pieces(r io.Reader) (next func() ([]byte, error), stop func()) {
 	if recorder.Waits(s.rec.Mode()) {
 		a := newAhead()
-		s.cn.behind.Go(func() { a.fill(r) })
+		s.cn.behind.Go(func() { a.fill(growing(r)) })
 		return a.next, a.stop
 	}
-	buf := make([]byte, chunk)
+	return growing(r), func() {}
+}
+
+// A terminal gives less than 4 KiB at once, a pipe as much as it holds.
+const (
+	showFirst = 4 << 10
+	showMost  = 64 << 10
+)
+
+// growing reads r with a buffer that grows while it is filled.
+func growing(r io.Reader) func() ([]byte, error) {
+	buf := make([]byte, showFirst)
+	full := false
 	return func() ([]byte, error) {
+		if full {
+			buf = make([]byte, 2*len(buf))
+		}
 		n, err := r.Read(buf)
+		full = n == len(buf) && n < showMost
 		return buf[:n], err
-	}, func() {}
+	}
 }
 
 // exit sends how the process ended (RFC 4254 §6.10).
