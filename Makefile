@@ -11,7 +11,8 @@ GO       ?= go
 GOARCH   ?= $(shell $(GO) env GOARCH)
 OUT      ?= bin
 FUZZTIME ?= 10s
-FLAGS    := -trimpath -buildvcs=false -ldflags '-s -w'
+# "make VERSION=1.2.3" names a release; without it the source says which it is.
+FLAGS    := -trimpath -buildvcs=false -ldflags '-s -w$(if $(VERSION), -X teleport/types.Release=$(VERSION))'
 CHILD    := sshaccess/childbin/bin/userchild_$(GOARCH)
 BUF      := api/proto/node_modules/.package-lock.json
 # "make WEB=" builds without the web UI, and needs no Node.
@@ -124,7 +125,7 @@ fuzz: ## each fuzz target for FUZZTIME
 
 .PHONY: soak
 soak: build ## ten minutes of talk while everything restarts: no byte is lost (SOAK=10m)
-	TELEPORT_BIN=$(abspath $(OUT)) TELEPORT_SOAK=$(or $(SOAK),10m) $(GO) test -count=1 -timeout 60m -v -run TestNoByteIsLost ./test/e2e
+	TELEPORT_BIN=$(abspath $(OUT)) TELEPORT_SOAK=$(or $(SOAK),10m) $(GO) test -count=1 -timeout 60m -v -run "TestNoByteIsLost|TestALinkGoesDown" ./test/e2e
 
 .PHONY: bench
 bench: build ## the table of bench/README.md

@@ -8,7 +8,7 @@ import (
 )
 
 // Version is the version of this client.
-const Version = types.Release
+var Version = types.Release
 
 // older compares dotted versions by number; what follows a hyphen or a plus
 // sign does not count.

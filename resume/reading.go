@@ -236,7 +236,9 @@ func (c *Conn) attend() {
 			c.token <- struct{}{}
 			c.mu.Lock()
 			k, changed := c.k, c.waitChange()
-			over := c.parted && (c.peerClosed || c.out.base == c.out.next)
+			// A client also waits until the agent has its close: whoever closes a TCP
+			// connection with bytes left unread takes back what is under way.
+			over := c.parted && (c.out.base == c.out.next || c.peerClosed && !c.client)
 			dead := c.err != nil
 			c.mu.Unlock()
 			if !over && !dead && k != nil {

@@ -1,6 +1,7 @@
 package resume
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -154,6 +155,76 @@ func TestWhatWasWrittenIsDeliveredAfterTheEnd(t *testing.T) {
 			t.Errorf("%d streams are left", n)
 		}
 	})
+}
+
+// rash is a carrier that loses, when it is closed, what was not yet delivered:
+// so does TCP where bytes are left unread at the side that closes.
+type rash struct {
+	net.Conn
+	queue chan []byte
+	once  sync.Once
+	done  chan struct{}
+}
+
+func newRash(c net.Conn) net.Conn {
+	r := &rash{Conn: c, queue: make(chan []byte, 64), done: make(chan struct{})}
+	go func() {
+		for {
+			select {
+			case b := <-r.queue:
+				select {
+				case <-time.After(100 * time.Millisecond):
+					_, _ = c.Write(b) // the other end may be gone
+				case <-r.done:
+					return
+				}
+			case <-r.done:
+				return
+			}
+		}
+	}()
+	return r
+}
+
+func (r *rash) Write(p []byte) (int, error) {
+	select {
+	case r.queue <- bytes.Clone(p):
+		return len(p), nil
+	case <-r.done:
+		return 0, net.ErrClosed
+	}
+}
+
+func (r *rash) Close() error {
+	r.once.Do(func() { close(r.done) })
+	return r.Conn.Close()
+}
+
+// TestTheLastWordsOfAClientArrive: whoever goes on purpose leaves no stream
+// behind that waits for them, whichever side was the first to close.
+func TestTheLastWordsOfAClientArrive(t *testing.T) {
+	for name, agentAfter := range map[string]time.Duration{"the agent first": 0, "the client first": time.Second - time.Millisecond,
+		"while the client's close is on its way": 550 * time.Millisecond} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, w *world) {
+				w.wrap = newRash
+				c, s := w.open(w.options(certSigner(t, "alice")))
+				work := sync.WaitGroup{}
+				work.Go(func() { time.Sleep(agentAfter); s.Close() })
+				time.Sleep(500 * time.Millisecond)
+				begun := time.Now()
+				c.Close()
+				if d := time.Since(begun); d > farewellFor {
+					t.Errorf("it took %s", d)
+				}
+				work.Wait()
+				time.Sleep(time.Second)
+				if n := w.holder.Len(); n != 0 {
+					t.Errorf("%d streams are left", n)
+				}
+			})
+		})
+	}
 }
 
 func TestADetachedStreamEndsInTime(t *testing.T) {

@@ -247,6 +247,7 @@ func TestAStreamIsFoundInTheOldGeneration(t *testing.T) {
 			h.cut()
 			say(t, c, "through the young one")
 		}
+		synctest.Wait() // it is told in the background
 		if h.old.holder.Len() != 1 || h.young.holder.Len() != 0 || h.seen(resume.Attached) != 3 || h.reply.Generation != 3 {
 			t.Errorf("%d and %d streams, %d times attached, generation %d", h.old.holder.Len(), h.young.holder.Len(), h.seen(resume.Attached), h.reply.Generation)
 		}

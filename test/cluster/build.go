@@ -23,8 +23,7 @@ var binaries = sync.OnceValues(func() (string, error) {
 		return dir, err
 	}
 	dir := filepath.Join(sourceRoot(), ".cache", "test-bin")
-	child := filepath.Join("sshaccess", "childbin", "bin", "userchild_"+runtime.GOARCH)
-	if err := gobuild(child, "./cmd/teleport-userchild"); err != nil {
+	if err := gobuild(child(), "./cmd/teleport-userchild"); err != nil {
 		return "", err
 	}
 	for _, name := range []string{"teleport", "tsh", "tctl"} {
@@ -45,9 +44,29 @@ var Ledger = sync.OnceValues(func() (string, error) {
 	return out, os.Chmod(out, 0o755)
 })
 
+// child is the helper that teleport embeds.
+func child() string {
+	return filepath.Join("sshaccess", "childbin", "bin", "userchild_"+runtime.GOARCH)
+}
+
+// NextRelease is the version that NextTeleport says it is.
+const NextRelease = "0.1.99"
+
+// NextTeleport returns the command teleport as a later release, built once for
+// each test program. Whoever asks for it copies it.
+var NextTeleport = sync.OnceValues(func() (string, error) {
+	if _, err := os.Stat(filepath.Join(sourceRoot(), child())); err != nil {
+		if err := gobuild(child(), "./cmd/teleport-userchild"); err != nil {
+			return "", err
+		}
+	}
+	out := filepath.Join(sourceRoot(), ".cache", "next-bin", "teleport")
+	return out, gobuild(out, "./cmd/teleport", "-X", "teleport/types.Release="+NextRelease)
+})
+
 // gobuild writes a static binary in one step: another test program may be
 // running the old one.
-func gobuild(out, pkg string) error {
+func gobuild(out, pkg string, link ...string) error {
 	if !filepath.IsAbs(out) {
 		out = filepath.Join(sourceRoot(), out)
 	}
@@ -57,7 +76,7 @@ func gobuild(out, pkg string) error {
 	// Beside the directory, not in it: what stands there may be embedded.
 	tmp := fmt.Sprintf("%s.%s.%d", filepath.Dir(out), filepath.Base(out), os.Getpid())
 	defer os.Remove(tmp)
-	cmd := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w", "-o", tmp, pkg)
+	cmd := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags", strings.Join(append([]string{"-s -w"}, link...), " "), "-o", tmp, pkg)
 	cmd.Dir = sourceRoot()
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if b, err := cmd.CombinedOutput(); err != nil {

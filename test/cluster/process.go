@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -43,6 +44,9 @@ type Process struct {
 	Conf Doc
 	// AuthAddr and WebAddr are its listeners; empty where it has not that service.
 	AuthAddr, WebAddr string
+	// Program is the file it is started from, which HUP starts again; empty: the
+	// cluster's command teleport.
+	Program string
 	// Env is added to its environment at the next Start.
 	Env []string
 
@@ -96,7 +100,7 @@ func (p *Process) StartOnly(t testing.TB) {
 		t.Fatal(err)
 	}
 	defer log.Close()
-	cmd := exec.Command(filepath.Join(p.c.bin, "teleport"), "start", "-c", p.ConfigPath)
+	cmd := exec.Command(cmp.Or(p.Program, filepath.Join(p.c.bin, "teleport")), "start", "-c", p.ConfigPath)
 	cmd.Stdout, cmd.Stderr, cmd.Dir = log, log, p.Dir
 	cmd.Env = append(baseEnv(), "HOME="+p.c.Dir, AgentCanary+"=must-not-be-inherited")
 	cmd.Env = append(cmd.Env, p.Env...)
