@@ -84,6 +84,30 @@ func (a Attendance) Missing(c *predicate.Cache, present []Attendee) string {
 	return strings.Join(all, ", and ")
 }
 
+// Text lists for a person, a line for each policy, who must be present and what
+// happens when they leave. Lines end like those of terminals, but for the last.
+func (a Attendance) Text() string {
+	if !a.Any() {
+		return "Nobody has to be present in this session."
+	}
+	lines := []string{"Who must be present in this session:"}
+	for _, s := range a.sets {
+		lines = append(lines, fmt.Sprintf("  role %q, any one of:", s.role))
+		for _, p := range s.policies {
+			line := "    " + lacking(p, max(p.Count, 1))
+			if p.Filter != "" {
+				line += ", where " + p.Filter + " holds"
+			}
+			lines = append(lines, line)
+		}
+	}
+	after := "  When one of them leaves, the session ends."
+	if a.Pauses() {
+		after = "  When one of them leaves, the session pauses."
+	}
+	return strings.Join(append(lines, after), "\r\n")
+}
+
 // countMatching counts the users, not their parties, whom a policy accepts.
 func countMatching(c *predicate.Cache, p types.RequireSessionJoin, present []Attendee) int {
 	seen := map[string]bool{}

@@ -68,6 +68,14 @@ func TestAttendance(t *testing.T) {
 			t.Errorf("pauses: %v, want %v", got, want)
 		}
 	}
+	text := access.RequiredAttendance([]*types.Role{two, role("boss", pause)}, "ssh").Text()
+	want := "Who must be present in this session:\r\n" +
+		"  role \"prod\", any one of:\r\n    2 people to join as moderator (policy \"audit\"), where contains(user.spec.roles, \"auditor\") holds\r\n" +
+		"  role \"boss\", any one of:\r\n    1 person to join as moderator (policy \"audit\"), where contains(user.spec.roles, \"auditor\") holds\r\n" +
+		"  When one of them leaves, the session ends."
+	if text != want {
+		t.Errorf("%q, want %q", text, want)
+	}
 	if (access.Attendance{}).Pauses() || (access.Attendance{}).Any() {
 		t.Error("nobody is needed, and yet")
 	}

@@ -26,6 +26,9 @@ const (
 	recentMost  = 64 << 10  // of output, for whoever joins
 	behindMost  = 256 << 10 // waiting for one party; who falls behind further is dropped
 	partiesMost = 64
+	// behindFor is how long a session that somebody must watch waits for those who
+	// are behind, before they are dropped too.
+	behindFor = 5 * time.Second
 )
 
 // SharedConfig is what a shared session is made from.
@@ -46,7 +49,8 @@ type SharedConfig struct {
 
 // Shared is a live session with everybody in it: it shows output to the parties
 // beside its owner, and waits for those who must be present. Nobody who reads
-// slowly delays the others. Safe for concurrent use.
+// slowly delays the others, unless the session needs somebody to watch it. Safe
+// for concurrent use.
 type Shared struct {
 	c SharedConfig
 
@@ -104,7 +108,8 @@ func (s *Shared) Await(ctx context.Context) error {
 	}
 }
 
-// Show gives output to the parties beside the owner. It does not keep p.
+// Show gives output to the parties beside the owner. It does not keep p. Where
+// somebody must be present, it may wait for those who are behind.
 func (s *Shared) Show(p []byte) {
 	s.mu.Lock()
 	s.keep(p)
@@ -115,8 +120,16 @@ func (s *Shared) Show(p []byte) {
 		}
 	}
 	s.mu.Unlock()
+	if len(behind) == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), behindFor)
+	defer cancel()
 	for _, party := range behind {
-		s.Leave(party) // who sees nothing counts for nobody
+		if !s.c.Required.Any() || !party.await(ctx, p) {
+			party.fall()
+			s.Leave(party) // who sees nothing counts for nobody
+		}
 	}
 }
 
@@ -155,14 +168,6 @@ func (s *Shared) Terminate(reason error) {
 // any more.
 func (s *Shared) Close() { s.end(fault.New(fault.Unavailable, "the session has ended")) }
 
-// CloseStopped is Close where the session does not run: what has ended while it
-// paused shows nothing more.
-func (s *Shared) CloseStopped() {
-	if !s.Running() {
-		s.Close()
-	}
-}
-
 func (s *Shared) end(reason error) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -196,7 +201,7 @@ func (s *Shared) Join(who Attendant) (*Party, error) {
 		defer s.mu.Unlock()
 		return nil, fault.New(fault.Limit, "at most %d people can join a session", partiesMost)
 	}
-	p := &Party{who: who, wake: make(chan struct{}, 1)}
+	p := newParty(who)
 	p.resize(s.size)
 	p.put(s.screen())
 	s.parties = append(s.parties, p)
@@ -209,6 +214,8 @@ func (s *Shared) Join(who Attendant) (*Party, error) {
 	return p, nil
 }
 
+var errGone = fault.New(fault.Canceled, "the seat was given up")
+
 // Leave takes a party out.
 func (s *Shared) Leave(p *Party) {
 	s.mu.Lock()
@@ -218,6 +225,7 @@ func (s *Shared) Leave(p *Party) {
 		return
 	}
 	s.parties = slices.Delete(s.parties, i, i+1)
+	p.end(errGone)
 	s.announce(p.who.User + " left")
 	reason := s.settle()
 	s.mu.Unlock()
@@ -239,7 +247,7 @@ func (s *Shared) settle() error {
 		s.announce("everybody who must be present is: the session goes on")
 	case missing != "" && s.state == StateRunning && s.c.Required.Pauses():
 		s.turn(StatePaused)
-		s.announce("the session pauses and waits for " + missing)
+		s.announce("the session pauses and waits for " + missing + "; until then nothing is shown, and what is typed goes nowhere")
 	case missing != "" && s.state == StateRunning:
 		return cut(CutAttendance, "the session ends, as somebody who must be present left: it needs %s", missing)
 	case missing != "":
@@ -281,7 +289,7 @@ func (s *Shared) announce(what string) {
 	line := "[" + time.Now().Format(time.TimeOnly) + "] " + what
 	s.c.Notice(line)
 	for _, p := range s.parties {
-		p.put([]byte("\r\n" + line + "\r\n"))
+		p.tell(line)
 	}
 }
 

@@ -125,6 +125,42 @@ func TestSharedDropsTheSlow(t *testing.T) {
 	})
 }
 
+// A session that somebody must watch is as fast as they are, and ends up without
+// them when they do not read at all.
+func TestSharedWaitsForItsModerators(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		st := newStage("pause", 1)
+		mod := st.join(t, "carol", "moderator")
+		line := []byte(strings.Repeat("x", 1023) + "\n")
+		showed := make(chan struct{})
+		go func() {
+			defer close(showed)
+			for range 1024 {
+				st.Show(line)
+			}
+		}()
+		seen := 0
+		for seen < 1<<20 {
+			time.Sleep(time.Second)
+			seen += strings.Count(shown(t, mod), "x\n") << 10
+		}
+		<-showed
+		if !st.Running() {
+			t.Error("a moderator who is slow was dropped")
+		}
+		begun := time.Now()
+		for st.Running() {
+			st.Show(line)
+		}
+		if d := time.Since(begun); d != 5*time.Second || st.State() != session.StatePaused {
+			t.Errorf("a moderator who reads nothing was waited for %s, and it is %s", d, st.State())
+		}
+		if got := shown(t, mod); !strings.Contains(got, "too slow") {
+			t.Errorf("she is told %.40q", got)
+		}
+	})
+}
+
 // A session waits for whom it needs, pauses or ends when they leave.
 func TestSharedWaitsForModerators(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -156,7 +192,7 @@ func TestSharedWaitsForModerators(t *testing.T) {
 			t.Error("a moderator is here, and it pauses on")
 		}
 		st.Leave(mod)
-		st.CloseStopped()
+		st.Close()
 		if err := st.Await(t.Context()); err == nil {
 			t.Error("it waits for what has ended")
 		}

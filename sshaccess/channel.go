@@ -33,9 +33,10 @@ type channel struct {
 	start time.Time
 	rec   recorder.Recording
 
-	mu   sync.Mutex
-	term *pty.Terminal
-	proc *spawn.Process
+	mu    sync.Mutex
+	term  *pty.Terminal
+	proc  *spawn.Process
+	ended bool // proc has
 
 	resized resizes
 
@@ -44,6 +45,7 @@ type channel struct {
 	shared     *session.Shared // nil for a subsystem
 	notices    chan string     // lines for the owner, until over
 	over       chan struct{}
+	askedWho   bool           // the owner wants to know who must be present
 	reason     string         // that the owner gave
 	invited    []string       // by the owner
 	joined     sync.WaitGroup // those who are in it; added to under svc.mu, while it is in svc.live

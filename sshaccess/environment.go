@@ -69,6 +69,9 @@ func (s *channel) setEnv(payload []byte) bool {
 		return s.setReason(m.Value)
 	case types.InviteEnv:
 		return s.setInvited(m.Value)
+	case types.RequirementsEnv:
+		s.askedWho = m.Value != ""
+		return true
 	}
 	if len(s.env) >= envMost || !maySet(m.Name) || !maySetValue(m.Value) {
 		return false

@@ -17,6 +17,7 @@ import (
 	"teleport/access"
 	"teleport/fault"
 	"teleport/recorder"
+	"teleport/session"
 	"teleport/sshaccess/pty"
 	"teleport/sshaccess/spawn"
 	"teleport/types/event"
@@ -184,7 +185,7 @@ func (s *channel) runTerminal(ctx context.Context, j job) error {
 		s.show(ctx, recorder.Output, term.Master, s.ch)
 	}()
 	s.reap()
-	s.shared.CloseStopped()
+	s.outlive()
 	out.Wait() // the terminal hangs up with its session's leader
 	s.sayNoMore()
 	s.exit(s.status)
@@ -213,7 +214,7 @@ func (s *channel) runPipes(ctx context.Context, j job) error {
 	go func() { defer out.Done(); s.show(ctx, recorder.Output, p.ours[1], s.ch) }()
 	go func() { defer out.Done(); s.show(ctx, recorder.Errors, p.ours[2], s.ch.Stderr()) }()
 	s.reap()
-	s.shared.CloseStopped()
+	s.outlive()
 	// What the command left running may still write; like any SSH server, the
 	// channel stays for it until the client or the connection ends.
 	s.exit(s.status)
@@ -284,21 +285,22 @@ func (s *channel) input(w io.Writer, eof func()) {
 }
 
 // show copies output, through the recorder first. What could not be recorded is
-// not shown, and ends the session. While the session pauses, output waits.
+// not shown, and ends the session. What comes while the session pauses is
+// recorded at once, and shown when it goes on.
 func (s *channel) show(ctx context.Context, stream recorder.Stream, r io.Reader, w io.Writer) {
 	next, stop := s.pieces(r)
 	defer stop()
+	out := &stage{ctx: ctx, s: s, w: w}
+	defer out.drain()
 	for {
 		p, err := next()
 		if len(p) > 0 {
 			s.cn.live.Touch()
-			if s.shared.Await(ctx) != nil || !s.recorded(stream, p) {
+			if !s.recorded(stream, p) {
 				return
 			}
-			s.broadcast(p)
-			s.sent.Add(uint64(len(p)))
-			if _, werr := w.Write(p); werr != nil {
-				for err == nil { // until the hang-up reaches the program
+			if _, werr := out.Write(p); werr != nil {
+				for err == nil && s.shared.State() != session.StateTerminated { // until the hang-up reaches the program
 					_, err = next()
 				}
 				return

@@ -145,7 +145,10 @@ func (a *attendance) output(ctx context.Context) error {
 	defer context.AfterFunc(ctx, func() { a.owner.shared.Leave(a.party) })()
 	for {
 		out, size, err := a.party.Next(ctx)
-		if err != nil {
+		switch {
+		case err != nil && ctx.Err() != nil:
+			return context.Cause(ctx)
+		case err != nil:
 			return err
 		}
 		if size != nil {

@@ -1,9 +1,6 @@
 package sshaccess
 
 import (
-	"bytes"
-	"context"
-	"io"
 	"slices"
 	"strings"
 	"syscall"
@@ -14,6 +11,8 @@ import (
 	"teleport/session"
 	"teleport/types"
 )
+
+var errCanceled = fault.New(fault.Canceled, "the session was canceled before it began")
 
 // noticesMost is how many lines wait for an owner who does not read; further
 // ones are dropped.
@@ -55,11 +54,15 @@ func (s *channel) share(j job, d decided) error {
 	}
 	s.notices, s.over = make(chan string, noticesMost), make(chan struct{})
 	s.cn.behind.Go(s.tellOwner)
+	required := access.RequiredAttendance(d.request.Roles, "ssh")
 	owner := types.Participant{ID: s.cn.id, User: id.Name, Mode: access.ModePeer, LastActive: s.start.UTC()}
-	s.shared = session.NewShared(session.SharedConfig{Owner: id.Name, Present: owner, Required: access.RequiredAttendance(d.request.Roles, "ssh"),
+	s.shared = session.NewShared(session.SharedConfig{Owner: id.Name, Present: owner, Required: required,
 		Cache: cfg.Cache, Notice: s.notice, Changed: s.changed, Terminate: s.kill})
 	if s.ask != nil {
 		s.shared.Resize(session.Size{Columns: int(s.ask.Columns), Rows: int(s.ask.Rows)})
+	}
+	if s.askedWho {
+		s.notice(required.Text())
 	}
 	cfg.Trackers.Begin(s.id, types.SessionTrackerSpec{
 		State: s.shared.State(), Kind: "ssh", User: id.Name, Cluster: id.Cluster, Roles: id.Authority.Roles, Login: s.cn.peer.Login,
@@ -123,7 +126,7 @@ func (s *channel) present() []string {
 	return slices.Clone(s.attended)
 }
 
-// notice keeps a line for the owner. It never blocks.
+// notice keeps a line, or a few, for the owner. It never blocks.
 func (s *channel) notice(line string) {
 	select {
 	case s.notices <- line:
@@ -188,51 +191,4 @@ func (s *channel) cutFor() string {
 		return "canceled"
 	}
 	return sessionEnds[session.CutReason(s.cut)]
-}
-
-// broadcast shows output to those who joined. Without a terminal of the owner's
-// nothing has made it fit theirs.
-func (s *channel) broadcast(p []byte) {
-	if s.ask == nil {
-		p = bytes.ReplaceAll(p, []byte("\n"), []byte("\r\n"))
-	}
-	s.shared.Show(p)
-}
-
-const interrupt = 0x03 // Ctrl-C
-
-// keyboard is the input of a terminal that may wait for others: while it does,
-// what is typed goes nowhere, and before it began Ctrl-C gives up.
-type keyboard struct {
-	s *channel
-	w io.Writer
-}
-
-// Write implements io.Writer.
-func (k keyboard) Write(p []byte) (int, error) {
-	switch k.s.shared.State() {
-	case session.StateRunning:
-		return k.w.Write(p)
-	case session.StatePending:
-		if bytes.IndexByte(p, interrupt) >= 0 {
-			k.s.shared.Terminate(fault.New(fault.Canceled, "the session was canceled before it began"))
-		}
-	}
-	return len(p), nil
-}
-
-// gate is the input of a command without a terminal: while its session pauses,
-// input waits.
-type gate struct {
-	ctx context.Context
-	s   *channel
-	w   io.Writer
-}
-
-// Write implements io.Writer.
-func (g gate) Write(p []byte) (int, error) {
-	if err := g.s.shared.Await(g.ctx); err != nil {
-		return 0, err
-	}
-	return g.w.Write(p)
 }

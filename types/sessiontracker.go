@@ -42,10 +42,11 @@ const JoinLogin = "-teleport-join"
 const JoinChannel = "join-session@teleport"
 
 // Variables of an SSH session request that say what the cluster is told of the
-// session. They are no part of its environment.
+// session, and its owner. They are no part of its environment.
 const (
-	ReasonEnv = "TELEPORT_SESSION_REASON"
-	InviteEnv = "TELEPORT_SESSION_INVITED" // user names with commas between them
+	ReasonEnv       = "TELEPORT_SESSION_REASON"
+	InviteEnv       = "TELEPORT_SESSION_INVITED"      // user names with commas between them
+	RequirementsEnv = "TELEPORT_SESSION_REQUIREMENTS" // not empty: the host lists who must be present
 )
 
 // Bounds of what a tracker holds.

@@ -112,16 +112,24 @@ func (a *app) attend(ctx context.Context, cancel context.CancelCauseFunc, conn *
 		defer term.Close()
 		j.Stdin = term.Escapes(input, '~', cancel)
 		own := term.Request()
-		f := &fitting{out: a.out, notes: a.errs, own: sshclient.Size{Columns: own.Columns, Rows: own.Rows}}
+		f := &fitting{out: a.out, notes: a.errs, keys: joinKeys[mode], own: sshclient.Size{Columns: own.Columns, Rows: own.Rows}}
 		j.Stdout, j.Resized = f, f.resized
 	}
 	return conn.Join(ctx, j)
 }
 
-// fitting tells whoever joins, once and below the first screen, that the owner's
-// terminal is larger than this one.
+// joinKeys say in a line which keys mean something in which mode.
+var joinKeys = map[string]string{
+	"observer":  "you watch; Ctrl-C leaves",
+	"moderator": "you moderate; t ends the session for everybody, Ctrl-C leaves",
+	"peer":      "you type too; ~. at the start of a line leaves",
+}
+
+// fitting tells whoever joins, once and below the first screen, which keys mean
+// something, and that the owner's terminal is larger than this one.
 type fitting struct {
 	out, notes io.Writer
+	keys       string
 	own        sshclient.Size
 
 	mu    sync.Mutex
@@ -135,6 +143,9 @@ func (f *fitting) Write(p []byte) (int, error) {
 	n, err := f.out.Write(p)
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if !f.shown && f.keys != "" {
+		fmt.Fprintf(f.notes, "\r\n[%s]\r\n", f.keys)
+	}
 	f.shown = true
 	f.tell()
 	return n, err

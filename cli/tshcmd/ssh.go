@@ -40,6 +40,11 @@ ServerAliveInterval, ServerAliveCountMax, SetEnv, User. Settings about keys and
 host keys are accepted and have no effect: the cluster's certificates decide.
 LANG and LC_* are sent as they are here.
 
+Where a role of yours wants somebody to be present (require_session_join), the
+session waits until they have joined; --participant-req lists whom it needs, and
+--reason and --invite tell them. Should they leave, it ends, or pauses: output is
+kept and shown when they are back, and what you type goes nowhere.
+
 The exit code is the command's own, 128+n when signal n ended it, and 255 when
 the failure is on the way there.`
 
@@ -49,6 +54,7 @@ const sshExample = `  tsh ssh root@web-1
   tsh ssh root@env=prod uptime
   tsh ssh --parallel=20 --log-dir=out root@env=prod 'journalctl -n 100'
   tsh ssh -L 8080:localhost:80 -N root@web-1
+  tsh ssh --reason='INC-7: disk is full' --invite=bob,carol root@web-1
   tar c . | tsh ssh root@web-1 'tar x -C /srv'`
 
 func (a *app) sshCmd() *cobra.Command {

@@ -38,6 +38,7 @@ type sshOptions struct {
 	logDir       string // where their output goes
 	reason       string
 	invite       string
+	requirements bool // list who must be present
 
 	user          string
 	remoteCommand string
@@ -75,6 +76,7 @@ func (o *sshOptions) flags(f *pflag.FlagSet) {
 	f.StringVar(&o.logDir, "log-dir", "", "`directory` for the output of a command on several servers")
 	f.StringVar(&o.reason, "reason", "", "what the session is for, shown to those who may join it")
 	f.StringVar(&o.invite, "invite", "", "`users` with commas between them who are to see the session in tsh sessions ls")
+	f.BoolVar(&o.requirements, "participant-req", false, "list who must be present in the session, where your roles ask for somebody")
 	f.StringVarP(&o.escape, "escape-char", "e", "~", "`character` that starts an escape, or none")
 }
 
@@ -234,6 +236,9 @@ func (o *sshOptions) env(environ []string) []sshclient.EnvVar {
 	}
 	if o.invite != "" {
 		list = append(list, sshclient.EnvVar{Name: types.InviteEnv, Value: strings.Join(words(o.invite), ",")})
+	}
+	if o.requirements {
+		list = append(list, sshclient.EnvVar{Name: types.RequirementsEnv, Value: "yes"})
 	}
 	return list
 }

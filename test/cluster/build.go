@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"testing"
 )
 
 // binaries returns the directory of the commands: TELEPORT_BIN, or a directory
@@ -34,15 +35,43 @@ var binaries = sync.OnceValues(func() (string, error) {
 	return dir, nil
 })
 
-// Ledger returns the command of test/ledger/ledgertalk, built once for each test
-// program, where every account of this machine can run it.
-var Ledger = sync.OnceValues(func() (string, error) {
-	out := filepath.Join(os.TempDir(), "ledgertalk-"+unique())
-	if err := gobuild(out, "./test/ledger/ledgertalk"); err != nil {
-		return "", err
+// Ledger returns the command of test/ledger/ledgertalk, a copy for this test,
+// where every account of this machine can run it.
+func Ledger(t testing.TB) string {
+	t.Helper()
+	built, err := ledgertalk()
+	if err != nil {
+		t.Fatal(err)
 	}
-	return out, os.Chmod(out, 0o755)
+	out := filepath.Join(os.TempDir(), "ledgertalk-"+unique())
+	t.Cleanup(func() { os.Remove(out) })
+	Install(t, built, out)
+	return out
+}
+
+var ledgertalk = sync.OnceValues(func() (string, error) {
+	out := filepath.Join(sourceRoot(), ".cache", "ledger-bin", "ledgertalk")
+	return out, gobuild(out, "./test/ledger/ledgertalk")
 })
+
+// Install puts a copy of a program in the place of another, as a package manager
+// does: by a new file of the same name, that all may run.
+func Install(t testing.TB, from, to string) {
+	t.Helper()
+	b, err := os.ReadFile(from)
+	if err == nil {
+		err = os.WriteFile(to+".new", b, 0o755) //nolint:gosec // a program is for everybody
+	}
+	if err == nil {
+		err = os.Chmod(to+".new", 0o755) // whatever the umask is
+	}
+	if err == nil {
+		err = os.Rename(to+".new", to)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
 
 // child is the helper that teleport embeds.
 func child() string {

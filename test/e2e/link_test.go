@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net"
-	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -106,11 +105,7 @@ const (
 // No byte of theirs is lost, and none comes twice.
 func TestALinkGoesDownAndALaptopSleeps(t *testing.T) {
 	t.Parallel()
-	far, err := cluster.Ledger()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.Remove(far) })
+	far := cluster.Ledger(t)
 	l := newLink(t)
 	s := behindLink(t, l)
 	s.bob = s.person(t, "bob", s.Proxies[0])

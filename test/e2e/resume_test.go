@@ -222,11 +222,7 @@ func (s *survivors) copying(t *testing.T, who *cluster.Person, node *cluster.Pro
 // the agent is replaced once: no byte is lost, and none comes twice.
 func TestNoByteIsLost(t *testing.T) {
 	t.Parallel()
-	far, err := cluster.Ledger()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.Remove(far) })
+	far := cluster.Ledger(t)
 	s := newSurvivors(t, cluster.Opts{Proxies: 1, Agents: 1})
 	agent, proxy := s.Agents[0], s.Proxies[0]
 	conf := write(t, s.bob.Home+"/ssh_config", s.bob.Tsh("config").OK(t))

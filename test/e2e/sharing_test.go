@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"encoding/json"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -106,24 +107,39 @@ spec:
 	bob.Login(t)
 	mo.Login(t)
 	his, hers := newTmux(t, w.as(bob)), newTmux(t, w.as(mo))
-	his.start(t, [2]string{"120", "30"}, "ssh", w.to)
+	his.start(t, [2]string{"140", "30"}, "ssh", "--participant-req", w.to)
+	his.see(t, `role "guarded", any one of:`)
 	his.see(t, `waits for 1 person to join as moderator (policy "four eyes")`)
 	id := session(t, mo, "pending")
 	hers.start(t, [2]string{"120", "30"}, "join", "-m", "moderator", id)
 	his.see(t, "everybody who must be present is")
 	his.see(t, "$")
 	his.keys(t, "PS1='ready> '; echo watch''ed", "Enter")
+	hers.see(t, "t ends the session for everybody")
 	hers.see(t, "watched")
+	his.keys(t, "(until [ -e go ]; do sleep 0.05; done; seq 1 20000 | tail -n 20000; echo secr''et; touch gone) &", "Enter")
+	hers.see(t, "touch gone) &")
 	hers.keys(t, "C-c")
 	hers.see(t, "ended with 0")
 	his.see(t, "pauses and waits")
 	session(t, mo, "paused")
+	// What its program shows now waits for the end of the pause, and it does not.
+	home := w.os.Home
+	write(t, filepath.Join(home, "go"), "")
+	cluster.Until(t, within, "a program to go on in the pause", func() bool {
+		_, err := os.Stat(filepath.Join(home, "gone"))
+		return err == nil
+	})
+	if s := his.screen(t); strings.Contains(s, "secret") {
+		t.Errorf("it is shown in the pause:\n%s", s)
+	}
 	his.keys(t, "echo unwatch''ed", "Enter")
 	first := *hers
 	t.Cleanup(func() { first.do("kill-server") })
 	hers.socket += "-again"
 	hers.start(t, [2]string{"120", "30"}, "join", "-m", "moderator", id)
-	hers.see(t, "mo joined as moderator")
+	hers.see(t, "secret")
+	his.see(t, "secret")
 	his.ask(t, "echo watched a''gain", "watched again")
 	if s := his.screen(t); strings.Contains(s, "unwatched") {
 		t.Errorf("what was typed into a pause was run:\n%s", s)

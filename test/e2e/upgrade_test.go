@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -11,31 +10,6 @@ import (
 	"teleport/test/cluster"
 	"teleport/types"
 )
-
-// install puts a program in the place of another, as a package manager does: by
-// a new file of the same name.
-func install(t *testing.T, from, to string) {
-	t.Helper()
-	in, err := os.Open(from)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer in.Close()
-	out, err := os.OpenFile(to+".new", os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o755)
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, err = io.Copy(out, in)
-	if cerr := out.Close(); err == nil {
-		err = cerr
-	}
-	if err == nil {
-		err = os.Rename(to+".new", to)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-}
 
 // served opens a session by tsh and checks which process of the agent holds it:
 // a command is the child of that one.
@@ -86,7 +60,7 @@ func TestAnUpgradeKeepsEverySession(t *testing.T) {
 	agent, proxy, present := s.Agents[0], s.Proxies[0], filepath.Join(s.Bin(), "teleport")
 	agent.Term(t)
 	agent.Program = filepath.Join(agent.Dir, "teleport")
-	install(t, present, agent.Program)
+	cluster.Install(t, present, agent.Program)
 	agent.Start(t)
 	s.runs(t, agent, types.Release)
 
@@ -94,7 +68,7 @@ func TestAnUpgradeKeepsEverySession(t *testing.T) {
 	all := []*counter{s.served(t, s.alice, agent, first), s.openssh(t, s.bob, agent)}
 	back := 0
 	for _, step := range []struct{ program, version string }{{next, cluster.NextRelease}, {present, types.Release}} {
-		install(t, step.program, agent.Program)
+		cluster.Install(t, step.program, agent.Program)
 		agent.HUP(t)
 		s.runs(t, agent, step.version)
 		all = append(all, s.served(t, s.alice, agent, agent.PID()))
