@@ -10,8 +10,8 @@ import (
 	"teleport/session"
 )
 
-// heldMost is how much of each stream waits for the end of a pause. Behind that
-// the program waits.
+// heldMost is how much of each stream waits for the end of a pause, or one piece
+// of it where that is larger. Behind that the program waits.
 const heldMost = 256 << 10
 
 // stage shows one stream of a program to its owner and to those who joined.
@@ -39,7 +39,7 @@ func (g *stage) Write(p []byte) (int, error) {
 		case wait == nil && g.s.shared.Running():
 			defer g.mu.Unlock()
 			return len(p), g.pass(p)
-		case len(g.held)+len(p) <= heldMost:
+		case wait == nil || len(g.held)+len(p) <= heldMost:
 			defer g.mu.Unlock()
 			g.hold(p)
 			return len(p), nil
