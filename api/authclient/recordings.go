@@ -46,6 +46,19 @@ func (c *Client) CompleteRecording(ctx context.Context, sessionID string, size u
 	return err
 }
 
+// RecordingKeys names the keys that recordings are encrypted to: the first is in
+// use, the others open what was recorded before.
+func (c *Client) RecordingKeys(ctx context.Context) ([]string, error) {
+	resp, err := unary(ctx, c.recording.ListKeys, &recordingv1.ListKeysRequest{})
+	return resp.GetPublicKeys(), err
+}
+
+// RotateRecordingKeys makes a new key, and returns all of them once it is published.
+func (c *Client) RotateRecordingKeys(ctx context.Context) ([]string, error) {
+	resp, err := unary(ctx, c.recording.RotateKeys, &recordingv1.RotateKeysRequest{})
+	return resp.GetPublicKeys(), err
+}
+
 // ListRecordings returns one page of the recordings that the caller may see,
 // newest first. A page may hold fewer than the limit and still not be the last.
 func (c *Client) ListRecordings(ctx context.Context, req *recordingv1.ListRequest) (*recordingv1.ListResponse, error) {

@@ -86,6 +86,9 @@ func AccessTable() Table {
 		recordingv1connect.RecordingServicePlayProcedure:     Resource("read"),
 		recordingv1connect.RecordingServiceFetchProcedure:    Resource("read"),
 		recordingv1connect.RecordingServiceSearchProcedure:   Resource("read"),
+
+		recordingv1connect.RecordingServiceListKeysProcedure:   Resource("read"),
+		recordingv1connect.RecordingServiceRotateKeysProcedure: Resource("update"),
 	}
 }
 

@@ -67,7 +67,7 @@ type AuditLog interface {
 	Head() chain.Signed
 }
 
-// Deps are what the API works with. All fields but Recordings, RecordingKeys,
+// Deps are what the API works with. All fields but Recordings, RecordingKeys, PublishKeys,
 // Search, Limits, PublicAddr and Now are required.
 type Deps struct {
 	Cluster string
@@ -89,8 +89,9 @@ type Deps struct {
 	// Recordings keeps the recordings of sessions; nil: none are kept.
 	Recordings *recordings.Service
 	// RecordingKeys are published in session_recording_config, where nobody else may
-	// write them.
-	RecordingKeys []types.RecordingPublicKey
+	// write them; nil: there are none. PublishKeys does it after a rotation.
+	RecordingKeys *recordings.Keys
+	PublishKeys   func(ctx context.Context) error
 	// Search finds text in recordings; nil: there is no index.
 	Search RecordingSearcher
 

@@ -239,3 +239,43 @@ func TestRecordingKeysAreTheServers(t *testing.T) {
 		t.Errorf("after a delete: %+v", got)
 	}
 }
+
+// TestRecordingKeysRotate: who may write the recording settings makes a new key,
+// which is published at once; nobody else does, and the old settings do not
+// come back with the old key.
+func TestRecordingKeysRotate(t *testing.T) {
+	w := newWorld(t)
+	ed, reader := w.client(w.user("ed", "editor")), w.client(w.user("alice", "access"))
+	w.settle()
+	before := w.recordingConfig()
+	first, err := ed.RecordingKeys(t.Context())
+	must(t, err)
+	if len(first) != 1 || first[0] != before.Status.EncryptionKeys[0].PublicKey {
+		t.Fatalf("%q, published %v", first, before.Status)
+	}
+	if keys, err := reader.RotateRecordingKeys(t.Context()); !errors.Is(err, fault.Denied) {
+		t.Errorf("an ordinary user rotates: %q, %v", keys, err)
+	}
+	if keys, err := reader.RecordingKeys(t.Context()); !errors.Is(err, fault.Denied) {
+		t.Errorf("an ordinary user lists: %q, %v", keys, err)
+	}
+	now, err := ed.RotateRecordingKeys(t.Context())
+	must(t, err)
+	after := w.recordingConfig()
+	if len(now) != 2 || now[0] == first[0] || now[1] != first[0] || len(after.Status.EncryptionKeys) != 1 || after.Status.EncryptionKeys[0].PublicKey != now[0] {
+		t.Errorf("%q, published %v", now, after.Status)
+	}
+	before.Metadata.Revision = ""
+	if _, err := authclient.Put(t.Context(), ed, authclient.Upsert, before); !errors.Is(err, fault.Denied) {
+		t.Errorf("the old key comes back: %v", err)
+	}
+	before.Status.EncryptionKeys = nil
+	_, err = authclient.Put(t.Context(), ed, authclient.Upsert, before)
+	must(t, err)
+	if got := w.recordingConfig().Status.EncryptionKeys; len(got) != 1 || got[0].PublicKey != now[0] {
+		t.Errorf("after a write %v is published", got)
+	}
+	if n := len(w.events.Events(event.TypeRecConfigUpdate)); n != 2 {
+		t.Errorf("the log has %d changes", n)
+	}
+}

@@ -151,7 +151,7 @@ func mayWriteSettings(kind string, old, doc types.Resource) error {
 // another key could read what is recorded from then on. A document may come back
 // as it was read.
 func (a *API) mayWriteStatus(r *types.RecordingConfig) error {
-	if keys := r.Status.EncryptionKeys; len(keys) > 0 && !slices.Equal(keys, a.d.RecordingKeys) {
+	if keys := r.Status.EncryptionKeys; len(keys) > 0 && !slices.Equal(keys, a.d.RecordingKeys.Published()) {
 		return fault.New(fault.Denied, "status.encryption_keys is for the auth service to set").WithHint("leave status out")
 	}
 	return nil
@@ -217,7 +217,7 @@ func beyond(what string) error {
 // write stores a document, and with a user the epoch that tells agents of it.
 func (a *API) write(ctx context.Context, c rpc.Caller, mode store.Mode, old, doc types.Resource) (types.Resource, error) {
 	if r, ok := doc.(*types.RecordingConfig); ok {
-		r.Status.EncryptionKeys = a.d.RecordingKeys
+		r.Status.EncryptionKeys = a.d.RecordingKeys.Published()
 	}
 	u, ok := doc.(*types.User)
 	if !ok {
@@ -270,7 +270,7 @@ func (s resourceService) Delete(ctx context.Context, req *connect.Request[resour
 func (a *API) resetRecording(ctx context.Context, old *types.Header, revision string) error {
 	doc := &types.RecordingConfig{Header: *old}
 	doc.Metadata = types.Metadata{Name: old.Metadata.Name, Revision: revision}
-	doc.Status.EncryptionKeys = a.d.RecordingKeys
+	doc.Status.EncryptionKeys = a.d.RecordingKeys.Published()
 	mode := store.Upsert
 	if revision != "" {
 		mode = store.Update

@@ -108,18 +108,18 @@ func settings(ctx context.Context, c *Config, st *store.Store) error {
 			return err
 		}
 	}
-	return publishKeys(ctx, c, st)
+	return publishKeys(ctx, c.recordingKeys, st)
 }
 
 // publishKeys names the newest recording key in settings that do not name it yet.
-func publishKeys(ctx context.Context, c *Config, st *store.Store) error {
+func publishKeys(ctx context.Context, keys []types.RecordingPublicKey, st *store.Store) error {
 	docs := store.Of[*types.RecordingConfig](st)
 	for {
 		doc, err := docs.Get(ctx, "")
-		if err != nil || slices.Equal(doc.Status.EncryptionKeys, c.recordingKeys) {
+		if err != nil || slices.Equal(doc.Status.EncryptionKeys, keys) {
 			return err
 		}
-		doc.Status.EncryptionKeys = c.recordingKeys
+		doc.Status.EncryptionKeys = keys
 		if _, err = docs.Update(ctx, doc); !errors.Is(err, fault.Conflict) {
 			return err
 		}

@@ -95,6 +95,11 @@ func recordingKeys(ctx context.Context, c *Config) (*recordings.Keys, error) {
 	return keys, err
 }
 
+// publishKeys names the newest recording key to those who record.
+func (s *Server) publishKeys(ctx context.Context) error {
+	return publishKeys(ctx, s.keys.Published(), s.store)
+}
+
 // keepRecordings makes the service of recordings, where they are kept.
 func (s *Server) keepRecordings() error {
 	c := s.c
@@ -133,7 +138,7 @@ func (s *Server) assemble() error {
 	s.api, err = authapi.New(authapi.Deps{
 		Cluster: s.cluster, AuthID: c.HostUUID, Version: c.Version, Storage: c.Storage,
 		Store: s.store, Policy: s.replica, Trust: s.Trust, Issuer: s.issuer, Login: logins, Inventory: s.inv, Gate: gate,
-		Recordings: s.records, RecordingKeys: c.recordingKeys, Search: search,
+		Recordings: s.records, RecordingKeys: s.keys, PublishKeys: s.publishKeys, Search: search,
 		Audit: c.Audit, Events: c.Events, Log: c.Log, PublicAddr: c.PublicAddr, Limits: c.Limits, Now: c.Now,
 	})
 	if err != nil {
@@ -185,6 +190,7 @@ func (s *Server) Serve(ctx context.Context, listeners ...net.Listener) error {
 		s.screens.Use(s.records)
 		g.Go(func() error { return s.screens.Serve(ctx) })
 		g.Go(func() error { return errors.Join(s.records.Serve(ctx), s.records.Close()) })
+		g.Go(func() error { return s.keys.Serve(ctx, s.publishKeys) })
 	}
 	g.Go(func() error {
 		changes, stop := s.replica.Subscribe()

@@ -23,6 +23,7 @@ import (
 	"teleport/fault"
 	"teleport/keystore/softkeys"
 	"teleport/recfmt"
+	"teleport/types"
 	"teleport/types/event"
 )
 
@@ -532,12 +533,33 @@ func TestKeysRotate(t *testing.T) {
 	must(t, w.complete(before))
 	ks, err := softkeys.New(w.kv, bytes.Repeat([]byte{7}, softkeys.KEKSize))
 	must(t, err)
-	for range 2 {
-		must(t, recordings.AddKey(t.Context(), w.kv, ks))
-	}
-	w.keys, err = recordings.EnsureKeys(t.Context(), w.kv, ks)
+	other, err := recordings.EnsureKeys(t.Context(), w.kv, ks) // of another auth service
 	must(t, err)
-	if now := w.keys.Published(); len(now) != 1 || now[0] == first[0] || len(w.keys.Identities()) != 3 {
+	must(t, other.Rotate(t.Context()))
+	must(t, other.Rotate(t.Context()))
+	// This one follows.
+	seen, ctx, cancel := make(chan []types.RecordingPublicKey), t.Context(), context.CancelFunc(nil)
+	ctx, cancel = context.WithCancel(ctx)
+	done := make(chan error, 1)
+	go func() {
+		done <- w.keys.Serve(ctx, func(ctx context.Context) error {
+			select {
+			case seen <- w.keys.Public():
+			case <-ctx.Done():
+			}
+			return nil
+		})
+	}()
+	if now := <-seen; len(now) != 3 {
+		t.Errorf("at first it has %d keys", len(now))
+	}
+	must(t, other.Rotate(t.Context()))
+	if now := <-seen; len(now) != 4 || now[0] != other.Published()[0] || now[3] != first[0] {
+		t.Errorf("it follows with %d keys", len(now))
+	}
+	cancel()
+	must(t, <-done)
+	if now := w.keys.Published(); len(now) != 1 || now[0] == first[0] || len(w.keys.Identities()) != 4 {
 		t.Errorf("%d keys are published, %d open", len(now), len(w.keys.Identities()))
 	}
 	w.restart()

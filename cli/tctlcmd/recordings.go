@@ -21,8 +21,8 @@ import (
 )
 
 func (a *app) recordingsCmd() *cobra.Command {
-	c := &cobra.Command{Use: "recordings", Short: "List, search and download recorded sessions"}
-	c.AddCommand(a.recordingsLs(), a.recordingsSearch(), a.recordingsDownload())
+	c := &cobra.Command{Use: "recordings", Short: "List, search and download recorded sessions, and rotate their keys"}
+	c.AddCommand(a.recordingsLs(), a.recordingsSearch(), a.recordingsDownload(), a.recordingKeys())
 	return c
 }
 

@@ -48,3 +48,34 @@ func TestARecordedSessionIsPlayed(t *testing.T) {
 	m.do("new-window", filepath.Join(w.Bin(), "tsh")+" play "+cast+"; cat").OK(t)
 	m.see(t, "password")
 }
+
+// TestRecordingKeysAreRotated while agents run: they encrypt to the new key, and
+// what was recorded before is played as ever.
+func TestRecordingKeysAreRotated(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, cluster.Opts{})
+	type key struct {
+		Public string `json:"public_key"`
+		State  string
+	}
+	keys := func(verb string) (list []key) {
+		t.Helper()
+		if err := json.Unmarshal([]byte(w.Tctl("recordings", "encryption", verb, "--format=json").OK(t)), &list); err != nil {
+			t.Fatal(err)
+		}
+		return list
+	}
+	old := keys("status")
+	w.ssh("echo sealed with the old key").OK(t)
+	w.Events(t, 1, "session.upload", "")
+	now := keys("rotate")
+	if len(old) != 1 || len(now) != 2 || now[0].Public == old[0].Public || now[1].Public != old[0].Public || now[0].State != "in use" {
+		t.Fatalf("%v became %v", old, now)
+	}
+	contains(t, w.Tctl("get", "session_recording_config").OK(t), now[0].Public)
+	w.ssh("echo sealed with the new key").OK(t)
+	for i, e := range w.Events(t, 2, "session.upload", "") {
+		contains(t, w.alice.Tsh("play", e["sid"].(string)).OK(t), "sealed with the "+[]string{"old", "new"}[i]+" key")
+	}
+	contains(t, w.Tctl("recordings", "encryption", "status").OK(t), "in use", "opens older recordings")
+}

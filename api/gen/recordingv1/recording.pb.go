@@ -1065,6 +1065,166 @@ func (x *Hit) GetLine() string {
 	return ""
 }
 
+type ListKeysRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListKeysRequest) Reset() {
+	*x = ListKeysRequest{}
+	mi := &file_teleport_recording_v1_recording_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListKeysRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListKeysRequest) ProtoMessage() {}
+
+func (x *ListKeysRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_teleport_recording_v1_recording_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListKeysRequest.ProtoReflect.Descriptor instead.
+func (*ListKeysRequest) Descriptor() ([]byte, []int) {
+	return file_teleport_recording_v1_recording_proto_rawDescGZIP(), []int{17}
+}
+
+type ListKeysResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	PublicKeys    []string               `protobuf:"bytes,1,rep,name=public_keys,json=publicKeys,proto3" json:"public_keys,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListKeysResponse) Reset() {
+	*x = ListKeysResponse{}
+	mi := &file_teleport_recording_v1_recording_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListKeysResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListKeysResponse) ProtoMessage() {}
+
+func (x *ListKeysResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_teleport_recording_v1_recording_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListKeysResponse.ProtoReflect.Descriptor instead.
+func (*ListKeysResponse) Descriptor() ([]byte, []int) {
+	return file_teleport_recording_v1_recording_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *ListKeysResponse) GetPublicKeys() []string {
+	if x != nil {
+		return x.PublicKeys
+	}
+	return nil
+}
+
+type RotateKeysRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RotateKeysRequest) Reset() {
+	*x = RotateKeysRequest{}
+	mi := &file_teleport_recording_v1_recording_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RotateKeysRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RotateKeysRequest) ProtoMessage() {}
+
+func (x *RotateKeysRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_teleport_recording_v1_recording_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RotateKeysRequest.ProtoReflect.Descriptor instead.
+func (*RotateKeysRequest) Descriptor() ([]byte, []int) {
+	return file_teleport_recording_v1_recording_proto_rawDescGZIP(), []int{19}
+}
+
+type RotateKeysResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	PublicKeys    []string               `protobuf:"bytes,1,rep,name=public_keys,json=publicKeys,proto3" json:"public_keys,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RotateKeysResponse) Reset() {
+	*x = RotateKeysResponse{}
+	mi := &file_teleport_recording_v1_recording_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RotateKeysResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RotateKeysResponse) ProtoMessage() {}
+
+func (x *RotateKeysResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_teleport_recording_v1_recording_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RotateKeysResponse.ProtoReflect.Descriptor instead.
+func (*RotateKeysResponse) Descriptor() ([]byte, []int) {
+	return file_teleport_recording_v1_recording_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *RotateKeysResponse) GetPublicKeys() []string {
+	if x != nil {
+		return x.PublicKeys
+	}
+	return nil
+}
+
 var File_teleport_recording_v1_recording_proto protoreflect.FileDescriptor
 
 const file_teleport_recording_v1_recording_proto_rawDesc = "" +
@@ -1153,7 +1313,15 @@ const file_teleport_recording_v1_recording_proto_rawDesc = "" +
 	"\aat_nano\x18\x01 \x01(\x03R\x06atNano\x12\x10\n" +
 	"\x03row\x18\x02 \x01(\x05R\x03row\x12\x16\n" +
 	"\x06column\x18\x03 \x01(\x05R\x06column\x12\x12\n" +
-	"\x04line\x18\x04 \x01(\tR\x04line2\xea\x04\n" +
+	"\x04line\x18\x04 \x01(\tR\x04line\"\x11\n" +
+	"\x0fListKeysRequest\"3\n" +
+	"\x10ListKeysResponse\x12\x1f\n" +
+	"\vpublic_keys\x18\x01 \x03(\tR\n" +
+	"publicKeys\"\x13\n" +
+	"\x11RotateKeysRequest\"5\n" +
+	"\x12RotateKeysResponse\x12\x1f\n" +
+	"\vpublic_keys\x18\x01 \x03(\tR\n" +
+	"publicKeys2\xaa\x06\n" +
 	"\x10RecordingService\x12U\n" +
 	"\x06Append\x12$.teleport.recording.v1.AppendRequest\x1a%.teleport.recording.v1.AppendResponse\x12O\n" +
 	"\x04Held\x12\".teleport.recording.v1.HeldRequest\x1a#.teleport.recording.v1.HeldResponse\x12[\n" +
@@ -1161,7 +1329,10 @@ const file_teleport_recording_v1_recording_proto_rawDesc = "" +
 	"\x04List\x12\".teleport.recording.v1.ListRequest\x1a#.teleport.recording.v1.ListResponse\x12Q\n" +
 	"\x04Play\x12\".teleport.recording.v1.PlayRequest\x1a#.teleport.recording.v1.PlayResponse0\x01\x12T\n" +
 	"\x05Fetch\x12#.teleport.recording.v1.FetchRequest\x1a$.teleport.recording.v1.FetchResponse0\x01\x12W\n" +
-	"\x06Search\x12$.teleport.recording.v1.SearchRequest\x1a%.teleport.recording.v1.SearchResponse0\x01B\x1eZ\x1cteleport/api/gen/recordingv1b\x06proto3"
+	"\x06Search\x12$.teleport.recording.v1.SearchRequest\x1a%.teleport.recording.v1.SearchResponse0\x01\x12[\n" +
+	"\bListKeys\x12&.teleport.recording.v1.ListKeysRequest\x1a'.teleport.recording.v1.ListKeysResponse\x12a\n" +
+	"\n" +
+	"RotateKeys\x12(.teleport.recording.v1.RotateKeysRequest\x1a).teleport.recording.v1.RotateKeysResponseB\x1eZ\x1cteleport/api/gen/recordingv1b\x06proto3"
 
 var (
 	file_teleport_recording_v1_recording_proto_rawDescOnce sync.Once
@@ -1175,25 +1346,29 @@ func file_teleport_recording_v1_recording_proto_rawDescGZIP() []byte {
 	return file_teleport_recording_v1_recording_proto_rawDescData
 }
 
-var file_teleport_recording_v1_recording_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
+var file_teleport_recording_v1_recording_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
 var file_teleport_recording_v1_recording_proto_goTypes = []any{
-	(*AppendRequest)(nil),    // 0: teleport.recording.v1.AppendRequest
-	(*AppendResponse)(nil),   // 1: teleport.recording.v1.AppendResponse
-	(*HeldRequest)(nil),      // 2: teleport.recording.v1.HeldRequest
-	(*HeldResponse)(nil),     // 3: teleport.recording.v1.HeldResponse
-	(*CompleteRequest)(nil),  // 4: teleport.recording.v1.CompleteRequest
-	(*CompleteResponse)(nil), // 5: teleport.recording.v1.CompleteResponse
-	(*ListRequest)(nil),      // 6: teleport.recording.v1.ListRequest
-	(*Recording)(nil),        // 7: teleport.recording.v1.Recording
-	(*ListResponse)(nil),     // 8: teleport.recording.v1.ListResponse
-	(*PlayRequest)(nil),      // 9: teleport.recording.v1.PlayRequest
-	(*Record)(nil),           // 10: teleport.recording.v1.Record
-	(*PlayResponse)(nil),     // 11: teleport.recording.v1.PlayResponse
-	(*FetchRequest)(nil),     // 12: teleport.recording.v1.FetchRequest
-	(*FetchResponse)(nil),    // 13: teleport.recording.v1.FetchResponse
-	(*SearchRequest)(nil),    // 14: teleport.recording.v1.SearchRequest
-	(*SearchResponse)(nil),   // 15: teleport.recording.v1.SearchResponse
-	(*Hit)(nil),              // 16: teleport.recording.v1.Hit
+	(*AppendRequest)(nil),      // 0: teleport.recording.v1.AppendRequest
+	(*AppendResponse)(nil),     // 1: teleport.recording.v1.AppendResponse
+	(*HeldRequest)(nil),        // 2: teleport.recording.v1.HeldRequest
+	(*HeldResponse)(nil),       // 3: teleport.recording.v1.HeldResponse
+	(*CompleteRequest)(nil),    // 4: teleport.recording.v1.CompleteRequest
+	(*CompleteResponse)(nil),   // 5: teleport.recording.v1.CompleteResponse
+	(*ListRequest)(nil),        // 6: teleport.recording.v1.ListRequest
+	(*Recording)(nil),          // 7: teleport.recording.v1.Recording
+	(*ListResponse)(nil),       // 8: teleport.recording.v1.ListResponse
+	(*PlayRequest)(nil),        // 9: teleport.recording.v1.PlayRequest
+	(*Record)(nil),             // 10: teleport.recording.v1.Record
+	(*PlayResponse)(nil),       // 11: teleport.recording.v1.PlayResponse
+	(*FetchRequest)(nil),       // 12: teleport.recording.v1.FetchRequest
+	(*FetchResponse)(nil),      // 13: teleport.recording.v1.FetchResponse
+	(*SearchRequest)(nil),      // 14: teleport.recording.v1.SearchRequest
+	(*SearchResponse)(nil),     // 15: teleport.recording.v1.SearchResponse
+	(*Hit)(nil),                // 16: teleport.recording.v1.Hit
+	(*ListKeysRequest)(nil),    // 17: teleport.recording.v1.ListKeysRequest
+	(*ListKeysResponse)(nil),   // 18: teleport.recording.v1.ListKeysResponse
+	(*RotateKeysRequest)(nil),  // 19: teleport.recording.v1.RotateKeysRequest
+	(*RotateKeysResponse)(nil), // 20: teleport.recording.v1.RotateKeysResponse
 }
 var file_teleport_recording_v1_recording_proto_depIdxs = []int32{
 	7,  // 0: teleport.recording.v1.ListResponse.recordings:type_name -> teleport.recording.v1.Recording
@@ -1207,15 +1382,19 @@ var file_teleport_recording_v1_recording_proto_depIdxs = []int32{
 	9,  // 8: teleport.recording.v1.RecordingService.Play:input_type -> teleport.recording.v1.PlayRequest
 	12, // 9: teleport.recording.v1.RecordingService.Fetch:input_type -> teleport.recording.v1.FetchRequest
 	14, // 10: teleport.recording.v1.RecordingService.Search:input_type -> teleport.recording.v1.SearchRequest
-	1,  // 11: teleport.recording.v1.RecordingService.Append:output_type -> teleport.recording.v1.AppendResponse
-	3,  // 12: teleport.recording.v1.RecordingService.Held:output_type -> teleport.recording.v1.HeldResponse
-	5,  // 13: teleport.recording.v1.RecordingService.Complete:output_type -> teleport.recording.v1.CompleteResponse
-	8,  // 14: teleport.recording.v1.RecordingService.List:output_type -> teleport.recording.v1.ListResponse
-	11, // 15: teleport.recording.v1.RecordingService.Play:output_type -> teleport.recording.v1.PlayResponse
-	13, // 16: teleport.recording.v1.RecordingService.Fetch:output_type -> teleport.recording.v1.FetchResponse
-	15, // 17: teleport.recording.v1.RecordingService.Search:output_type -> teleport.recording.v1.SearchResponse
-	11, // [11:18] is the sub-list for method output_type
-	4,  // [4:11] is the sub-list for method input_type
+	17, // 11: teleport.recording.v1.RecordingService.ListKeys:input_type -> teleport.recording.v1.ListKeysRequest
+	19, // 12: teleport.recording.v1.RecordingService.RotateKeys:input_type -> teleport.recording.v1.RotateKeysRequest
+	1,  // 13: teleport.recording.v1.RecordingService.Append:output_type -> teleport.recording.v1.AppendResponse
+	3,  // 14: teleport.recording.v1.RecordingService.Held:output_type -> teleport.recording.v1.HeldResponse
+	5,  // 15: teleport.recording.v1.RecordingService.Complete:output_type -> teleport.recording.v1.CompleteResponse
+	8,  // 16: teleport.recording.v1.RecordingService.List:output_type -> teleport.recording.v1.ListResponse
+	11, // 17: teleport.recording.v1.RecordingService.Play:output_type -> teleport.recording.v1.PlayResponse
+	13, // 18: teleport.recording.v1.RecordingService.Fetch:output_type -> teleport.recording.v1.FetchResponse
+	15, // 19: teleport.recording.v1.RecordingService.Search:output_type -> teleport.recording.v1.SearchResponse
+	18, // 20: teleport.recording.v1.RecordingService.ListKeys:output_type -> teleport.recording.v1.ListKeysResponse
+	20, // 21: teleport.recording.v1.RecordingService.RotateKeys:output_type -> teleport.recording.v1.RotateKeysResponse
+	13, // [13:22] is the sub-list for method output_type
+	4,  // [4:13] is the sub-list for method input_type
 	4,  // [4:4] is the sub-list for extension type_name
 	4,  // [4:4] is the sub-list for extension extendee
 	0,  // [0:4] is the sub-list for field type_name
@@ -1232,7 +1411,7 @@ func file_teleport_recording_v1_recording_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_teleport_recording_v1_recording_proto_rawDesc), len(file_teleport_recording_v1_recording_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   17,
+			NumMessages:   21,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

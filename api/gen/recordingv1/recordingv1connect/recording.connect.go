@@ -50,6 +50,12 @@ const (
 	RecordingServiceFetchProcedure = "/teleport.recording.v1.RecordingService/Fetch"
 	// RecordingServiceSearchProcedure is the fully-qualified name of the RecordingService's Search RPC.
 	RecordingServiceSearchProcedure = "/teleport.recording.v1.RecordingService/Search"
+	// RecordingServiceListKeysProcedure is the fully-qualified name of the RecordingService's ListKeys
+	// RPC.
+	RecordingServiceListKeysProcedure = "/teleport.recording.v1.RecordingService/ListKeys"
+	// RecordingServiceRotateKeysProcedure is the fully-qualified name of the RecordingService's
+	// RotateKeys RPC.
+	RecordingServiceRotateKeysProcedure = "/teleport.recording.v1.RecordingService/RotateKeys"
 )
 
 // RecordingServiceClient is a client for the teleport.recording.v1.RecordingService service.
@@ -73,6 +79,11 @@ type RecordingServiceClient interface {
 	Fetch(context.Context, *connect.Request[recordingv1.FetchRequest]) (*connect.ServerStreamForClient[recordingv1.FetchResponse], error)
 	// Search finds text that was shown on screens.
 	Search(context.Context, *connect.Request[recordingv1.SearchRequest]) (*connect.ServerStreamForClient[recordingv1.SearchResponse], error)
+	// ListKeys returns the public halves of the keys that recordings are encrypted
+	// to. The first is the one in use; the others open what was recorded before.
+	ListKeys(context.Context, *connect.Request[recordingv1.ListKeysRequest]) (*connect.Response[recordingv1.ListKeysResponse], error)
+	// RotateKeys makes a new key and returns once it is published.
+	RotateKeys(context.Context, *connect.Request[recordingv1.RotateKeysRequest]) (*connect.Response[recordingv1.RotateKeysResponse], error)
 }
 
 // NewRecordingServiceClient constructs a client for the teleport.recording.v1.RecordingService
@@ -128,18 +139,32 @@ func NewRecordingServiceClient(httpClient connect.HTTPClient, baseURL string, op
 			connect.WithSchema(recordingServiceMethods.ByName("Search")),
 			connect.WithClientOptions(opts...),
 		),
+		listKeys: connect.NewClient[recordingv1.ListKeysRequest, recordingv1.ListKeysResponse](
+			httpClient,
+			baseURL+RecordingServiceListKeysProcedure,
+			connect.WithSchema(recordingServiceMethods.ByName("ListKeys")),
+			connect.WithClientOptions(opts...),
+		),
+		rotateKeys: connect.NewClient[recordingv1.RotateKeysRequest, recordingv1.RotateKeysResponse](
+			httpClient,
+			baseURL+RecordingServiceRotateKeysProcedure,
+			connect.WithSchema(recordingServiceMethods.ByName("RotateKeys")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
 // recordingServiceClient implements RecordingServiceClient.
 type recordingServiceClient struct {
-	append   *connect.Client[recordingv1.AppendRequest, recordingv1.AppendResponse]
-	held     *connect.Client[recordingv1.HeldRequest, recordingv1.HeldResponse]
-	complete *connect.Client[recordingv1.CompleteRequest, recordingv1.CompleteResponse]
-	list     *connect.Client[recordingv1.ListRequest, recordingv1.ListResponse]
-	play     *connect.Client[recordingv1.PlayRequest, recordingv1.PlayResponse]
-	fetch    *connect.Client[recordingv1.FetchRequest, recordingv1.FetchResponse]
-	search   *connect.Client[recordingv1.SearchRequest, recordingv1.SearchResponse]
+	append     *connect.Client[recordingv1.AppendRequest, recordingv1.AppendResponse]
+	held       *connect.Client[recordingv1.HeldRequest, recordingv1.HeldResponse]
+	complete   *connect.Client[recordingv1.CompleteRequest, recordingv1.CompleteResponse]
+	list       *connect.Client[recordingv1.ListRequest, recordingv1.ListResponse]
+	play       *connect.Client[recordingv1.PlayRequest, recordingv1.PlayResponse]
+	fetch      *connect.Client[recordingv1.FetchRequest, recordingv1.FetchResponse]
+	search     *connect.Client[recordingv1.SearchRequest, recordingv1.SearchResponse]
+	listKeys   *connect.Client[recordingv1.ListKeysRequest, recordingv1.ListKeysResponse]
+	rotateKeys *connect.Client[recordingv1.RotateKeysRequest, recordingv1.RotateKeysResponse]
 }
 
 // Append calls teleport.recording.v1.RecordingService.Append.
@@ -177,6 +202,16 @@ func (c *recordingServiceClient) Search(ctx context.Context, req *connect.Reques
 	return c.search.CallServerStream(ctx, req)
 }
 
+// ListKeys calls teleport.recording.v1.RecordingService.ListKeys.
+func (c *recordingServiceClient) ListKeys(ctx context.Context, req *connect.Request[recordingv1.ListKeysRequest]) (*connect.Response[recordingv1.ListKeysResponse], error) {
+	return c.listKeys.CallUnary(ctx, req)
+}
+
+// RotateKeys calls teleport.recording.v1.RecordingService.RotateKeys.
+func (c *recordingServiceClient) RotateKeys(ctx context.Context, req *connect.Request[recordingv1.RotateKeysRequest]) (*connect.Response[recordingv1.RotateKeysResponse], error) {
+	return c.rotateKeys.CallUnary(ctx, req)
+}
+
 // RecordingServiceHandler is an implementation of the teleport.recording.v1.RecordingService
 // service.
 type RecordingServiceHandler interface {
@@ -199,6 +234,11 @@ type RecordingServiceHandler interface {
 	Fetch(context.Context, *connect.Request[recordingv1.FetchRequest], *connect.ServerStream[recordingv1.FetchResponse]) error
 	// Search finds text that was shown on screens.
 	Search(context.Context, *connect.Request[recordingv1.SearchRequest], *connect.ServerStream[recordingv1.SearchResponse]) error
+	// ListKeys returns the public halves of the keys that recordings are encrypted
+	// to. The first is the one in use; the others open what was recorded before.
+	ListKeys(context.Context, *connect.Request[recordingv1.ListKeysRequest]) (*connect.Response[recordingv1.ListKeysResponse], error)
+	// RotateKeys makes a new key and returns once it is published.
+	RotateKeys(context.Context, *connect.Request[recordingv1.RotateKeysRequest]) (*connect.Response[recordingv1.RotateKeysResponse], error)
 }
 
 // NewRecordingServiceHandler builds an HTTP handler from the service implementation. It returns the
@@ -250,6 +290,18 @@ func NewRecordingServiceHandler(svc RecordingServiceHandler, opts ...connect.Han
 		connect.WithSchema(recordingServiceMethods.ByName("Search")),
 		connect.WithHandlerOptions(opts...),
 	)
+	recordingServiceListKeysHandler := connect.NewUnaryHandler(
+		RecordingServiceListKeysProcedure,
+		svc.ListKeys,
+		connect.WithSchema(recordingServiceMethods.ByName("ListKeys")),
+		connect.WithHandlerOptions(opts...),
+	)
+	recordingServiceRotateKeysHandler := connect.NewUnaryHandler(
+		RecordingServiceRotateKeysProcedure,
+		svc.RotateKeys,
+		connect.WithSchema(recordingServiceMethods.ByName("RotateKeys")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/teleport.recording.v1.RecordingService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case RecordingServiceAppendProcedure:
@@ -266,6 +318,10 @@ func NewRecordingServiceHandler(svc RecordingServiceHandler, opts ...connect.Han
 			recordingServiceFetchHandler.ServeHTTP(w, r)
 		case RecordingServiceSearchProcedure:
 			recordingServiceSearchHandler.ServeHTTP(w, r)
+		case RecordingServiceListKeysProcedure:
+			recordingServiceListKeysHandler.ServeHTTP(w, r)
+		case RecordingServiceRotateKeysProcedure:
+			recordingServiceRotateKeysHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -301,4 +357,12 @@ func (UnimplementedRecordingServiceHandler) Fetch(context.Context, *connect.Requ
 
 func (UnimplementedRecordingServiceHandler) Search(context.Context, *connect.Request[recordingv1.SearchRequest], *connect.ServerStream[recordingv1.SearchResponse]) error {
 	return connect.NewError(connect.CodeUnimplemented, errors.New("teleport.recording.v1.RecordingService.Search is not implemented"))
+}
+
+func (UnimplementedRecordingServiceHandler) ListKeys(context.Context, *connect.Request[recordingv1.ListKeysRequest]) (*connect.Response[recordingv1.ListKeysResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("teleport.recording.v1.RecordingService.ListKeys is not implemented"))
+}
+
+func (UnimplementedRecordingServiceHandler) RotateKeys(context.Context, *connect.Request[recordingv1.RotateKeysRequest]) (*connect.Response[recordingv1.RotateKeysResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("teleport.recording.v1.RecordingService.RotateKeys is not implemented"))
 }
