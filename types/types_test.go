@@ -76,6 +76,8 @@ func TestKindByName(t *testing.T) {
 
 const roleHead = `{"kind":"role","version":"v8","metadata":{"name":"x"},"spec":`
 
+const agentlessHead = `{"kind":"node","version":"v2","sub_kind":"openssh","metadata":{"name":"4D5F3B8E-1F0A-4A51-9A0E-0F6F2A9C7B11"},`
+
 func TestDecodeRefuses(t *testing.T) {
 	for _, c := range []struct{ name, doc, path, hint string }{
 		{"unknown key", roleHead + `{"allow":{"node_label":{"a":"b"}}}}`, "spec.allow.node_label", "node_labels"},
@@ -113,6 +115,15 @@ func TestDecodeRefuses(t *testing.T) {
 		{"label value", `{"kind":"node","version":"v2","metadata":{"name":"x","labels":{"a":"b\u202ec"}},"spec":{"hostname":"h"}}`, "metadata.labels.a", ""},
 		{"hostname", `{"kind":"node","version":"v2","metadata":{"name":"x"},"spec":{"hostname":"a b"}}`, "spec.hostname", ""},
 		{"hostname dash", `{"kind":"node","version":"v2","metadata":{"name":"x"},"spec":{"hostname":"-h"}}`, "spec.hostname", ""},
+		{"agentless name", `{"kind":"node","version":"v2","sub_kind":"openssh","metadata":{"name":"web-1"},"spec":{"hostname":"h","addr":"10.0.0.9:22"}}`, "metadata.name", "uuidgen"},
+		{"agentless name in capitals", agentlessHead + `"spec":{"hostname":"h","addr":"10.0.0.9:22"}}`, "metadata.name", "uuidgen"},
+		{"agentless without an address", strings.ToLower(agentlessHead) + `"spec":{"hostname":"h"}}`, "spec.addr", "10.0.0.9:22"},
+		{"agentless without a port", strings.ToLower(agentlessHead) + `"spec":{"hostname":"h","addr":"10.0.0.9"}}`, "spec.addr", ":22"},
+		{"agentless without a host", strings.ToLower(agentlessHead) + `"spec":{"hostname":"h","addr":":22"}}`, "spec.addr", ":22"},
+		{"agentless on no port", strings.ToLower(agentlessHead) + `"spec":{"hostname":"h","addr":"10.0.0.9:0"}}`, "spec.addr", ""},
+		{"agentless on a named port", strings.ToLower(agentlessHead) + `"spec":{"hostname":"h","addr":"10.0.0.9:ssh"}}`, "spec.addr", ""},
+		{"agentless everywhere", strings.ToLower(agentlessHead) + `"spec":{"hostname":"h","addr":"[::]:22"}}`, "spec.addr", ""},
+		{"agentless without a host name", strings.ToLower(agentlessHead) + `"spec":{"addr":"10.0.0.9:22"}}`, "spec.hostname", ""},
 		{"trait login", `{"kind":"user","version":"v2","metadata":{"name":"x"},"spec":{"traits":{"logins":["-x"]}}}`, "spec.traits.logins[0]", ""},
 		{"singleton name", `{"kind":"cluster_auth_preference","version":"v2","metadata":{"name":"other"}}`, "metadata.name", ""},
 		{"no second factor", `{"kind":"cluster_auth_preference","version":"v2","spec":{"second_factor":"off"}}`, "spec.second_factor", "otp"},

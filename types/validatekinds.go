@@ -3,6 +3,7 @@ package types
 import (
 	"net"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -119,10 +120,47 @@ func (n *Node) Validate() error {
 			return err
 		}
 	}
-	if n.SubKind != SubKindTeleport && n.Spec.Addr == "" {
-		return fieldFault("spec.addr", "is required for a server without an agent")
+	if n.SubKind != SubKindTeleport {
+		if err := n.checkAgentless(); err != nil {
+			return err
+		}
 	}
 	return firstErr(checkAddr("spec.addr", n.Spec.Addr), checkAddrs("spec.public_addrs", n.Spec.PublicAddrs))
+}
+
+// checkAgentless checks what nobody announces for a server without an agent: the
+// name by which its host certificate is known, and where it is dialled.
+func (n *Node) checkAgentless() error {
+	if !isUUID(n.Metadata.Name) {
+		return fieldFault("metadata.name", "%q is not a UUID, by which a server without an agent is known", n.Metadata.Name).
+			WithHint("make one with uuidgen, and sign the server's host certificate for it")
+	}
+	host, port, err := net.SplitHostPort(n.Spec.Addr)
+	if err != nil || host == "" {
+		return fieldFault("spec.addr", "%q is not the host:port of a server without an agent", n.Spec.Addr).WithHint("such as 10.0.0.9:22")
+	}
+	if p, err := strconv.ParseUint(port, 10, 16); err != nil || p == 0 {
+		return fieldFault("spec.addr", "%q has no port from 1 to 65535", n.Spec.Addr)
+	}
+	if ip := net.ParseIP(host); ip != nil && (ip.IsUnspecified() || ip.IsMulticast()) {
+		return fieldFault("spec.addr", "%q is no address that a proxy could dial", n.Spec.Addr)
+	}
+	return nil
+}
+
+// isUUID reports whether s is a UUID as it is written: lower case, with dashes.
+func isUUID(s string) bool {
+	if len(s) != 36 {
+		return false
+	}
+	for i := range len(s) {
+		dash := i == 8 || i == 13 || i == 18 || i == 23
+		hex := s[i] >= '0' && s[i] <= '9' || s[i] >= 'a' && s[i] <= 'f'
+		if dash != (s[i] == '-') || !dash && !hex {
+			return false
+		}
+	}
+	return true
 }
 
 func checkAddrs(path string, addrs []string) error {

@@ -68,6 +68,11 @@ func (c *Client) Join(ctx context.Context, req *joinv1.JoinRequest) (*joinv1.Joi
 	return unary(ctx, c.join.Join, req)
 }
 
+// JoinOpenSSH registers a stock SSH server and gets its host certificate.
+func (c *Client) JoinOpenSSH(ctx context.Context, req *joinv1.JoinOpenSSHRequest) (*joinv1.JoinOpenSSHResponse, error) {
+	return unary(ctx, c.join.JoinOpenSSH, req)
+}
+
 // Renew replaces the host certificate that this client shows. It runs on a
 // connection of its own: the one in use may have been made with the certificate
 // before the current one, and a renewal with an old certificate is what a cloned

@@ -39,6 +39,8 @@ func AccessTable() Table {
 		joinv1connect.JoinServiceChallengeProcedure: Anonymous(),
 		joinv1connect.JoinServiceJoinProcedure:      Anonymous(),
 		joinv1connect.JoinServiceRenewProcedure:     System(HostRoles()...),
+		// The proof is the credential, and the host key signs.
+		joinv1connect.JoinServiceJoinOpenSSHProcedure: Anonymous(),
 
 		loginv1connect.LoginServiceLoginProcedure:           System(types.RoleProxy),
 		loginv1connect.LoginServiceStartWebSessionProcedure: System(types.RoleProxy),

@@ -53,12 +53,33 @@ func (s joinService) Join(ctx context.Context, req *connect.Request[joinv1.JoinR
 	if err != nil {
 		return nil, err
 	}
+	if err := s.freeUUID(ctx, m.HostUuid); err != nil {
+		return nil, err
+	}
 	certs, err := s.a.d.Issuer.Issue(ctx, ca.Request{Profile: ca.ProfileHostJoin, Subject: ca.Joined{Admission: admission},
 		Keys: k, Host: ca.Host{UUID: m.HostUuid, Hostname: m.Hostname, Principals: m.Principals}, Addr: c.Addr})
 	if err != nil {
 		return nil, err
 	}
 	return s.response(certs)
+}
+
+// freeUUID refuses a process the UUID of a server without an agent, whose node it
+// would replace.
+func (s joinService) freeUUID(ctx context.Context, id string) error {
+	if id == "" {
+		return nil
+	}
+	n, err := store.Of[*types.Node](s.a.d.Store).Get(ctx, id)
+	switch {
+	case errors.Is(err, fault.NotFound):
+		return nil
+	case err != nil:
+		return err
+	case n.SubKind != types.SubKindTeleport:
+		return fault.New(fault.Denied, "the host UUID %s belongs to a server without an agent", id).WithHint("remove host_uuid from the data directory")
+	}
+	return nil
 }
 
 // Renew replaces the certificates of the process that calls.

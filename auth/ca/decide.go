@@ -38,6 +38,7 @@ var profiles = map[Profile]profile{
 	ProfileSignUser:   {decide: (*deciding).signUser},
 	ProfileSignHost:   {decide: (*deciding).signHost},
 	ProfileHostJoin:   {decide: (*deciding).hostJoin},
+	ProfileHostSSHD:   {decide: (*deciding).hostSSHD},
 	ProfileHostRenew:  {decide: (*deciding).hostRenew},
 	ProfileHostSelf:   {decide: (*deciding).hostSelf},
 	ProfileAdmin:      {decide: (*deciding).admin},
@@ -359,14 +360,11 @@ func (d *deciding) localAdmin() (*types.Identity, error) {
 
 // hostJoin certifies a process that the join gate admitted.
 func (d *deciding) hostJoin() (*types.Identity, error) {
-	j, ok := d.r.Subject.(Joined)
-	if !ok || !j.Admission.Valid() {
-		return nil, d.wrongSubject()
+	admission, err := d.admission()
+	if err != nil {
+		return nil, err
 	}
-	if age := d.now.Sub(j.Admission.At()); age < 0 || age > ceremonyAge {
-		return nil, fault.New(fault.Unauthenticated, "the admission is too old to be used")
-	}
-	claims := j.Admission.Claims()
+	claims := admission.Claims()
 	h := d.r.Host
 	switch {
 	case claims.HostID != "":
@@ -378,17 +376,54 @@ func (d *deciding) hostJoin() (*types.Identity, error) {
 			return nil, fault.New(fault.Invalid, "%.60q is not a host UUID", h.UUID).WithHint("remove host_uuid from the data directory")
 		}
 	}
-	h.SystemRoles = j.Admission.Roles()
+	h.SystemRoles = admission.Roles()
 	id := d.host(h, d.expiry(d.i.c.HostTTL, d.i.c.HostTTL))
-	id.Authority.Scope, id.Authority.Renewable = j.Admission.Scope(), claims.Renewable
+	id.Authority.Scope, id.Authority.Renewable = admission.Scope(), claims.Renewable
 	if err := checkScope(id); err != nil {
 		return nil, err
 	}
 	if err := d.i.c.Policy.CheckLocks(d.ctx, id); err != nil {
 		return nil, err
 	}
-	var err error
 	id.Generation, err = d.i.c.Generations.Start(d.ctx, d.holder(id), d.now, claims.HostID != "")
+	return id, err
+}
+
+// admission is what the join gate granted a moment ago.
+func (d *deciding) admission() (*join.Admission, error) {
+	j, ok := d.r.Subject.(Joined)
+	if !ok || !j.Admission.Valid() {
+		return nil, d.wrongSubject()
+	}
+	if age := d.now.Sub(j.Admission.At()); age < 0 || age > ceremonyAge {
+		return nil, fault.New(fault.Unauthenticated, "the admission is too old to be used")
+	}
+	return j.Admission, nil
+}
+
+// hostSSHD certifies the host key of a stock SSH server that the join gate
+// admitted: its names, and no system role, so that the certificate opens nothing.
+// Nothing renews it; joining again does. Its UUID follows from the key, so that
+// nobody takes the place of a server whose key they do not have.
+func (d *deciding) hostSSHD() (*types.Identity, error) {
+	admission, err := d.admission()
+	if err != nil {
+		return nil, err
+	}
+	h := d.r.Host
+	if d.r.Keys.SSH == nil || d.r.Keys.TLS != nil || len(h.SystemRoles) > 0 || h.UUID != join.SSHDUUID(d.r.Keys.SSH) {
+		return nil, fault.New(fault.Invalid, "the certificate of an SSH server is for its host key and the UUID of that key")
+	}
+	id := d.host(h, d.expiry(SignHostTTL, SignHostTTL))
+	id.Authority.Scope = admission.Scope()
+	if err := checkScope(id); err != nil {
+		return nil, err
+	}
+	if err := d.i.c.Policy.CheckLocks(d.ctx, id); err != nil {
+		return nil, err
+	}
+	// Counted, so that no process joins under this UUID.
+	id.Generation, err = d.i.c.Generations.Start(d.ctx, d.holder(id), d.now, false)
 	return id, err
 }
 

@@ -221,6 +221,7 @@ func TestSubjects(t *testing.T) {
 		ProfileLogin: {"ceremony"}, ProfileReissue: {"user"}, ProfileWebSession: {"user"}, ProfileBridge: {"user", "route"},
 		ProfileSignUser: {"admin"}, ProfileSignHost: {"admin"}, ProfileHostJoin: {"admission"}, ProfileHostRenew: {"proxy", "node", "auth"},
 		ProfileHostSelf: {"process"}, ProfileAdmin: {"process"}, ProfileOpenSSH: {"user by SSH"},
+		ProfileHostSSHD: {"admission"},
 	}
 	if len(allowed) != len(profiles) {
 		t.Fatalf("%d profiles are listed here, %d exist", len(allowed), len(profiles))
@@ -236,6 +237,9 @@ func TestSubjects(t *testing.T) {
 			case ProfileOpenSSH:
 				r = w.openSSH(user, proxy, user.Identity.Authority.Logins[0])
 				r.Subject = s
+			case ProfileHostSSHD:
+				key := certtest.SSHKey(t)
+				r.Keys, r.Host.UUID = Keys{SSH: key}, join.SSHDUUID(key)
 			case ProfileHostSelf: // another one, as it would outdate the certificate among the subjects
 				r.Host = Host{UUID: "00000000-9f0d-4f5e-8a57-0d6a3f1b2c4d", SystemRoles: []types.SystemRole{types.RoleAuth}}
 			case ProfileAdmin:
@@ -253,7 +257,7 @@ func TestSubjects(t *testing.T) {
 			if logged := w.log.count(event.TypeCertCreate) - before; (logged == 1) != want {
 				t.Errorf("%s from %s: %d events", p, name, logged)
 			}
-			if err == nil && p != ProfileOpenSSH { // which no peer of ours takes: see openssh_test.go
+			if err == nil && p != ProfileOpenSSH && p != ProfileHostSSHD { // which no peer of ours takes: see openssh_test.go
 				w.check(c)
 			}
 		}

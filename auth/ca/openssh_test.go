@@ -3,6 +3,7 @@ package ca
 import (
 	"crypto/x509"
 	"errors"
+	"slices"
 	"testing"
 	"time"
 
@@ -11,6 +12,7 @@ import (
 	"teleport/cert/certtest"
 	"teleport/cert/sshcert"
 	"teleport/fault"
+	"teleport/join"
 	"teleport/keys"
 	"teleport/types"
 )
@@ -84,5 +86,61 @@ func TestWhoGetsNoOpenSSHCertificate(t *testing.T) {
 	w.policy.locked["alice"] = true
 	if _, err := w.issue(w.openSSH(user, proxy, login)); !errors.Is(err, fault.Denied) {
 		t.Errorf("a locked user: %v", err)
+	}
+}
+
+// sshd is the request of a stock SSH server that joins with a host key.
+func (w *world) sshd(key ssh.PublicKey) Request {
+	return Request{Profile: ProfileHostSSHD, Subject: w.admit(types.RoleNode), Keys: Keys{SSH: key},
+		Host: Host{UUID: join.SSHDUUID(key), Hostname: "web-1", Principals: []string{"web-1.lan"}}}
+}
+
+func TestAStockServersCertificateOpensNothing(t *testing.T) {
+	w := newWorld(t)
+	key := certtest.SSHKey(t)
+	r := w.sshd(key)
+	r.TTL = 100 * SignHostTTL
+	c, err := w.issue(r)
+	w.must(err)
+	id := c.Identity
+	if id.Name != join.SSHDUUID(key) || len(id.Authority.SystemRoles) > 0 || id.Authority.Renewable || c.TLS != nil || c.Expires.Sub(w.now) != SignHostTTL {
+		t.Errorf("%+v until %s", id, c.Expires)
+	}
+	got := w.sshOf(c)
+	for _, name := range []string{id.Name, "web-1", "web-1." + id.Cluster, "web-1.lan"} {
+		if got.CertType != ssh.HostCert || !slices.Contains(got.ValidPrincipals, name) {
+			t.Errorf("%q is not in %v", name, got.ValidPrincipals)
+		}
+	}
+	// The same key joins again; a process does not join under its UUID.
+	if again, err := w.issue(w.sshd(key)); err != nil || again.Identity.Name != id.Name {
+		t.Errorf("%v, %v", again.Identity, err)
+	}
+	_, err = w.issue(Request{Profile: ProfileHostJoin, Subject: w.admit(types.RoleNode), Keys: w.keys(), Host: Host{UUID: id.Name, Hostname: "web-1"}})
+	if !errors.Is(err, fault.Denied) {
+		t.Errorf("a process joined in its place: %v", err)
+	}
+}
+
+func TestWhatAStockServerIsNotCertifiedFor(t *testing.T) {
+	w := newWorld(t)
+	key, other := certtest.SSHKey(t), certtest.SSHKey(t)
+	for name, change := range map[string]func(*Request){
+		"the UUID of another key": func(r *Request) { r.Host.UUID = join.SSHDUUID(other) },
+		"no UUID":                 func(r *Request) { r.Host.UUID = "" },
+		"a TLS key":               func(r *Request) { r.Keys.TLS = certtest.Key(t).Public() },
+		"a TLS key alone":         func(r *Request) { r.Keys = Keys{TLS: certtest.Key(t).Public()} },
+		"a system role":           func(r *Request) { r.Host.SystemRoles = []types.SystemRole{types.RoleNode} },
+	} {
+		r := w.sshd(key)
+		change(&r)
+		if _, err := w.issue(r); !errors.Is(err, fault.Invalid) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	late := w.sshd(key)
+	w.now = w.now.Add(time.Hour)
+	if _, err := w.issue(late); !errors.Is(err, fault.Unauthenticated) {
+		t.Errorf("an old admission: %v", err)
 	}
 }

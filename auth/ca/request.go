@@ -25,6 +25,7 @@ const (
 	ProfileSignUser   Profile = "sign_user"   // tctl auth sign --user, asked by the local administrator
 	ProfileSignHost   Profile = "sign_host"   // tctl auth sign --host, for OpenSSH servers
 	ProfileHostJoin   Profile = "host_join"   // the first certificates of a process
+	ProfileHostSSHD   Profile = "host_sshd"   // the host key of a stock SSH server that joins
 	ProfileHostRenew  Profile = "host_renew"  // the next ones, from those it holds
 	ProfileHostSelf   Profile = "host_self"   // the auth process for itself
 	ProfileAdmin      Profile = "admin"       // the 0600 certificate in an auth host's data directory

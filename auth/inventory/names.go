@@ -148,6 +148,13 @@ func (i *Inventory) claimNames(ctx context.Context, uuid string, names []string)
 	return nil
 }
 
+// Claim gives the names of a node to it that no process announces, or says who has
+// one of them. The document is to be stored at once: until then the names are kept
+// for one lease.
+func (i *Inventory) Claim(ctx context.Context, n *types.Node) error {
+	return i.claimNames(ctx, n.Metadata.Name, namesOf(n))
+}
+
 // lostNames reports whether another process has one of a node's names now.
 func (i *Inventory) lostNames(uuid string, names []string) bool {
 	i.mu.Lock()

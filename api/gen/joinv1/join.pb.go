@@ -406,6 +406,189 @@ func (x *JoinResponse) GetAuthorities() [][]byte {
 	return nil
 }
 
+type JoinOpenSSHRequest struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Method string                 `protobuf:"bytes,1,opt,name=method,proto3" json:"method,omitempty"`
+	// As in JoinRequest.
+	Token string `protobuf:"bytes,2,opt,name=token,proto3" json:"token,omitempty"`
+	Proof []byte `protobuf:"bytes,3,opt,name=proof,proto3" json:"proof,omitempty"`
+	// authorized_keys line of the host key.
+	HostKey string `protobuf:"bytes,4,opt,name=host_key,json=hostKey,proto3" json:"host_key,omitempty"`
+	// By that key, in SSH wire form, over what else stands here: package join.
+	Signature []byte `protobuf:"bytes,5,opt,name=signature,proto3" json:"signature,omitempty"`
+	Hostname  string `protobuf:"bytes,6,opt,name=hostname,proto3" json:"hostname,omitempty"`
+	// host:port at which proxies dial the server.
+	Addr          string            `protobuf:"bytes,7,opt,name=addr,proto3" json:"addr,omitempty"`
+	Labels        map[string]string `protobuf:"bytes,8,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *JoinOpenSSHRequest) Reset() {
+	*x = JoinOpenSSHRequest{}
+	mi := &file_teleport_join_v1_join_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *JoinOpenSSHRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*JoinOpenSSHRequest) ProtoMessage() {}
+
+func (x *JoinOpenSSHRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_teleport_join_v1_join_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use JoinOpenSSHRequest.ProtoReflect.Descriptor instead.
+func (*JoinOpenSSHRequest) Descriptor() ([]byte, []int) {
+	return file_teleport_join_v1_join_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *JoinOpenSSHRequest) GetMethod() string {
+	if x != nil {
+		return x.Method
+	}
+	return ""
+}
+
+func (x *JoinOpenSSHRequest) GetToken() string {
+	if x != nil {
+		return x.Token
+	}
+	return ""
+}
+
+func (x *JoinOpenSSHRequest) GetProof() []byte {
+	if x != nil {
+		return x.Proof
+	}
+	return nil
+}
+
+func (x *JoinOpenSSHRequest) GetHostKey() string {
+	if x != nil {
+		return x.HostKey
+	}
+	return ""
+}
+
+func (x *JoinOpenSSHRequest) GetSignature() []byte {
+	if x != nil {
+		return x.Signature
+	}
+	return nil
+}
+
+func (x *JoinOpenSSHRequest) GetHostname() string {
+	if x != nil {
+		return x.Hostname
+	}
+	return ""
+}
+
+func (x *JoinOpenSSHRequest) GetAddr() string {
+	if x != nil {
+		return x.Addr
+	}
+	return ""
+}
+
+func (x *JoinOpenSSHRequest) GetLabels() map[string]string {
+	if x != nil {
+		return x.Labels
+	}
+	return nil
+}
+
+type JoinOpenSSHResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Follows from the host key.
+	HostUuid string `protobuf:"bytes,1,opt,name=host_uuid,json=hostUuid,proto3" json:"host_uuid,omitempty"`
+	Cluster  string `protobuf:"bytes,2,opt,name=cluster,proto3" json:"cluster,omitempty"`
+	// authorized_keys form of the host certificate.
+	HostCert string `protobuf:"bytes,3,opt,name=host_cert,json=hostCert,proto3" json:"host_cert,omitempty"`
+	// The cert_authority documents of the cluster.
+	Authorities   [][]byte `protobuf:"bytes,4,rep,name=authorities,proto3" json:"authorities,omitempty"`
+	ExpiresUnix   int64    `protobuf:"varint,5,opt,name=expires_unix,json=expiresUnix,proto3" json:"expires_unix,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *JoinOpenSSHResponse) Reset() {
+	*x = JoinOpenSSHResponse{}
+	mi := &file_teleport_join_v1_join_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *JoinOpenSSHResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*JoinOpenSSHResponse) ProtoMessage() {}
+
+func (x *JoinOpenSSHResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_teleport_join_v1_join_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use JoinOpenSSHResponse.ProtoReflect.Descriptor instead.
+func (*JoinOpenSSHResponse) Descriptor() ([]byte, []int) {
+	return file_teleport_join_v1_join_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *JoinOpenSSHResponse) GetHostUuid() string {
+	if x != nil {
+		return x.HostUuid
+	}
+	return ""
+}
+
+func (x *JoinOpenSSHResponse) GetCluster() string {
+	if x != nil {
+		return x.Cluster
+	}
+	return ""
+}
+
+func (x *JoinOpenSSHResponse) GetHostCert() string {
+	if x != nil {
+		return x.HostCert
+	}
+	return ""
+}
+
+func (x *JoinOpenSSHResponse) GetAuthorities() [][]byte {
+	if x != nil {
+		return x.Authorities
+	}
+	return nil
+}
+
+func (x *JoinOpenSSHResponse) GetExpiresUnix() int64 {
+	if x != nil {
+		return x.ExpiresUnix
+	}
+	return 0
+}
+
 var File_teleport_join_v1_join_proto protoreflect.FileDescriptor
 
 const file_teleport_join_v1_join_proto_rawDesc = "" +
@@ -442,10 +625,29 @@ const file_teleport_join_v1_join_proto_rawDesc = "" +
 	"\acluster\x18\x02 \x01(\tR\acluster\x12\x19\n" +
 	"\bssh_cert\x18\x03 \x01(\tR\asshCert\x12\x19\n" +
 	"\btls_cert\x18\x04 \x01(\fR\atlsCert\x12 \n" +
-	"\vauthorities\x18\x05 \x03(\fR\vauthorities2\xf3\x01\n" +
+	"\vauthorities\x18\x05 \x03(\fR\vauthorities\"\xc6\x02\n" +
+	"\x12JoinOpenSSHRequest\x12\x16\n" +
+	"\x06method\x18\x01 \x01(\tR\x06method\x12\x14\n" +
+	"\x05token\x18\x02 \x01(\tR\x05token\x12\x14\n" +
+	"\x05proof\x18\x03 \x01(\fR\x05proof\x12\x19\n" +
+	"\bhost_key\x18\x04 \x01(\tR\ahostKey\x12\x1c\n" +
+	"\tsignature\x18\x05 \x01(\fR\tsignature\x12\x1a\n" +
+	"\bhostname\x18\x06 \x01(\tR\bhostname\x12\x12\n" +
+	"\x04addr\x18\a \x01(\tR\x04addr\x12H\n" +
+	"\x06labels\x18\b \x03(\v20.teleport.join.v1.JoinOpenSSHRequest.LabelsEntryR\x06labels\x1a9\n" +
+	"\vLabelsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xae\x01\n" +
+	"\x13JoinOpenSSHResponse\x12\x1b\n" +
+	"\thost_uuid\x18\x01 \x01(\tR\bhostUuid\x12\x18\n" +
+	"\acluster\x18\x02 \x01(\tR\acluster\x12\x1b\n" +
+	"\thost_cert\x18\x03 \x01(\tR\bhostCert\x12 \n" +
+	"\vauthorities\x18\x04 \x03(\fR\vauthorities\x12!\n" +
+	"\fexpires_unix\x18\x05 \x01(\x03R\vexpiresUnix2\xcf\x02\n" +
 	"\vJoinService\x12T\n" +
 	"\tChallenge\x12\".teleport.join.v1.ChallengeRequest\x1a#.teleport.join.v1.ChallengeResponse\x12E\n" +
-	"\x04Join\x12\x1d.teleport.join.v1.JoinRequest\x1a\x1e.teleport.join.v1.JoinResponse\x12G\n" +
+	"\x04Join\x12\x1d.teleport.join.v1.JoinRequest\x1a\x1e.teleport.join.v1.JoinResponse\x12Z\n" +
+	"\vJoinOpenSSH\x12$.teleport.join.v1.JoinOpenSSHRequest\x1a%.teleport.join.v1.JoinOpenSSHResponse\x12G\n" +
 	"\x05Renew\x12\x1e.teleport.join.v1.RenewRequest\x1a\x1e.teleport.join.v1.JoinResponseB\x19Z\x17teleport/api/gen/joinv1b\x06proto3"
 
 var (
@@ -460,29 +662,35 @@ func file_teleport_join_v1_join_proto_rawDescGZIP() []byte {
 	return file_teleport_join_v1_join_proto_rawDescData
 }
 
-var file_teleport_join_v1_join_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
+var file_teleport_join_v1_join_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
 var file_teleport_join_v1_join_proto_goTypes = []any{
-	(*ChallengeRequest)(nil),  // 0: teleport.join.v1.ChallengeRequest
-	(*ChallengeResponse)(nil), // 1: teleport.join.v1.ChallengeResponse
-	(*JoinRequest)(nil),       // 2: teleport.join.v1.JoinRequest
-	(*HostKeys)(nil),          // 3: teleport.join.v1.HostKeys
-	(*RenewRequest)(nil),      // 4: teleport.join.v1.RenewRequest
-	(*JoinResponse)(nil),      // 5: teleport.join.v1.JoinResponse
+	(*ChallengeRequest)(nil),    // 0: teleport.join.v1.ChallengeRequest
+	(*ChallengeResponse)(nil),   // 1: teleport.join.v1.ChallengeResponse
+	(*JoinRequest)(nil),         // 2: teleport.join.v1.JoinRequest
+	(*HostKeys)(nil),            // 3: teleport.join.v1.HostKeys
+	(*RenewRequest)(nil),        // 4: teleport.join.v1.RenewRequest
+	(*JoinResponse)(nil),        // 5: teleport.join.v1.JoinResponse
+	(*JoinOpenSSHRequest)(nil),  // 6: teleport.join.v1.JoinOpenSSHRequest
+	(*JoinOpenSSHResponse)(nil), // 7: teleport.join.v1.JoinOpenSSHResponse
+	nil,                         // 8: teleport.join.v1.JoinOpenSSHRequest.LabelsEntry
 }
 var file_teleport_join_v1_join_proto_depIdxs = []int32{
 	3, // 0: teleport.join.v1.JoinRequest.keys:type_name -> teleport.join.v1.HostKeys
 	3, // 1: teleport.join.v1.RenewRequest.keys:type_name -> teleport.join.v1.HostKeys
-	0, // 2: teleport.join.v1.JoinService.Challenge:input_type -> teleport.join.v1.ChallengeRequest
-	2, // 3: teleport.join.v1.JoinService.Join:input_type -> teleport.join.v1.JoinRequest
-	4, // 4: teleport.join.v1.JoinService.Renew:input_type -> teleport.join.v1.RenewRequest
-	1, // 5: teleport.join.v1.JoinService.Challenge:output_type -> teleport.join.v1.ChallengeResponse
-	5, // 6: teleport.join.v1.JoinService.Join:output_type -> teleport.join.v1.JoinResponse
-	5, // 7: teleport.join.v1.JoinService.Renew:output_type -> teleport.join.v1.JoinResponse
-	5, // [5:8] is the sub-list for method output_type
-	2, // [2:5] is the sub-list for method input_type
-	2, // [2:2] is the sub-list for extension type_name
-	2, // [2:2] is the sub-list for extension extendee
-	0, // [0:2] is the sub-list for field type_name
+	8, // 2: teleport.join.v1.JoinOpenSSHRequest.labels:type_name -> teleport.join.v1.JoinOpenSSHRequest.LabelsEntry
+	0, // 3: teleport.join.v1.JoinService.Challenge:input_type -> teleport.join.v1.ChallengeRequest
+	2, // 4: teleport.join.v1.JoinService.Join:input_type -> teleport.join.v1.JoinRequest
+	6, // 5: teleport.join.v1.JoinService.JoinOpenSSH:input_type -> teleport.join.v1.JoinOpenSSHRequest
+	4, // 6: teleport.join.v1.JoinService.Renew:input_type -> teleport.join.v1.RenewRequest
+	1, // 7: teleport.join.v1.JoinService.Challenge:output_type -> teleport.join.v1.ChallengeResponse
+	5, // 8: teleport.join.v1.JoinService.Join:output_type -> teleport.join.v1.JoinResponse
+	7, // 9: teleport.join.v1.JoinService.JoinOpenSSH:output_type -> teleport.join.v1.JoinOpenSSHResponse
+	5, // 10: teleport.join.v1.JoinService.Renew:output_type -> teleport.join.v1.JoinResponse
+	7, // [7:11] is the sub-list for method output_type
+	3, // [3:7] is the sub-list for method input_type
+	3, // [3:3] is the sub-list for extension type_name
+	3, // [3:3] is the sub-list for extension extendee
+	0, // [0:3] is the sub-list for field type_name
 }
 
 func init() { file_teleport_join_v1_join_proto_init() }
@@ -496,7 +704,7 @@ func file_teleport_join_v1_join_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_teleport_join_v1_join_proto_rawDesc), len(file_teleport_join_v1_join_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   6,
+			NumMessages:   9,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

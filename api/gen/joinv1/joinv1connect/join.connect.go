@@ -38,6 +38,8 @@ const (
 	JoinServiceChallengeProcedure = "/teleport.join.v1.JoinService/Challenge"
 	// JoinServiceJoinProcedure is the fully-qualified name of the JoinService's Join RPC.
 	JoinServiceJoinProcedure = "/teleport.join.v1.JoinService/Join"
+	// JoinServiceJoinOpenSSHProcedure is the fully-qualified name of the JoinService's JoinOpenSSH RPC.
+	JoinServiceJoinOpenSSHProcedure = "/teleport.join.v1.JoinService/JoinOpenSSH"
 	// JoinServiceRenewProcedure is the fully-qualified name of the JoinService's Renew RPC.
 	JoinServiceRenewProcedure = "/teleport.join.v1.JoinService/Renew"
 )
@@ -48,6 +50,9 @@ type JoinServiceClient interface {
 	Challenge(context.Context, *connect.Request[joinv1.ChallengeRequest]) (*connect.Response[joinv1.ChallengeResponse], error)
 	// Join needs no certificate: the proof is the credential.
 	Join(context.Context, *connect.Request[joinv1.JoinRequest]) (*connect.Response[joinv1.JoinResponse], error)
+	// JoinOpenSSH certifies the host key of a stock SSH server, which no agent runs
+	// beside, and registers it as a node of the sub kind openssh.
+	JoinOpenSSH(context.Context, *connect.Request[joinv1.JoinOpenSSHRequest]) (*connect.Response[joinv1.JoinOpenSSHResponse], error)
 	// Renew needs the host certificate that it replaces.
 	Renew(context.Context, *connect.Request[joinv1.RenewRequest]) (*connect.Response[joinv1.JoinResponse], error)
 }
@@ -75,6 +80,12 @@ func NewJoinServiceClient(httpClient connect.HTTPClient, baseURL string, opts ..
 			connect.WithSchema(joinServiceMethods.ByName("Join")),
 			connect.WithClientOptions(opts...),
 		),
+		joinOpenSSH: connect.NewClient[joinv1.JoinOpenSSHRequest, joinv1.JoinOpenSSHResponse](
+			httpClient,
+			baseURL+JoinServiceJoinOpenSSHProcedure,
+			connect.WithSchema(joinServiceMethods.ByName("JoinOpenSSH")),
+			connect.WithClientOptions(opts...),
+		),
 		renew: connect.NewClient[joinv1.RenewRequest, joinv1.JoinResponse](
 			httpClient,
 			baseURL+JoinServiceRenewProcedure,
@@ -86,9 +97,10 @@ func NewJoinServiceClient(httpClient connect.HTTPClient, baseURL string, opts ..
 
 // joinServiceClient implements JoinServiceClient.
 type joinServiceClient struct {
-	challenge *connect.Client[joinv1.ChallengeRequest, joinv1.ChallengeResponse]
-	join      *connect.Client[joinv1.JoinRequest, joinv1.JoinResponse]
-	renew     *connect.Client[joinv1.RenewRequest, joinv1.JoinResponse]
+	challenge   *connect.Client[joinv1.ChallengeRequest, joinv1.ChallengeResponse]
+	join        *connect.Client[joinv1.JoinRequest, joinv1.JoinResponse]
+	joinOpenSSH *connect.Client[joinv1.JoinOpenSSHRequest, joinv1.JoinOpenSSHResponse]
+	renew       *connect.Client[joinv1.RenewRequest, joinv1.JoinResponse]
 }
 
 // Challenge calls teleport.join.v1.JoinService.Challenge.
@@ -99,6 +111,11 @@ func (c *joinServiceClient) Challenge(ctx context.Context, req *connect.Request[
 // Join calls teleport.join.v1.JoinService.Join.
 func (c *joinServiceClient) Join(ctx context.Context, req *connect.Request[joinv1.JoinRequest]) (*connect.Response[joinv1.JoinResponse], error) {
 	return c.join.CallUnary(ctx, req)
+}
+
+// JoinOpenSSH calls teleport.join.v1.JoinService.JoinOpenSSH.
+func (c *joinServiceClient) JoinOpenSSH(ctx context.Context, req *connect.Request[joinv1.JoinOpenSSHRequest]) (*connect.Response[joinv1.JoinOpenSSHResponse], error) {
+	return c.joinOpenSSH.CallUnary(ctx, req)
 }
 
 // Renew calls teleport.join.v1.JoinService.Renew.
@@ -112,6 +129,9 @@ type JoinServiceHandler interface {
 	Challenge(context.Context, *connect.Request[joinv1.ChallengeRequest]) (*connect.Response[joinv1.ChallengeResponse], error)
 	// Join needs no certificate: the proof is the credential.
 	Join(context.Context, *connect.Request[joinv1.JoinRequest]) (*connect.Response[joinv1.JoinResponse], error)
+	// JoinOpenSSH certifies the host key of a stock SSH server, which no agent runs
+	// beside, and registers it as a node of the sub kind openssh.
+	JoinOpenSSH(context.Context, *connect.Request[joinv1.JoinOpenSSHRequest]) (*connect.Response[joinv1.JoinOpenSSHResponse], error)
 	// Renew needs the host certificate that it replaces.
 	Renew(context.Context, *connect.Request[joinv1.RenewRequest]) (*connect.Response[joinv1.JoinResponse], error)
 }
@@ -135,6 +155,12 @@ func NewJoinServiceHandler(svc JoinServiceHandler, opts ...connect.HandlerOption
 		connect.WithSchema(joinServiceMethods.ByName("Join")),
 		connect.WithHandlerOptions(opts...),
 	)
+	joinServiceJoinOpenSSHHandler := connect.NewUnaryHandler(
+		JoinServiceJoinOpenSSHProcedure,
+		svc.JoinOpenSSH,
+		connect.WithSchema(joinServiceMethods.ByName("JoinOpenSSH")),
+		connect.WithHandlerOptions(opts...),
+	)
 	joinServiceRenewHandler := connect.NewUnaryHandler(
 		JoinServiceRenewProcedure,
 		svc.Renew,
@@ -147,6 +173,8 @@ func NewJoinServiceHandler(svc JoinServiceHandler, opts ...connect.HandlerOption
 			joinServiceChallengeHandler.ServeHTTP(w, r)
 		case JoinServiceJoinProcedure:
 			joinServiceJoinHandler.ServeHTTP(w, r)
+		case JoinServiceJoinOpenSSHProcedure:
+			joinServiceJoinOpenSSHHandler.ServeHTTP(w, r)
 		case JoinServiceRenewProcedure:
 			joinServiceRenewHandler.ServeHTTP(w, r)
 		default:
@@ -164,6 +192,10 @@ func (UnimplementedJoinServiceHandler) Challenge(context.Context, *connect.Reque
 
 func (UnimplementedJoinServiceHandler) Join(context.Context, *connect.Request[joinv1.JoinRequest]) (*connect.Response[joinv1.JoinResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("teleport.join.v1.JoinService.Join is not implemented"))
+}
+
+func (UnimplementedJoinServiceHandler) JoinOpenSSH(context.Context, *connect.Request[joinv1.JoinOpenSSHRequest]) (*connect.Response[joinv1.JoinOpenSSHResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("teleport.join.v1.JoinService.JoinOpenSSH is not implemented"))
 }
 
 func (UnimplementedJoinServiceHandler) Renew(context.Context, *connect.Request[joinv1.RenewRequest]) (*connect.Response[joinv1.JoinResponse], error) {
