@@ -16,7 +16,12 @@ func algorithms() ssh.Config {
 	}
 }
 
-// hostKeyAlgorithms are the certified host keys that are accepted.
-func hostKeyAlgorithms() []string {
-	return []string{ssh.CertAlgoED25519v01, ssh.CertAlgoECDSA256v01, ssh.CertAlgoECDSA384v01, ssh.CertAlgoRSASHA512v01, ssh.CertAlgoRSASHA256v01}
+// hostKeyAlgorithms are the certified host keys that are accepted, and bare ones
+// where those are.
+func hostKeyAlgorithms(bare bool) []string {
+	list := []string{ssh.CertAlgoED25519v01, ssh.CertAlgoECDSA256v01, ssh.CertAlgoECDSA384v01, ssh.CertAlgoRSASHA512v01, ssh.CertAlgoRSASHA256v01}
+	if bare {
+		list = append(list, ssh.KeyAlgoED25519, ssh.KeyAlgoECDSA256, ssh.KeyAlgoECDSA384, ssh.KeyAlgoRSASHA512, ssh.KeyAlgoRSASHA256)
+	}
+	return list
 }

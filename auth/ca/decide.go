@@ -343,6 +343,12 @@ func (d *deciding) signHost() (*types.Identity, error) {
 		return nil, fault.New(fault.Invalid, "a signed host certificate names at least one host and no system role")
 	}
 	h.UUID = uuid.NewString()
+	// A server without an agent is known by the UUID of its node.
+	names := append([]string{h.Hostname}, h.Principals...)
+	isUUID := func(name string) bool { u, err := uuid.Parse(name); return err == nil && u.String() == name }
+	if i := slices.IndexFunc(names, isUUID); i >= 0 {
+		h.UUID = names[i]
+	}
 	return d.host(h, d.expiry(SignHostTTL, 10*SignHostTTL)), nil
 }
 

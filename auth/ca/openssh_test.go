@@ -144,3 +144,18 @@ func TestWhatAStockServerIsNotCertifiedFor(t *testing.T) {
 		t.Errorf("an old admission: %v", err)
 	}
 }
+
+// The proxy knows a server without an agent by the UUID of its node, which a
+// certificate that the administrator signs for it must bear.
+func TestASignedHostCertificateBearsTheUUIDItNames(t *testing.T) {
+	w := newWorld(t)
+	admin := w.issued(Request{Profile: ProfileAdmin, Subject: Process{}, Host: Host{UUID: certtest.HostUUID}})
+	const node = "4d5f3b8e-1f0a-4a51-9a0e-0f6f2a9c7b11"
+	for _, h := range []Host{{Hostname: node, Principals: []string{"plain"}}, {Hostname: "plain", Principals: []string{node}}} {
+		c, err := w.issue(Request{Profile: ProfileSignHost, Subject: w.of(admin), Host: h, Keys: Keys{SSH: certtest.SSHKey(t)}})
+		w.must(err)
+		if c.Identity.Name != node || !slices.Contains(w.sshOf(c).ValidPrincipals, node) || !slices.Contains(w.sshOf(c).ValidPrincipals, "plain") {
+			t.Errorf("%+v: %v", h, w.sshOf(c).ValidPrincipals)
+		}
+	}
+}
