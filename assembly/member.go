@@ -20,6 +20,7 @@ import (
 	"teleport/lifecycle"
 	"teleport/member"
 	"teleport/netx/alpndial"
+	"teleport/session"
 	"teleport/sshserver"
 	"teleport/store"
 	"teleport/telemetry"
@@ -196,6 +197,7 @@ func (p *Process) buildShared(context.Context) error {
 		Version: types.Release, Hostname: p.cfg.Nodename, Services: p.roles(), Generation: p.number,
 		Sessions: p.trackers, Log: p.log})
 	p.presence.announce = p.announcer.Announce
+	p.slots = session.NewSlots(connectionCounter{p.client}, p.log)
 	p.strangers = sshserver.NewStrangers(func(ctx context.Context, f sshserver.Failure) { p.authFailed(ctx, id.Name, f) })
 
 	p.health.expect("control stream")
@@ -208,6 +210,7 @@ func (p *Process) buildShared(context.Context) error {
 	p.group.Add(lifecycle.Service{Name: "renewal", Serve: func(ctx context.Context) error { return p.member.Serve(ctx, p.client) }})
 	p.group.Add(lifecycle.Service{Name: "connections to auth", Serve: p.followIdentity})
 	p.group.Add(lifecycle.Service{Name: "session policy", Serve: func(ctx context.Context) error { return p.sessions.Serve(ctx, p.replica) }})
+	p.group.Add(lifecycle.Service{Name: "connections with a limit", Serve: p.slots.Serve})
 	p.group.Add(lifecycle.Service{Name: "control stream", Serve: p.announcer.Serve, Restart: again})
 	p.group.Add(lifecycle.Service{Name: "control health", Serve: p.followControl})
 	return nil

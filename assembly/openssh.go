@@ -40,7 +40,7 @@ func (x *proxyParts) buildEnder() error {
 		VerifyHost: func(c *ssh.Certificate) (*types.Identity, error) {
 			return sshcert.Verify(c, p.replica.Trust(), types.IdentityHost, time.Now())
 		},
-		Dial: (&net.Dialer{}).DialContext, Policy: p.replica, Audit: p.writer, Recorder: record, Sessions: p.sessions,
+		Dial: (&net.Dialer{}).DialContext, Policy: p.replica, Audit: p.writer, Recorder: record, Sessions: p.sessions, Slots: p.slots,
 		Strangers: p.strangers, Cache: p.decisions, Log: p.log})
 	return err
 }

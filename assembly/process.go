@@ -69,6 +69,7 @@ type Process struct {
 	health   *health
 	sessions *session.Registry
 	trackers *session.Trackers
+	slots    *session.Slots
 	group    *lifecycle.Group
 	auth     *authUnit // nil where auth runs elsewhere
 

@@ -92,6 +92,7 @@ type AuthService struct {
 	DisconnectExpiredCert Flag           `yaml:"disconnect_expired_cert"`
 	KeepAliveInterval     types.Duration `yaml:"keep_alive_interval"`
 	KeepAliveCountMax     int            `yaml:"keep_alive_count_max"`
+	SessionControlTimeout types.Duration `yaml:"session_control_timeout"`
 	RoutingStrategy       string         `yaml:"routing_strategy"`
 	CaseInsensitive       Flag           `yaml:"case_insensitive_routing"`
 	SSHDialTimeout        types.Duration `yaml:"ssh_dial_timeout"`

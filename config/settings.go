@@ -29,7 +29,7 @@ func settings(a *Auth, in AuthService) error {
 	net := &types.NetworkingConfig{Header: header(types.KindNetworkingConfig, "cluster-networking-config")}
 	net.Spec = types.NetworkingConfigSpec{
 		ClientIdleTimeout: in.ClientIdleTimeout, IdleTimeoutMessage: in.IdleTimeoutMessage, WebIdleTimeout: in.WebIdleTimeout,
-		KeepAliveInterval: in.KeepAliveInterval, KeepAliveCountMax: in.KeepAliveCountMax, RoutingStrategy: in.RoutingStrategy,
+		KeepAliveInterval: in.KeepAliveInterval, KeepAliveCountMax: in.KeepAliveCountMax, SessionControlTimeout: in.SessionControlTimeout, RoutingStrategy: in.RoutingStrategy,
 		CaseInsensitiveRouting: in.CaseInsensitive.Or(false), SSHDialTimeout: in.SSHDialTimeout,
 	}
 	switch in.ProxyListenerMode {
@@ -40,7 +40,7 @@ func settings(a *Auth, in AuthService) error {
 	}
 	a.Networking = net
 	a.origin(net.Head(), in.ClientIdleTimeout != 0 || in.IdleTimeoutMessage != "" || in.WebIdleTimeout != 0 || in.KeepAliveInterval != 0 ||
-		in.KeepAliveCountMax != 0 || in.RoutingStrategy != "" || in.CaseInsensitive.Said() || in.SSHDialTimeout != 0)
+		in.KeepAliveCountMax != 0 || in.SessionControlTimeout != 0 || in.RoutingStrategy != "" || in.CaseInsensitive.Said() || in.SSHDialTimeout != 0)
 
 	rec := &types.RecordingConfig{Header: header(types.KindRecordingConfig, "session-recording-config")}
 	rec.Spec.Mode = in.SessionRecording

@@ -59,11 +59,14 @@ func (l *Live) decide(now time.Time) error {
 		return cut(code, "%s", text)
 	}
 	l.mu.Lock()
-	changed := d.Limits.Deadline != l.limits.Deadline || d.Limits.IdleTimeout != l.limits.IdleTimeout
+	before := l.limits
 	l.limits = d.Limits
 	l.mu.Unlock()
-	if changed {
+	if d.Limits.Deadline != before.Deadline || d.Limits.IdleTimeout != before.IdleTimeout {
 		l.arm(now)
+	}
+	if d.Limits != before && l.info.LimitsChanged != nil {
+		l.info.LimitsChanged()
 	}
 	return nil
 }

@@ -40,6 +40,9 @@ type Info struct {
 	// Decide makes the decision again from the policy of now. It is called from
 	// the registry's goroutine and must not block. Nil is never asked again.
 	Decide func(now time.Time) access.Decision
+	// LimitsChanged is called after a new decision has changed the limits. It must
+	// not block. Optional.
+	LimitsChanged func()
 	// IdleMessage is what the person is told after an idle timeout. Optional.
 	IdleMessage string
 }
@@ -51,6 +54,8 @@ const (
 	CutExpired = "expired_cert"
 	CutIdle    = "idle"
 	CutDrain   = "drain"
+	// CutConnections: there are more connections than max_connections allows.
+	CutConnections = "max_connections"
 	// Cuts of one session alone, not of its connection.
 	CutAttendance = "attendance" // somebody who must be present left
 	CutModerator  = "moderator"  // a moderator ended it

@@ -32,6 +32,7 @@ type conn struct {
 	first  decided         // the login's decision
 	ctx    context.Context // of the connection, for what outlives one request
 	cancel context.CancelCauseFunc
+	full   bool           // refused for max_connections, and told
 	behind sync.WaitGroup // listeners of forwards
 
 	mu       sync.Mutex
@@ -113,13 +114,14 @@ func (cn *conn) file(c *sshserver.Conn) error {
 		Resource: "node/" + cn.svc.cfg.HostID, HostIDs: hosts, MFADevice: id.Proofs.MFADevice, DeviceID: id.Proofs.DeviceID,
 		AccessRequests: id.Proofs.AccessRequests, ClientAddr: c.ClientAddr.String(), Identity: id,
 		Limits: cn.first.decision.Limits, Start: time.Now(), Decide: cn.again,
-		IdleMessage: settings.Networking.IdleTimeoutMessage,
+		IdleMessage: settings.Networking.IdleTimeoutMessage, LimitsChanged: cn.svc.cfg.Slots.Changed,
 	}, cn.cut)
 	if err != nil {
 		cn.rejected(fault.Message(err), 0, nil)
 		return err
 	}
 	cn.live = live
+	cn.svc.cfg.Slots.Follow(cn.held(), live)
 	return nil
 }
 
@@ -140,7 +142,7 @@ func (cn *conn) end() {
 // Reasons of a disconnect, as they stand in events.
 var disconnects = map[string]string{
 	session.CutLocked: "lock", session.CutPolicy: "policy", session.CutExpired: "expired certificate",
-	session.CutIdle: "idle", session.CutDrain: "shutdown",
+	session.CutIdle: "idle", session.CutDrain: "shutdown", session.CutConnections: "max_connections",
 }
 
 const lastWords = 200 * time.Millisecond

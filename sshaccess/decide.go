@@ -10,6 +10,8 @@ import (
 
 	"teleport/access"
 	"teleport/fault"
+	"teleport/keys"
+	"teleport/session"
 	"teleport/sshaccess/spawn"
 	"teleport/sshserver"
 	"teleport/types"
@@ -34,7 +36,10 @@ func (cn *conn) admit(ctx context.Context, c *sshserver.Conn) error {
 	}
 	if cn.joins() {
 		cn.first = cn.decide(access.ActionJoin, time.Now())
-		return denied(cn.first.decision)
+		if err := denied(cn.first.decision); err != nil {
+			return err
+		}
+		return cn.count(ctx)
 	}
 	if !spawn.ValidLogin(c.Login) {
 		return fault.New(fault.Invalid, "not a login name")
@@ -52,7 +57,22 @@ func (cn *conn) admit(ctx context.Context, c *sshserver.Conn) error {
 		return err
 	}
 	cn.acct = acct
-	return nil
+	return cn.count(ctx)
+}
+
+// count takes a slot for the connection where the user may have only so many.
+func (cn *conn) count(ctx context.Context) error {
+	most := cn.first.decision.Limits.MaxConnections
+	err := cn.svc.cfg.Slots.Take(ctx, cn.held(), most)
+	if cn.full = err != nil; cn.full {
+		d := cn.first.event()
+		cn.rejected(fault.Message(err), int64(most), &d)
+	}
+	return err
+}
+
+func (cn *conn) held() session.Held {
+	return session.Held{ID: cn.id, User: cn.peer.Identity.Name, Credential: keys.SSHLine(cn.peer.Certificate)}
 }
 
 // authorize decides one use of the surface. The node's own switches come after

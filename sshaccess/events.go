@@ -89,6 +89,9 @@ func (cn *conn) sessionOf(id string) event.Session {
 func (d decided) event() event.Decision { return access.Record(d.request, d.decision) }
 
 func (cn *conn) authFailed(_ context.Context, f sshserver.Failure) {
+	if cn.full && f.Identity != nil && f.Identity == cn.peer.Identity {
+		return // session.rejected has told
+	}
 	e := &event.AuthFail{User: event.User{Login: f.User}, Server: cn.host(), Connection: cn.wire()}
 	if f.Identity != nil {
 		e.User = cn.who()

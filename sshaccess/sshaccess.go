@@ -43,6 +43,9 @@ type Config struct {
 	Sessions *session.Registry
 	// Trackers are told of every shell and command. Nil: nobody is.
 	Trackers *session.Trackers
+	// Slots count the connections of users with max_connections. Nil: such users
+	// are refused.
+	Slots    *session.Slots
 	Recorder recorder.Recorder
 	Accounts *spawn.Accounts
 	Log      *slog.Logger
@@ -126,6 +129,7 @@ func (s *Service) ServeConn(ctx context.Context, nc net.Conn, in Inbound) error 
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	cn.ctx, cn.cancel = ctx, cancel
+	defer s.cfg.Slots.Give(cn.id)
 	c, chans, reqs, err := srv.Handshake(ctx, nc, in.ClientAddr)
 	if err != nil {
 		return err

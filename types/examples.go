@@ -125,3 +125,8 @@ func exampleWebSession() Resource {
 	return &WebSession{Header: named(KindWebSession, "v1", "0011223344556677"), Spec: WebSessionSpec{User: "alice",
 		SecretHash: make([]byte, 32), Sealed: []byte("sealed"), Created: exampleTime(), Expires: exampleTime().Add(time.Hour)}}
 }
+
+func exampleConnectionSlots() Resource {
+	return &ConnectionSlots{Header: named(KindConnectionSlots, "v1", "alice"), Spec: ConnectionSlotsSpec{Slots: []ConnectionSlot{{
+		ID: "7c1a7b52-0f5c-4a4e-9d3c-6f0c4f5f0f01", HostID: "0f5c7b52-7c1a-4a4e-9d3c-6f0c4f5f0f02", Since: exampleTime(), Expires: exampleTime().Add(2 * time.Minute)}}}}
+}

@@ -54,6 +54,7 @@ func Kinds() []KindInfo {
 		{Name: KindUserCredentials, Versions: v1, DefaultVersion: "v1", New: newOf[UserCredentials], Example: exampleUserCredentials, Internal: true},
 		{Name: KindUserToken, Versions: v1, DefaultVersion: "v1", New: newOf[UserToken], Example: exampleUserToken, Internal: true},
 		{Name: KindWebSession, Versions: v1, DefaultVersion: "v1", New: newOf[WebSession], Example: exampleWebSession, Internal: true},
+		{Name: KindConnectionSlots, Versions: v1, DefaultVersion: "v1", New: newOf[ConnectionSlots], Example: exampleConnectionSlots, Internal: true},
 	}
 }
 

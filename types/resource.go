@@ -30,6 +30,7 @@ const (
 	KindWebSession       = "web_session"
 	KindUserCredentials  = "user_credentials"
 	KindUserToken        = "user_token"
+	KindConnectionSlots  = "connection_slots"
 )
 
 // Header opens every document.

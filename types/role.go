@@ -33,7 +33,7 @@ type RoleOptions struct {
 	PermitX11Forwarding     Bool                `json:"permit_x11_forwarding,omitempty" doc:"Allow X11 forwarding. Default false; one role that allows is enough."`
 	PermitPTY               Bool                `json:"permit_pty,omitempty" doc:"Allow a terminal. Default true; every role must allow it."`
 	MaxSessions             int                 `json:"max_sessions,omitempty" doc:"Sessions in one SSH connection; lowest wins; 0 is unlimited."`
-	MaxConnections          int                 `json:"max_connections,omitempty" doc:"Concurrent connections in the whole cluster; lowest wins; 0 is unlimited. Kept and shown, not yet enforced."`
+	MaxConnections          int                 `json:"max_connections,omitempty" doc:"Concurrent SSH connections in the whole cluster; lowest wins; 0 is unlimited."`
 	MaxKubernetesConns      int                 `json:"max_kubernetes_connections,omitempty" doc:"As max_connections, for Kubernetes."`
 	ClientIdleTimeout       Duration            `json:"client_idle_timeout,omitempty" doc:"Disconnect after this much silence; shortest wins; unset is the cluster's value."`
 	DisconnectExpiredCert   Bool                `json:"disconnect_expired_cert,omitempty" doc:"End sessions when the certificate expires. Default: the cluster's value; one yes is enough."`

@@ -140,6 +140,18 @@ func (c *Client) OpenSSH(ctx context.Context, req *issuev1.OpenSSHRequest) (*iss
 	return unary(ctx, c.issue.OpenSSH, req)
 }
 
+// HoldConnections takes or renews slots for connections of users who have
+// max_connections (agents and proxies only).
+func (c *Client) HoldConnections(ctx context.Context, req *presencev1.HoldConnectionsRequest) (*presencev1.HoldConnectionsResponse, error) {
+	return unary(ctx, c.presence.HoldConnections, req)
+}
+
+// ReleaseConnections gives slots of this process back.
+func (c *Client) ReleaseConnections(ctx context.Context, req *presencev1.ReleaseConnectionsRequest) error {
+	_, err := unary(ctx, c.presence.ReleaseConnections, req)
+	return err
+}
+
 // InviteUser makes a user without credentials and the link that sets them.
 func (c *Client) InviteUser(ctx context.Context, req *accountv1.InviteUserRequest) (*accountv1.LinkResponse, error) {
 	return unary(ctx, c.account.InviteUser, req)

@@ -74,6 +74,9 @@ func AccessTable() Table {
 		resourcev1connect.ResourceServiceWatchProcedure:  Resource("list"),
 
 		presencev1connect.PresenceServiceControlProcedure: System(HostRoles()...),
+		// A process counts the connections that it carries itself.
+		presencev1connect.PresenceServiceHoldConnectionsProcedure:    System(types.RoleNode, types.RoleProxy),
+		presencev1connect.PresenceServiceReleaseConnectionsProcedure: System(types.RoleNode, types.RoleProxy),
 
 		auditv1connect.AuditServiceShipProcedure:   System(HostRoles()...),
 		auditv1connect.AuditServiceSearchProcedure: Rule("event", "list"),

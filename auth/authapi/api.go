@@ -44,6 +44,7 @@ import (
 	"teleport/audit"
 	"teleport/audit/chain"
 	"teleport/auth/ca"
+	"teleport/auth/connslots"
 	"teleport/auth/inventory"
 	"teleport/auth/login"
 	"teleport/auth/recordings"
@@ -106,6 +107,7 @@ type Deps struct {
 type API struct {
 	d      Deps
 	users  store.Collection[*types.User]
+	slots  *connslots.Slots
 	server *rpc.Server
 }
 
@@ -115,6 +117,7 @@ func New(d Deps) (*API, error) {
 		d.Now = time.Now
 	}
 	a := &API{d: d, users: store.Of[*types.User](d.Store)}
+	a.slots = connslots.New(d.Store, func() time.Duration { return d.Policy.Settings().Networking.SessionControlTimeout.Std() }, d.Now)
 	a.server = rpc.NewServer(rpc.Config{Table: rpc.AccessTable(), Verifier: &verifier{trust: d.Trust, now: d.Now},
 		Authorizer: a, Log: d.Log, Limits: d.Limits, Now: d.Now})
 	for _, s := range a.services() {

@@ -42,6 +42,7 @@ type EnderConfig struct {
 	Audit     audit.Emitter
 	Recorder  recorder.Recorder
 	Sessions  *session.Registry
+	Slots     *session.Slots       // of users with max_connections; nil: they are refused
 	Strangers *sshserver.Strangers // may be nil
 	Cache     *predicate.Cache     // may be nil
 	Log       *slog.Logger
@@ -106,6 +107,8 @@ type end struct {
 	live   *session.Live
 	cancel context.CancelCauseFunc
 
+	full bool // refused for max_connections, and told
+
 	mu     sync.Mutex
 	reason string // why it was cut
 	count  int    // session channels
@@ -149,6 +152,7 @@ func (c *end) serve(ctx context.Context, nc net.Conn) error {
 	}
 	ctx, c.cancel = context.WithCancelCause(ctx)
 	defer c.cancel(nil)
+	defer c.cfg.Slots.Give(c.id)
 	peer, chans, reqs, err := srv.Handshake(ctx, nc, c.in.Client)
 	if c.remote != nil {
 		defer c.remote.Close()
@@ -181,7 +185,24 @@ func (c *end) admit(ctx context.Context, peer *sshserver.Conn) error {
 	if err := denied(c.first.decision); err != nil {
 		return err
 	}
+	if err := c.take(ctx); err != nil {
+		return err
+	}
 	return c.enter(ctx)
+}
+
+// take takes a slot for the connection where the user may have only so many.
+func (c *end) take(ctx context.Context) error {
+	most := c.first.decision.Limits.MaxConnections
+	err := c.cfg.Slots.Take(ctx, c.held(), most)
+	if c.full = err != nil; c.full {
+		c.rejected(fault.Message(err), most, c.first)
+	}
+	return err
+}
+
+func (c *end) held() session.Held {
+	return session.Held{ID: c.id, User: c.peer.Identity.Name, Credential: keys.SSHLine(c.peer.Certificate)}
 }
 
 // enter opens SSH with the server, as the login that was asked for, with a key
@@ -260,13 +281,16 @@ func (c *end) file() error {
 		Login: c.peer.Login, Resource: "node/" + c.in.Node.Name(), HostIDs: []string{c.in.Node.Name(), c.cfg.HostID},
 		MFADevice: id.Proofs.MFADevice, DeviceID: id.Proofs.DeviceID, AccessRequests: id.Proofs.AccessRequests,
 		ClientAddr: c.in.Client.String(), Identity: id, Limits: c.first.decision.Limits, Start: time.Now(),
-		Decide: func(now time.Time) access.Decision { return c.decide(access.ActionLogin, now, true).decision },
+		Decide: func(now time.Time) access.Decision { return c.decide(access.ActionLogin, now, true).decision }, LimitsChanged: c.cfg.Slots.Changed,
 	}, func(why error) {
 		c.mu.Lock()
 		c.reason = fault.Message(why)
 		c.mu.Unlock()
 		c.cancel(why)
 	})
-	c.live = live
+	if err == nil {
+		c.live = live
+		c.cfg.Slots.Follow(c.held(), live)
+	}
 	return err
 }

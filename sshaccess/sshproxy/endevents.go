@@ -46,6 +46,9 @@ func (c *end) wire() event.Connection {
 }
 
 func (c *end) authFailed(_ context.Context, f sshserver.Failure) {
+	if c.full && f.Identity != nil && f.Identity == c.peer.Identity {
+		return // session.rejected has told
+	}
 	e := &event.AuthFail{User: event.User{Login: f.User}, Server: c.host(), Connection: c.wire(),
 		Status: event.Status{Error: fault.Message(f.Err), Message: f.Err.Error()}}
 	if f.Identity != nil && c.peer != nil {
@@ -69,8 +72,13 @@ func (c *end) refused(a access.Action, d decided, err error) {
 		c.note(&event.SFTP{User: c.who(), Session: session, Server: c.host(), Connection: c.wire(), Action: event.SFTPDenied,
 			Error: fault.Message(err)}, event.TypeSFTP, event.CodeSFTPForbidden)
 	default:
-		why := access.Record(d.request, d.decision)
-		c.note(&event.SessionRejected{User: c.who(), Server: c.host(), Connection: c.wire(), Reason: fault.Message(err), Decision: &why},
-			event.TypeSessionRejected, event.CodeSessionRejected)
+		c.rejected(fault.Message(err), 0, d)
 	}
+}
+
+// rejected tells of a session that did not begin, and of the limit, if one was it.
+func (c *end) rejected(reason string, most int, d decided) {
+	why := access.Record(d.request, d.decision)
+	c.note(&event.SessionRejected{User: c.who(), Server: c.host(), Connection: c.wire(), Reason: reason, Maximum: int64(most), Decision: &why},
+		event.TypeSessionRejected, event.CodeSessionRejected)
 }

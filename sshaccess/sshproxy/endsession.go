@@ -55,7 +55,9 @@ func (c *end) serveSession(ctx context.Context, _ *sshserver.Conn, nc ssh.NewCha
 	c.mu.Unlock()
 	defer func() { c.mu.Lock(); c.count--; c.mu.Unlock() }()
 	if over {
-		reject(nc, "too many sessions on this connection (max_sessions)")
+		msg := "too many sessions on this connection"
+		c.rejected(msg, most, c.first)
+		reject(nc, msg)
 		return
 	}
 	remote, fromRemote, err := c.remote.Conn().OpenChannel("session", nil)

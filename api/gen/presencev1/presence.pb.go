@@ -739,6 +739,290 @@ func (*Bye) Descriptor() ([]byte, []int) {
 	return file_teleport_presence_v1_presence_proto_rawDescGZIP(), []int{9}
 }
 
+type HoldConnectionsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Connections   []*HeldConnection      `protobuf:"bytes,1,rep,name=connections,proto3" json:"connections,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HoldConnectionsRequest) Reset() {
+	*x = HoldConnectionsRequest{}
+	mi := &file_teleport_presence_v1_presence_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HoldConnectionsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HoldConnectionsRequest) ProtoMessage() {}
+
+func (x *HoldConnectionsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_teleport_presence_v1_presence_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HoldConnectionsRequest.ProtoReflect.Descriptor instead.
+func (*HoldConnectionsRequest) Descriptor() ([]byte, []int) {
+	return file_teleport_presence_v1_presence_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *HoldConnectionsRequest) GetConnections() []*HeldConnection {
+	if x != nil {
+		return x.Connections
+	}
+	return nil
+}
+
+type HeldConnection struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Id    string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// The SSH certificate of whoever opened it: nobody is counted by name.
+	UserCert      string `protobuf:"bytes,2,opt,name=user_cert,json=userCert,proto3" json:"user_cert,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HeldConnection) Reset() {
+	*x = HeldConnection{}
+	mi := &file_teleport_presence_v1_presence_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HeldConnection) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HeldConnection) ProtoMessage() {}
+
+func (x *HeldConnection) ProtoReflect() protoreflect.Message {
+	mi := &file_teleport_presence_v1_presence_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HeldConnection.ProtoReflect.Descriptor instead.
+func (*HeldConnection) Descriptor() ([]byte, []int) {
+	return file_teleport_presence_v1_presence_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *HeldConnection) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *HeldConnection) GetUserCert() string {
+	if x != nil {
+		return x.UserCert
+	}
+	return ""
+}
+
+type HoldConnectionsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What is wrong with each of the connections, in their order; empty where
+	// nothing is.
+	Refusals []string `protobuf:"bytes,1,rep,name=refusals,proto3" json:"refusals,omitempty"`
+	// How long the slots live that are not renewed.
+	LeaseSeconds  int64 `protobuf:"varint,2,opt,name=lease_seconds,json=leaseSeconds,proto3" json:"lease_seconds,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HoldConnectionsResponse) Reset() {
+	*x = HoldConnectionsResponse{}
+	mi := &file_teleport_presence_v1_presence_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HoldConnectionsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HoldConnectionsResponse) ProtoMessage() {}
+
+func (x *HoldConnectionsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_teleport_presence_v1_presence_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HoldConnectionsResponse.ProtoReflect.Descriptor instead.
+func (*HoldConnectionsResponse) Descriptor() ([]byte, []int) {
+	return file_teleport_presence_v1_presence_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *HoldConnectionsResponse) GetRefusals() []string {
+	if x != nil {
+		return x.Refusals
+	}
+	return nil
+}
+
+func (x *HoldConnectionsResponse) GetLeaseSeconds() int64 {
+	if x != nil {
+		return x.LeaseSeconds
+	}
+	return 0
+}
+
+type ReleaseConnectionsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Connections   []*ReleasedConnection  `protobuf:"bytes,1,rep,name=connections,proto3" json:"connections,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReleaseConnectionsRequest) Reset() {
+	*x = ReleaseConnectionsRequest{}
+	mi := &file_teleport_presence_v1_presence_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReleaseConnectionsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReleaseConnectionsRequest) ProtoMessage() {}
+
+func (x *ReleaseConnectionsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_teleport_presence_v1_presence_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReleaseConnectionsRequest.ProtoReflect.Descriptor instead.
+func (*ReleaseConnectionsRequest) Descriptor() ([]byte, []int) {
+	return file_teleport_presence_v1_presence_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *ReleaseConnectionsRequest) GetConnections() []*ReleasedConnection {
+	if x != nil {
+		return x.Connections
+	}
+	return nil
+}
+
+type ReleasedConnection struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	User          string                 `protobuf:"bytes,2,opt,name=user,proto3" json:"user,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReleasedConnection) Reset() {
+	*x = ReleasedConnection{}
+	mi := &file_teleport_presence_v1_presence_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReleasedConnection) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReleasedConnection) ProtoMessage() {}
+
+func (x *ReleasedConnection) ProtoReflect() protoreflect.Message {
+	mi := &file_teleport_presence_v1_presence_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReleasedConnection.ProtoReflect.Descriptor instead.
+func (*ReleasedConnection) Descriptor() ([]byte, []int) {
+	return file_teleport_presence_v1_presence_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *ReleasedConnection) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *ReleasedConnection) GetUser() string {
+	if x != nil {
+		return x.User
+	}
+	return ""
+}
+
+type ReleaseConnectionsResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReleaseConnectionsResponse) Reset() {
+	*x = ReleaseConnectionsResponse{}
+	mi := &file_teleport_presence_v1_presence_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReleaseConnectionsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReleaseConnectionsResponse) ProtoMessage() {}
+
+func (x *ReleaseConnectionsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_teleport_presence_v1_presence_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReleaseConnectionsResponse.ProtoReflect.Descriptor instead.
+func (*ReleaseConnectionsResponse) Descriptor() ([]byte, []int) {
+	return file_teleport_presence_v1_presence_proto_rawDescGZIP(), []int{15}
+}
+
 var File_teleport_presence_v1_presence_proto protoreflect.FileDescriptor
 
 const file_teleport_presence_v1_presence_proto_rawDesc = "" +
@@ -787,9 +1071,25 @@ const file_teleport_presence_v1_presence_proto_rawDesc = "" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x16\n" +
 	"\x06reason\x18\x03 \x01(\tR\x06reason\"\x05\n" +
-	"\x03Bye2m\n" +
+	"\x03Bye\"`\n" +
+	"\x16HoldConnectionsRequest\x12F\n" +
+	"\vconnections\x18\x01 \x03(\v2$.teleport.presence.v1.HeldConnectionR\vconnections\"=\n" +
+	"\x0eHeldConnection\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1b\n" +
+	"\tuser_cert\x18\x02 \x01(\tR\buserCert\"Z\n" +
+	"\x17HoldConnectionsResponse\x12\x1a\n" +
+	"\brefusals\x18\x01 \x03(\tR\brefusals\x12#\n" +
+	"\rlease_seconds\x18\x02 \x01(\x03R\fleaseSeconds\"g\n" +
+	"\x19ReleaseConnectionsRequest\x12J\n" +
+	"\vconnections\x18\x01 \x03(\v2(.teleport.presence.v1.ReleasedConnectionR\vconnections\"8\n" +
+	"\x12ReleasedConnection\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
+	"\x04user\x18\x02 \x01(\tR\x04user\"\x1c\n" +
+	"\x1aReleaseConnectionsResponse2\xd6\x02\n" +
 	"\x0fPresenceService\x12Z\n" +
-	"\aControl\x12$.teleport.presence.v1.ControlRequest\x1a%.teleport.presence.v1.ControlResponse(\x010\x01B\x1dZ\x1bteleport/api/gen/presencev1b\x06proto3"
+	"\aControl\x12$.teleport.presence.v1.ControlRequest\x1a%.teleport.presence.v1.ControlResponse(\x010\x01\x12n\n" +
+	"\x0fHoldConnections\x12,.teleport.presence.v1.HoldConnectionsRequest\x1a-.teleport.presence.v1.HoldConnectionsResponse\x12w\n" +
+	"\x12ReleaseConnections\x12/.teleport.presence.v1.ReleaseConnectionsRequest\x1a0.teleport.presence.v1.ReleaseConnectionsResponseB\x1dZ\x1bteleport/api/gen/presencev1b\x06proto3"
 
 var (
 	file_teleport_presence_v1_presence_proto_rawDescOnce sync.Once
@@ -803,18 +1103,24 @@ func file_teleport_presence_v1_presence_proto_rawDescGZIP() []byte {
 	return file_teleport_presence_v1_presence_proto_rawDescData
 }
 
-var file_teleport_presence_v1_presence_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
+var file_teleport_presence_v1_presence_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
 var file_teleport_presence_v1_presence_proto_goTypes = []any{
-	(*ControlRequest)(nil),  // 0: teleport.presence.v1.ControlRequest
-	(*ControlResponse)(nil), // 1: teleport.presence.v1.ControlResponse
-	(*Hello)(nil),           // 2: teleport.presence.v1.Hello
-	(*Welcome)(nil),         // 3: teleport.presence.v1.Welcome
-	(*Ping)(nil),            // 4: teleport.presence.v1.Ping
-	(*Pong)(nil),            // 5: teleport.presence.v1.Pong
-	(*Announce)(nil),        // 6: teleport.presence.v1.Announce
-	(*Sessions)(nil),        // 7: teleport.presence.v1.Sessions
-	(*Refused)(nil),         // 8: teleport.presence.v1.Refused
-	(*Bye)(nil),             // 9: teleport.presence.v1.Bye
+	(*ControlRequest)(nil),             // 0: teleport.presence.v1.ControlRequest
+	(*ControlResponse)(nil),            // 1: teleport.presence.v1.ControlResponse
+	(*Hello)(nil),                      // 2: teleport.presence.v1.Hello
+	(*Welcome)(nil),                    // 3: teleport.presence.v1.Welcome
+	(*Ping)(nil),                       // 4: teleport.presence.v1.Ping
+	(*Pong)(nil),                       // 5: teleport.presence.v1.Pong
+	(*Announce)(nil),                   // 6: teleport.presence.v1.Announce
+	(*Sessions)(nil),                   // 7: teleport.presence.v1.Sessions
+	(*Refused)(nil),                    // 8: teleport.presence.v1.Refused
+	(*Bye)(nil),                        // 9: teleport.presence.v1.Bye
+	(*HoldConnectionsRequest)(nil),     // 10: teleport.presence.v1.HoldConnectionsRequest
+	(*HeldConnection)(nil),             // 11: teleport.presence.v1.HeldConnection
+	(*HoldConnectionsResponse)(nil),    // 12: teleport.presence.v1.HoldConnectionsResponse
+	(*ReleaseConnectionsRequest)(nil),  // 13: teleport.presence.v1.ReleaseConnectionsRequest
+	(*ReleasedConnection)(nil),         // 14: teleport.presence.v1.ReleasedConnection
+	(*ReleaseConnectionsResponse)(nil), // 15: teleport.presence.v1.ReleaseConnectionsResponse
 }
 var file_teleport_presence_v1_presence_proto_depIdxs = []int32{
 	2,  // 0: teleport.presence.v1.ControlRequest.hello:type_name -> teleport.presence.v1.Hello
@@ -827,13 +1133,19 @@ var file_teleport_presence_v1_presence_proto_depIdxs = []int32{
 	5,  // 7: teleport.presence.v1.ControlResponse.pong:type_name -> teleport.presence.v1.Pong
 	8,  // 8: teleport.presence.v1.ControlResponse.refused:type_name -> teleport.presence.v1.Refused
 	4,  // 9: teleport.presence.v1.ControlResponse.ping:type_name -> teleport.presence.v1.Ping
-	0,  // 10: teleport.presence.v1.PresenceService.Control:input_type -> teleport.presence.v1.ControlRequest
-	1,  // 11: teleport.presence.v1.PresenceService.Control:output_type -> teleport.presence.v1.ControlResponse
-	11, // [11:12] is the sub-list for method output_type
-	10, // [10:11] is the sub-list for method input_type
-	10, // [10:10] is the sub-list for extension type_name
-	10, // [10:10] is the sub-list for extension extendee
-	0,  // [0:10] is the sub-list for field type_name
+	11, // 10: teleport.presence.v1.HoldConnectionsRequest.connections:type_name -> teleport.presence.v1.HeldConnection
+	14, // 11: teleport.presence.v1.ReleaseConnectionsRequest.connections:type_name -> teleport.presence.v1.ReleasedConnection
+	0,  // 12: teleport.presence.v1.PresenceService.Control:input_type -> teleport.presence.v1.ControlRequest
+	10, // 13: teleport.presence.v1.PresenceService.HoldConnections:input_type -> teleport.presence.v1.HoldConnectionsRequest
+	13, // 14: teleport.presence.v1.PresenceService.ReleaseConnections:input_type -> teleport.presence.v1.ReleaseConnectionsRequest
+	1,  // 15: teleport.presence.v1.PresenceService.Control:output_type -> teleport.presence.v1.ControlResponse
+	12, // 16: teleport.presence.v1.PresenceService.HoldConnections:output_type -> teleport.presence.v1.HoldConnectionsResponse
+	15, // 17: teleport.presence.v1.PresenceService.ReleaseConnections:output_type -> teleport.presence.v1.ReleaseConnectionsResponse
+	15, // [15:18] is the sub-list for method output_type
+	12, // [12:15] is the sub-list for method input_type
+	12, // [12:12] is the sub-list for extension type_name
+	12, // [12:12] is the sub-list for extension extendee
+	0,  // [0:12] is the sub-list for field type_name
 }
 
 func init() { file_teleport_presence_v1_presence_proto_init() }
@@ -861,7 +1173,7 @@ func file_teleport_presence_v1_presence_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_teleport_presence_v1_presence_proto_rawDesc), len(file_teleport_presence_v1_presence_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   10,
+			NumMessages:   16,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -36,11 +36,22 @@ const (
 const (
 	// PresenceServiceControlProcedure is the fully-qualified name of the PresenceService's Control RPC.
 	PresenceServiceControlProcedure = "/teleport.presence.v1.PresenceService/Control"
+	// PresenceServiceHoldConnectionsProcedure is the fully-qualified name of the PresenceService's
+	// HoldConnections RPC.
+	PresenceServiceHoldConnectionsProcedure = "/teleport.presence.v1.PresenceService/HoldConnections"
+	// PresenceServiceReleaseConnectionsProcedure is the fully-qualified name of the PresenceService's
+	// ReleaseConnections RPC.
+	PresenceServiceReleaseConnectionsProcedure = "/teleport.presence.v1.PresenceService/ReleaseConnections"
 )
 
 // PresenceServiceClient is a client for the teleport.presence.v1.PresenceService service.
 type PresenceServiceClient interface {
 	Control(context.Context) *connect.BidiStreamForClient[presencev1.ControlRequest, presencev1.ControlResponse]
+	// HoldConnections takes slots for connections that the caller carries, or renews
+	// those that they have.
+	HoldConnections(context.Context, *connect.Request[presencev1.HoldConnectionsRequest]) (*connect.Response[presencev1.HoldConnectionsResponse], error)
+	// ReleaseConnections gives slots back.
+	ReleaseConnections(context.Context, *connect.Request[presencev1.ReleaseConnectionsRequest]) (*connect.Response[presencev1.ReleaseConnectionsResponse], error)
 }
 
 // NewPresenceServiceClient constructs a client for the teleport.presence.v1.PresenceService
@@ -60,12 +71,26 @@ func NewPresenceServiceClient(httpClient connect.HTTPClient, baseURL string, opt
 			connect.WithSchema(presenceServiceMethods.ByName("Control")),
 			connect.WithClientOptions(opts...),
 		),
+		holdConnections: connect.NewClient[presencev1.HoldConnectionsRequest, presencev1.HoldConnectionsResponse](
+			httpClient,
+			baseURL+PresenceServiceHoldConnectionsProcedure,
+			connect.WithSchema(presenceServiceMethods.ByName("HoldConnections")),
+			connect.WithClientOptions(opts...),
+		),
+		releaseConnections: connect.NewClient[presencev1.ReleaseConnectionsRequest, presencev1.ReleaseConnectionsResponse](
+			httpClient,
+			baseURL+PresenceServiceReleaseConnectionsProcedure,
+			connect.WithSchema(presenceServiceMethods.ByName("ReleaseConnections")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
 // presenceServiceClient implements PresenceServiceClient.
 type presenceServiceClient struct {
-	control *connect.Client[presencev1.ControlRequest, presencev1.ControlResponse]
+	control            *connect.Client[presencev1.ControlRequest, presencev1.ControlResponse]
+	holdConnections    *connect.Client[presencev1.HoldConnectionsRequest, presencev1.HoldConnectionsResponse]
+	releaseConnections *connect.Client[presencev1.ReleaseConnectionsRequest, presencev1.ReleaseConnectionsResponse]
 }
 
 // Control calls teleport.presence.v1.PresenceService.Control.
@@ -73,9 +98,24 @@ func (c *presenceServiceClient) Control(ctx context.Context) *connect.BidiStream
 	return c.control.CallBidiStream(ctx)
 }
 
+// HoldConnections calls teleport.presence.v1.PresenceService.HoldConnections.
+func (c *presenceServiceClient) HoldConnections(ctx context.Context, req *connect.Request[presencev1.HoldConnectionsRequest]) (*connect.Response[presencev1.HoldConnectionsResponse], error) {
+	return c.holdConnections.CallUnary(ctx, req)
+}
+
+// ReleaseConnections calls teleport.presence.v1.PresenceService.ReleaseConnections.
+func (c *presenceServiceClient) ReleaseConnections(ctx context.Context, req *connect.Request[presencev1.ReleaseConnectionsRequest]) (*connect.Response[presencev1.ReleaseConnectionsResponse], error) {
+	return c.releaseConnections.CallUnary(ctx, req)
+}
+
 // PresenceServiceHandler is an implementation of the teleport.presence.v1.PresenceService service.
 type PresenceServiceHandler interface {
 	Control(context.Context, *connect.BidiStream[presencev1.ControlRequest, presencev1.ControlResponse]) error
+	// HoldConnections takes slots for connections that the caller carries, or renews
+	// those that they have.
+	HoldConnections(context.Context, *connect.Request[presencev1.HoldConnectionsRequest]) (*connect.Response[presencev1.HoldConnectionsResponse], error)
+	// ReleaseConnections gives slots back.
+	ReleaseConnections(context.Context, *connect.Request[presencev1.ReleaseConnectionsRequest]) (*connect.Response[presencev1.ReleaseConnectionsResponse], error)
 }
 
 // NewPresenceServiceHandler builds an HTTP handler from the service implementation. It returns the
@@ -91,10 +131,26 @@ func NewPresenceServiceHandler(svc PresenceServiceHandler, opts ...connect.Handl
 		connect.WithSchema(presenceServiceMethods.ByName("Control")),
 		connect.WithHandlerOptions(opts...),
 	)
+	presenceServiceHoldConnectionsHandler := connect.NewUnaryHandler(
+		PresenceServiceHoldConnectionsProcedure,
+		svc.HoldConnections,
+		connect.WithSchema(presenceServiceMethods.ByName("HoldConnections")),
+		connect.WithHandlerOptions(opts...),
+	)
+	presenceServiceReleaseConnectionsHandler := connect.NewUnaryHandler(
+		PresenceServiceReleaseConnectionsProcedure,
+		svc.ReleaseConnections,
+		connect.WithSchema(presenceServiceMethods.ByName("ReleaseConnections")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/teleport.presence.v1.PresenceService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case PresenceServiceControlProcedure:
 			presenceServiceControlHandler.ServeHTTP(w, r)
+		case PresenceServiceHoldConnectionsProcedure:
+			presenceServiceHoldConnectionsHandler.ServeHTTP(w, r)
+		case PresenceServiceReleaseConnectionsProcedure:
+			presenceServiceReleaseConnectionsHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -106,4 +162,12 @@ type UnimplementedPresenceServiceHandler struct{}
 
 func (UnimplementedPresenceServiceHandler) Control(context.Context, *connect.BidiStream[presencev1.ControlRequest, presencev1.ControlResponse]) error {
 	return connect.NewError(connect.CodeUnimplemented, errors.New("teleport.presence.v1.PresenceService.Control is not implemented"))
+}
+
+func (UnimplementedPresenceServiceHandler) HoldConnections(context.Context, *connect.Request[presencev1.HoldConnectionsRequest]) (*connect.Response[presencev1.HoldConnectionsResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("teleport.presence.v1.PresenceService.HoldConnections is not implemented"))
+}
+
+func (UnimplementedPresenceServiceHandler) ReleaseConnections(context.Context, *connect.Request[presencev1.ReleaseConnectionsRequest]) (*connect.Response[presencev1.ReleaseConnectionsResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("teleport.presence.v1.PresenceService.ReleaseConnections is not implemented"))
 }
