@@ -74,6 +74,7 @@ var floors = []row{
 	{"keystore/*", 2, []string{"keystore/*", "lifecycle", "telemetry", "backend"}},
 	{"web", 2, nil},
 	{"wholefile", 2, nil},
+	{"steady", 2, nil},
 
 	{"store", 3, nil},
 	{"audit/*", 3, []string{"audit/*"}},

@@ -149,7 +149,7 @@ func (u *authUnit) config(kv *sqlitekv.KV, ks *softkeys.Keys, log *audit.Log) au
 	out := authserver.Config{ClusterName: c.ClusterName, HostUUID: u.uuid, Hostname: p.cfg.Nodename, Principals: p.principals(),
 		Addr: localAddr(u.ln.Addr()), DataDir: p.cfg.DataDir, Version: types.Release, Storage: "sqlite", Generation: p.number,
 		Backend: kv, Keystore: ks, Suite: keys.Suite(c.Preference.Spec.SignatureAlgorithmSuite), Audit: log, Events: p.writer,
-		Methods: joins.Methods(), Log: p.log, PublicAddr: p.publicAddr, Settings: fixedSettings(c)}
+		Methods: joins.Methods(), Log: p.log, Now: p.clock.Now, PublicAddr: p.publicAddr, Settings: fixedSettings(c)}
 	for _, t := range c.Tokens {
 		out.StaticTokens = append(out.StaticTokens, authserver.StaticToken{Roles: t.Roles, Secret: t.Secret})
 	}

@@ -95,7 +95,7 @@ func (l *listener) serveDial(ctx context.Context, c net.Conn) error {
 	if !ok {
 		return fault.New(fault.Internal, "a dial arrived without TLS")
 	}
-	proxy, err := tlscert.Peer(t.ConnectionState(), l.p.member.Trust(), time.Now(), types.IdentityHost)
+	proxy, err := tlscert.Peer(t.ConnectionState(), l.p.member.Trust(), l.p.clock.Now(), types.IdentityHost)
 	if err != nil {
 		return err
 	}

@@ -29,7 +29,7 @@ import (
 
 func (p *Process) buildMember(context.Context) error {
 	m, err := member.New(member.Config{DataDir: p.cfg.DataDir, Hostname: p.cfg.Nodename, Principals: p.principals(),
-		SystemRoles: p.roles(), Suite: keys.DefaultSuite, Pins: p.cfg.CAPins, Log: p.log,
+		SystemRoles: p.roles(), Suite: keys.DefaultSuite, Pins: p.cfg.CAPins, Log: p.log, Now: p.clock.Now,
 		OnRenewal: func(err error) { p.health.report("identity", err == nil) }})
 	p.member = m
 	return err

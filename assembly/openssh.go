@@ -4,7 +4,6 @@ import (
 	"context"
 	"net"
 	"net/netip"
-	"time"
 
 	"golang.org/x/crypto/ssh"
 
@@ -38,10 +37,10 @@ func (x *proxyParts) buildEnder() error {
 	x.ender, err = sshproxy.NewEnder(sshproxy.EnderConfig{HostID: x.uuid, Verify: p.verifyUser, Certify: p.certifyOpenSSH,
 		HostSigners: func() []ssh.Signer { return []ssh.Signer{p.member.SSHSigner()} },
 		VerifyHost: func(c *ssh.Certificate) (*types.Identity, error) {
-			return sshcert.Verify(c, p.replica.Trust(), types.IdentityHost, time.Now())
+			return sshcert.Verify(c, p.replica.Trust(), types.IdentityHost, p.clock.Now())
 		},
 		Dial: (&net.Dialer{}).DialContext, Policy: p.replica, Audit: p.writer, Recorder: record, Sessions: p.sessions, Slots: p.slots,
-		Strangers: p.strangers, Cache: p.decisions, Log: p.log})
+		Strangers: p.strangers, Cache: p.decisions, Log: p.log, Now: p.clock.Now})
 	return err
 }
 

@@ -29,6 +29,7 @@ import (
 	"teleport/recorder"
 	"teleport/session"
 	"teleport/sshserver"
+	"teleport/steady"
 	"teleport/store"
 	"teleport/telemetry"
 	"teleport/types"
@@ -70,6 +71,7 @@ type Process struct {
 	sessions *session.Registry
 	trackers *session.Trackers
 	slots    *session.Slots
+	clock    *steady.Clock // of certificates, locks and leases
 	group    *lifecycle.Group
 	auth     *authUnit // nil where auth runs elsewhere
 
@@ -109,8 +111,11 @@ func New(o Options) (*Process, error) {
 	leaving, leave := context.WithCancelCause(context.Background())
 	state := newHealth()
 	state.expect("services")
-	return &Process{cfg: o.Config, gen: o.Generation, log: o.Log, level: o.Level, onReady: o.OnReady, number: number,
-		metrics: telemetry.NewRegistry(), health: state, sessions: session.NewRegistry(), trackers: session.NewTrackers(),
+	clock := steady.New(func(by time.Duration) {
+		o.Log.Warn("the clock of this machine was set back; what has ended stays ended here until it has caught up, or this process starts again", "by", by.Round(time.Second))
+	})
+	return &Process{cfg: o.Config, clock: clock, gen: o.Generation, log: o.Log, level: o.Level, onReady: o.OnReady, number: number,
+		metrics: telemetry.NewRegistry(), health: state, sessions: session.NewRegistryWithClock(clock.Now), trackers: session.NewTrackers(),
 		group: lifecycle.New(o.Log, maxDrain), decisions: predicate.NewCache(), ready: make(chan struct{}), leaving: leaving, leave: leave}, nil
 }
 

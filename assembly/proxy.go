@@ -98,11 +98,11 @@ func (x *proxyParts) buildRoutes() (err error) {
 
 // verifyHost and verifyUser are how SSH certificates become identities here.
 func (p *Process) verifyHost(c *ssh.Certificate) (*types.Identity, error) {
-	return sshcert.Verify(c, p.member.Trust(), types.IdentityHost, time.Now())
+	return sshcert.Verify(c, p.member.Trust(), types.IdentityHost, p.clock.Now())
 }
 
-func (p *Process) verifyUser(c *ssh.Certificate, now time.Time) (*types.Identity, error) {
-	return sshcert.Verify(c, p.replica.Trust(), types.IdentityUser, now)
+func (p *Process) verifyUser(c *ssh.Certificate, _ time.Time) (*types.Identity, error) {
+	return sshcert.Verify(c, p.replica.Trust(), types.IdentityUser, p.clock.Now()) // which never goes back
 }
 
 // tunnelCredentials are how this process proves itself in tunnels.
@@ -117,7 +117,7 @@ func (p *Process) tunnelCredentials() tunnel.Credentials {
 		},
 		Verify: p.verifyHost,
 		Peer: func(cs tls.ConnectionState) (*types.Identity, error) {
-			return tlscert.Peer(cs, p.member.Trust(), time.Now(), types.IdentityHost)
+			return tlscert.Peer(cs, p.member.Trust(), p.clock.Now(), types.IdentityHost)
 		},
 	}
 }
@@ -153,7 +153,7 @@ func (x *proxyParts) buildGate() error {
 	x.proxy = proxyd.New(proxyd.Options{UUID: x.uuid, Cluster: x.cluster, Policy: p.replica, Proxies: p.proxyAddrs,
 		Router: nodeRouter{router.New(p.replica, x.registry, x.dialDirect), x.ender, x.cluster, p.replica.Settings}, Sessions: p.sessions,
 		Peer: func(cs tls.ConnectionState) (*types.Identity, error) {
-			return tlscert.Peer(cs, p.replica.Trust(), time.Now(), types.IdentityUser)
+			return tlscert.Peer(cs, p.replica.Trust(), p.clock.Now(), types.IdentityUser)
 		},
 		Auth: func(ctx context.Context) (net.Conn, error) {
 			raw, err := p.via.Dial(ctx)
@@ -166,7 +166,7 @@ func (x *proxyParts) buildGate() error {
 			}
 			return conn, nil
 		},
-		Cache: p.decisions, LiveSessions: p.sessionsOn, Refused: p.dialRefused, Log: p.log, Now: time.Now})
+		Cache: p.decisions, LiveSessions: p.sessionsOn, Refused: p.dialRefused, Log: p.log, Now: p.clock.Now})
 	return nil
 }
 
@@ -242,7 +242,7 @@ func (x *proxyParts) buildWeb() (err error) {
 		return err
 	}
 	x.web, err = webapi.New(webapi.Options{Cluster: x.cluster, Version: types.Release, PublicAddr: p.publicAddr(), Hosts: names,
-		Auth: p.client, Policy: p.replica, TrustForwardedFor: p.cfg.Proxy.TrustForwardedFor, Assets: web.Assets(), Cache: p.decisions, Log: p.log, Now: time.Now,
+		Auth: p.client, Policy: p.replica, TrustForwardedFor: p.cfg.Proxy.TrustForwardedFor, Assets: web.Assets(), Cache: p.decisions, Log: p.log, Now: p.clock.Now,
 		Upgrade: func(w http.ResponseWriter, r *http.Request, client net.Addr) error {
 			return x.routes.Upgrade(w, r, client, p.replica.Settings().Networking.ProxyPingInterval.Std())
 		}})

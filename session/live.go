@@ -11,7 +11,10 @@ import (
 func (l *Live) Info() Info { return l.info }
 
 // Touch notes that bytes moved. It is cheap enough for every read and write.
-func (l *Live) Touch() { l.last.Store(time.Now().UnixNano()) }
+func (l *Live) Touch() { l.last.Store(int64(time.Since(l.reg.epoch))) }
+
+// active is when it was touched.
+func (l *Live) active() time.Time { return l.reg.epoch.Add(time.Duration(l.last.Load())) }
 
 // Cut ends the stream for a reason, once.
 func (l *Live) Cut(reason error) {
@@ -42,6 +45,9 @@ func (l *Live) stop() {
 // decide asks the policy again; a no comes back as a CutError. New limits that
 // are tighter take effect at once.
 func (l *Live) decide(now time.Time) error {
+	if at := l.Limits().Deadline; !at.IsZero() && !now.Before(at) {
+		return errExpired() // its timer does not know of a clock that was set ahead
+	}
 	if l.info.Decide == nil {
 		return nil
 	}
@@ -79,7 +85,7 @@ func (l *Live) arm(now time.Time) {
 		return
 	}
 	l.expiry = rearm(l.expiry, l.limits.Deadline, now, l.expired)
-	l.idle = rearm(l.idle, l.idleAt(), now, l.idleCheck)
+	l.idle = rearm(l.idle, l.idleAt(), time.Now(), l.idleCheck)
 }
 
 // idleAt is when the stream will have been idle for too long; zero is never.
@@ -87,7 +93,7 @@ func (l *Live) idleAt() time.Time {
 	if l.limits.IdleTimeout <= 0 {
 		return time.Time{}
 	}
-	return time.Unix(0, l.last.Load()).Add(l.limits.IdleTimeout)
+	return l.active().Add(l.limits.IdleTimeout)
 }
 
 func rearm(t *time.Timer, at, now time.Time, fire func()) *time.Timer {
@@ -101,7 +107,11 @@ func rearm(t *time.Timer, at, now time.Time, fire func()) *time.Timer {
 }
 
 func (l *Live) expired() {
-	l.Cut(cut(CutExpired, "the certificate of this session has expired"))
+	l.Cut(errExpired())
+}
+
+func errExpired() *CutError {
+	return cut(CutExpired, "the certificate of this session has expired")
 }
 
 // idleCheck runs when the stream would be idle if nobody had touched it since

@@ -26,13 +26,19 @@ type Registry struct {
 	live     map[string]*Live
 	draining bool
 	empty    chan struct{} // closed when draining and nothing is left
+	now      func() time.Time
+	epoch    time.Time // when the registry began; what idles is measured from here
 
 	policy atomic.Pointer[Policy] // nil before Serve
 }
 
 // NewRegistry returns an empty registry. It starts nothing.
-func NewRegistry() *Registry {
-	return &Registry{live: map[string]*Live{}, empty: make(chan struct{})}
+func NewRegistry() *Registry { return NewRegistryWithClock(time.Now) }
+
+// NewRegistryWithClock is NewRegistry with the clock that decisions, deadlines
+// and locks go by. Idle time is measured, and no clock that is set changes it.
+func NewRegistryWithClock(now func() time.Time) *Registry {
+	return &Registry{live: map[string]*Live{}, empty: make(chan struct{}), now: now, epoch: time.Now()}
 }
 
 // Live is a stream in the registry. Its owner calls Touch when bytes move and
@@ -41,7 +47,7 @@ type Live struct {
 	info   Info
 	reg    *Registry
 	cancel func(reason error)
-	last   atomic.Int64 // unix nanoseconds of the last Touch
+	last   atomic.Int64 // nanoseconds from the registry's epoch to the last Touch
 	once   sync.Once
 	mu     sync.Mutex // guards the timers and limits
 	limits access.Limits
@@ -55,9 +61,9 @@ type Live struct {
 // it must not block for long. Add refuses while the process drains, and refuses
 // a stream whose decision has already become a no.
 func (r *Registry) Add(info Info, cancel func(reason error)) (*Live, error) {
-	now := time.Now()
+	now := r.now()
 	l := &Live{info: info, reg: r, cancel: cancel, limits: info.Limits}
-	l.last.Store(now.UnixNano())
+	l.Touch()
 	r.mu.Lock()
 	if r.draining && info.Within == "" {
 		r.mu.Unlock()
@@ -114,7 +120,7 @@ func (r *Registry) Serve(ctx context.Context, policy Policy) error {
 // Recheck decides every live stream again and cuts those that are no longer
 // allowed. It returns how many it cut.
 func (r *Registry) Recheck() int {
-	now := time.Now()
+	now := r.now()
 	var ends []ending
 	for _, l := range r.all() {
 		err := r.locked(l, now)
@@ -219,7 +225,7 @@ func (r *Registry) Snapshot() []Snapshot {
 		l.mu.Unlock()
 		out = append(out, Snapshot{
 			ID: l.info.ID, Kind: l.info.Kind, User: l.info.User, Login: l.info.Login, Resource: l.info.Resource,
-			ClientAddr: l.info.ClientAddr, Start: l.info.Start, LastActive: time.Unix(0, l.last.Load()), Deadline: deadline,
+			ClientAddr: l.info.ClientAddr, Start: l.info.Start, LastActive: l.active().Round(0), Deadline: deadline,
 		})
 	}
 	sort.Slice(out, func(i, j int) bool {

@@ -61,6 +61,16 @@ const (
 	CutModerator  = "moderator"  // a moderator ended it
 )
 
+// ended are the reasons of cuts as they stand in events.
+var ended = map[string]string{
+	CutLocked: "lock", CutPolicy: "policy", CutExpired: "expired certificate", CutIdle: "idle", CutDrain: "shutdown",
+	CutConnections: "max_connections",
+}
+
+// EndReason is what events say of a stream that was cut for err; "" when err is
+// no cut of a whole connection.
+func EndReason(err error) string { return ended[CutReason(err)] }
+
 // CutError is why a stream was cut. It is a fault of kind Denied to the person.
 type CutError struct {
 	Code string

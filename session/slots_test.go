@@ -189,7 +189,9 @@ func TestSlots(t *testing.T) {
 			cut, _ := w.open("a")
 			w.auth.set(func() { w.auth.away = true })
 			time.Sleep(2 * lease)
-			w.auth.set(func() { w.auth.away, w.auth.slots["x"], w.auth.slots["y"] = false, time.Now().Add(lease), time.Now().Add(lease) })
+			w.auth.set(func() {
+				w.auth.away, w.auth.slots["x"], w.auth.slots["y"] = false, time.Now().Add(lease), time.Now().Add(lease)
+			})
 			if why := <-cut; session.CutReason(why) != session.CutConnections || fault.Message(why) != "no room" {
 				t.Error(why)
 			}

@@ -139,19 +139,13 @@ func (cn *conn) end() {
 	}
 }
 
-// Reasons of a disconnect, as they stand in events.
-var disconnects = map[string]string{
-	session.CutLocked: "lock", session.CutPolicy: "policy", session.CutExpired: "expired certificate",
-	session.CutIdle: "idle", session.CutDrain: "shutdown", session.CutConnections: "max_connections",
-}
-
 const lastWords = 200 * time.Millisecond
 
 // cut ends the connection for a reason: told to the log, told to the person, and
 // then closed. Neither a disk nor a client that has stopped reading delays the
 // end by more than a moment; what they hold up goes on behind it, and end waits.
 func (cn *conn) cut(why error) {
-	reason := disconnects[session.CutReason(why)]
+	reason := session.EndReason(why)
 	cn.mu.Lock()
 	cn.reason = reason
 	open := make([]*channel, 0, len(cn.sessions))

@@ -7,7 +7,6 @@ import (
 	"strings"
 	"sync"
 	"syscall"
-	"time"
 
 	"teleport/access"
 	"teleport/fault"
@@ -135,7 +134,7 @@ func isSCP(command string) bool {
 
 // mayCopy decides on the old copy protocol like on the new.
 func (cn *conn) mayCopy(sid, command string) error {
-	err := denied(cn.decide(access.ActionFileCopy, time.Now()).decision)
+	err := denied(cn.decide(access.ActionFileCopy, cn.svc.cfg.Now()).decision)
 	if err == nil {
 		err = cn.switches(access.ActionFileCopy)
 	}

@@ -24,7 +24,7 @@ type decided struct {
 }
 
 func (cn *conn) verify(c *ssh.Certificate) (*types.Identity, error) {
-	return cn.svc.cfg.Verify(c, time.Now())
+	return cn.svc.cfg.Verify(c, cn.svc.cfg.Now())
 }
 
 // admit is the login: identity, login, this host and the action as one tuple,
@@ -35,7 +35,7 @@ func (cn *conn) admit(ctx context.Context, c *sshserver.Conn) error {
 		return fault.New(fault.Denied, "the identity inside the connection is not the one that came through the proxy")
 	}
 	if cn.joins() {
-		cn.first = cn.decide(access.ActionJoin, time.Now())
+		cn.first = cn.decide(access.ActionJoin, cn.svc.cfg.Now())
 		if err := denied(cn.first.decision); err != nil {
 			return err
 		}
@@ -44,7 +44,7 @@ func (cn *conn) admit(ctx context.Context, c *sshserver.Conn) error {
 	if !spawn.ValidLogin(c.Login) {
 		return fault.New(fault.Invalid, "not a login name")
 	}
-	now := time.Now()
+	now := cn.svc.cfg.Now()
 	cn.first = cn.decide(access.ActionLogin, now)
 	if err := denied(cn.first.decision); err != nil {
 		return err
@@ -79,7 +79,7 @@ func (cn *conn) held() session.Held {
 // the roles: a switch can only take away.
 func (cn *conn) authorize(_ context.Context, _ *sshserver.Conn, u sshserver.Use) error {
 	a, _ := u.Need.Action()
-	d := cn.decide(a, time.Now())
+	d := cn.decide(a, cn.svc.cfg.Now())
 	err := denied(d.decision)
 	if err == nil && cn.joins() && a != access.ActionJoin {
 		err = fault.New(fault.Denied, "a connection that joins sessions does nothing else")

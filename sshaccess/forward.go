@@ -6,7 +6,6 @@ import (
 	"net"
 	"strconv"
 	"sync"
-	"time"
 
 	"golang.org/x/crypto/ssh"
 
@@ -310,7 +309,7 @@ func (cn *conn) serveAgent(ctx context.Context, l net.Listener) {
 			defer func() { <-slots; wg.Done() }()
 			defer c.Close()
 			// Decided again each time: a lock may have come since.
-			if denied(cn.decide(access.ActionForwardAgent, time.Now()).decision) == nil {
+			if denied(cn.decide(access.ActionForwardAgent, cn.svc.cfg.Now()).decision) == nil {
 				cn.openTo(ctx, c, "auth-agent@openssh.com", nil)
 			}
 		}()

@@ -58,7 +58,7 @@ func (cn *conn) serveJoin(ctx context.Context, _ *sshserver.Conn, nc ssh.NewChan
 		nc.Reject(ssh.ConnectionFailed, "there is no such session here, or it has ended") //nolint:errcheck // the connection is gone then
 		return
 	}
-	d := cn.decideJoin(tracker, m.Mode, time.Now(), false)
+	d := cn.decideJoin(tracker, m.Mode, cn.svc.cfg.Now(), false)
 	if err := denied(d.decision); err != nil {
 		ev := d.event()
 		cn.rejected(fault.Message(err), 0, &ev)
@@ -131,8 +131,8 @@ func leaveReason(err error) string {
 	switch {
 	case fault.KindOf(err) == fault.Limit:
 		return "slow"
-	case session.CutReason(err) != "" && disconnects[session.CutReason(err)] != "":
-		return disconnects[session.CutReason(err)]
+	case session.EndReason(err) != "":
+		return session.EndReason(err)
 	case fault.KindOf(err) == fault.Canceled:
 		return "left"
 	}

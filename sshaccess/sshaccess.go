@@ -62,6 +62,8 @@ type Config struct {
 	// certificate. Optional.
 	Strangers *sshserver.Strangers
 	Cache     *predicate.Cache // may be nil
+	// Now is the clock that certificates and decisions go by. Nil: time.Now.
+	Now func() time.Time
 }
 
 // Inbound is what the dial header said about a connection.
@@ -102,6 +104,9 @@ func New(cfg Config) (*Service, error) {
 	if cfg.HostID == "" || cfg.Node == nil || cfg.HostSigners == nil || cfg.Verify == nil || cfg.Policy == nil ||
 		cfg.Audit == nil || cfg.Sessions == nil || cfg.Recorder == nil || cfg.Accounts == nil || cfg.Log == nil {
 		return nil, errors.New("sshaccess: incomplete configuration")
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
 	}
 	if cfg.Trackers == nil {
 		cfg.Trackers = session.NewTrackers()

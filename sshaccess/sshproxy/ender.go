@@ -3,9 +3,12 @@ package sshproxy
 import (
 	"context"
 	"errors"
+	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -23,6 +26,7 @@ import (
 	"teleport/sshclient"
 	"teleport/sshserver"
 	"teleport/types"
+	"teleport/types/event"
 )
 
 // EnderConfig is what an Ender is built from. Fields without a remark are required.
@@ -46,6 +50,8 @@ type EnderConfig struct {
 	Strangers *sshserver.Strangers // may be nil
 	Cache     *predicate.Cache     // may be nil
 	Log       *slog.Logger
+	// Now is the clock that certificates and decisions go by. Nil: time.Now.
+	Now func() time.Time
 }
 
 // Inbound is a connection for a server without an agent.
@@ -69,6 +75,9 @@ func NewEnder(cfg EnderConfig) (*Ender, error) {
 	if cfg.HostID == "" || cfg.HostSigners == nil || cfg.Verify == nil || cfg.VerifyHost == nil || cfg.Certify == nil || cfg.Dial == nil ||
 		cfg.Policy == nil || cfg.Audit == nil || cfg.Recorder == nil || cfg.Sessions == nil || cfg.Log == nil {
 		return nil, errors.New("sshproxy: incomplete configuration of an ender")
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
 	}
 	e := &Ender{cfg: cfg}
 	_, err := e.newEnd(Inbound{}).server()
@@ -109,9 +118,12 @@ type end struct {
 
 	full bool // refused for max_connections, and told
 
-	mu     sync.Mutex
-	reason string // why it was cut
-	count  int    // session channels
+	behind sync.WaitGroup // what is still told of a cut
+
+	mu       sync.Mutex
+	reason   string // why it was cut
+	count    int    // session channels
+	sessions map[*endSession]struct{}
 }
 
 // decided keeps a decision with its input, for the log.
@@ -121,13 +133,13 @@ type decided struct {
 }
 
 func (e *Ender) newEnd(in Inbound) *end {
-	return &end{Ender: e, in: in, id: uuid.NewString(), cancel: func(error) {}}
+	return &end{Ender: e, in: in, id: uuid.NewString(), cancel: func(error) {}, sessions: map[*endSession]struct{}{}}
 }
 
 func (c *end) server() (*sshserver.Server, error) {
 	srv, err := sshserver.New(sshserver.Config{
 		HostSigners: c.cfg.HostSigners,
-		Verify:      func(crt *ssh.Certificate) (*types.Identity, error) { return c.cfg.Verify(crt, time.Now()) },
+		Verify:      func(crt *ssh.Certificate) (*types.Identity, error) { return c.cfg.Verify(crt, c.cfg.Now()) },
 		Admit:       c.admit, Authorize: c.authorize, AuthFailed: c.authFailed, Strangers: c.cfg.Strangers, Log: c.cfg.Log,
 		Surface: sshserver.NewSurface().
 			Channel("session", sshserver.Requires(access.ActionLogin), c.serveSession).
@@ -151,6 +163,7 @@ func (c *end) serve(ctx context.Context, nc net.Conn) error {
 		return err
 	}
 	ctx, c.cancel = context.WithCancelCause(ctx)
+	defer c.behind.Wait()
 	defer c.cancel(nil)
 	defer c.cfg.Slots.Give(c.id)
 	peer, chans, reqs, err := srv.Handshake(ctx, nc, c.in.Client)
@@ -181,7 +194,7 @@ func (c *end) admit(ctx context.Context, peer *sshserver.Conn) error {
 	if peer.Identity.Name != c.in.User || peer.Identity.Cluster != c.in.Cluster {
 		return fault.New(fault.Denied, "the identity inside the connection is not the one that came through the proxy")
 	}
-	c.first = c.decide(access.ActionLogin, time.Now(), false)
+	c.first = c.decide(access.ActionLogin, c.cfg.Now(), false)
 	if err := denied(c.first.decision); err != nil {
 		return err
 	}
@@ -246,7 +259,7 @@ func (c *end) expected() sshclient.HostVerifier {
 
 func (c *end) authorize(_ context.Context, _ *sshserver.Conn, u sshserver.Use) error {
 	a, _ := u.Need.Action()
-	d := c.decide(a, time.Now(), false)
+	d := c.decide(a, c.cfg.Now(), false)
 	err := denied(d.decision)
 	if err != nil {
 		c.refused(a, d, err)
@@ -282,15 +295,42 @@ func (c *end) file() error {
 		MFADevice: id.Proofs.MFADevice, DeviceID: id.Proofs.DeviceID, AccessRequests: id.Proofs.AccessRequests,
 		ClientAddr: c.in.Client.String(), Identity: id, Limits: c.first.decision.Limits, Start: time.Now(),
 		Decide: func(now time.Time) access.Decision { return c.decide(access.ActionLogin, now, true).decision }, LimitsChanged: c.cfg.Slots.Changed,
-	}, func(why error) {
-		c.mu.Lock()
-		c.reason = fault.Message(why)
-		c.mu.Unlock()
-		c.cancel(why)
-	})
+	}, c.cut)
 	if err == nil {
 		c.live = live
 		c.cfg.Slots.Follow(c.held(), live)
 	}
 	return err
+}
+
+// lastWords bounds how long a cut may wait for what is told of it.
+const lastWords = 200 * time.Millisecond
+
+// cut ends the connection for a reason: told to the log and to the person, for no
+// longer than a moment, and then closed.
+func (c *end) cut(why error) {
+	reason := session.EndReason(why)
+	c.mu.Lock()
+	c.reason = reason
+	open := slices.Collect(maps.Keys(c.sessions))
+	c.mu.Unlock()
+	var telling sync.WaitGroup
+	telling.Go(func() {
+		c.note(&event.ClientDisconnect{User: c.who(), Session: event.Session{SessionID: c.id}, Server: c.host(), Connection: c.wire(), Reason: reason},
+			event.TypeClientDisconnect, event.CodeClientDisconnect)
+	})
+	telling.Go(func() {
+		for _, s := range open {
+			_, _ = io.WriteString(s.client.Stderr(), "\r\nERROR: "+fault.Message(why)+"\r\n") // it may be gone
+		}
+	})
+	told := make(chan struct{})
+	c.behind.Go(func() { telling.Wait(); close(told) })
+	t := time.NewTimer(lastWords)
+	defer t.Stop()
+	select {
+	case <-told:
+	case <-t.C:
+	}
+	c.cancel(why)
 }

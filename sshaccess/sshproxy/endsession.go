@@ -72,6 +72,10 @@ func (c *end) serveSession(ctx context.Context, _ *sshserver.Conn, nc ssh.NewCha
 	}
 	defer ch.Close()
 	s := &endSession{c: c, id: uuid.NewString(), client: ch, remote: remote, begun: make(chan struct{})}
+	c.mu.Lock()
+	c.sessions[s] = struct{}{}
+	c.mu.Unlock()
+	defer func() { c.mu.Lock(); delete(c.sessions, s); c.mu.Unlock() }()
 	stop := context.AfterFunc(ctx, func() { ch.Close(); remote.Close() })
 	defer stop()
 	var asked sync.WaitGroup
@@ -126,7 +130,7 @@ func (s *endSession) request(ctx context.Context, r *ssh.Request) error {
 		if err := ssh.Unmarshal(r.Payload, &s.term); err != nil {
 			return fault.New(fault.Invalid, "malformed request")
 		}
-		if !s.c.first.decision.Limits.PTY {
+		if !s.c.live.Limits().PTY {
 			return fault.New(fault.Denied, "your roles do not permit a terminal")
 		}
 	}
@@ -164,7 +168,7 @@ func (s *endSession) request(ctx context.Context, r *ssh.Request) error {
 func (s *endSession) begin(ctx context.Context, command string) error {
 	c := s.c
 	s.start = time.Now()
-	d := c.decide(access.ActionLogin, s.start, false)
+	d := c.decide(access.ActionLogin, c.cfg.Now(), false)
 	if err := denied(d.decision); err != nil {
 		return err
 	}
