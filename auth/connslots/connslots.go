@@ -10,7 +10,6 @@ import (
 	"context"
 	"errors"
 	"hash/maphash"
-	"math/rand/v2"
 	"slices"
 	"sync"
 	"time"
@@ -98,15 +97,13 @@ func (s *Slots) Release(ctx context.Context, host, user string, ids []string) er
 	})
 }
 
-// Writers of one document try this often, with pauses that grow to the longest.
-const (
-	tries       = 24
-	longestWait = 100 * time.Millisecond
-)
+// tries is how often a writer of a document starts again when others got between.
+const tries = 24
 
 // change reads, edits and writes the slots of a user, again while others get in
 // between. edit sees no slot that has run out, and may keep its argument.
 func (s *Slots) change(ctx context.Context, user string, edit func([]types.ConnectionSlot, time.Time) []types.ConnectionSlot) error {
+	pause := lifecycle.Backoff{Min: 5 * time.Millisecond, Max: 100 * time.Millisecond}
 	own := &s.users[maphash.String(s.seed, user)%uint64(len(s.users))]
 	own.Lock()
 	defer own.Unlock()
@@ -115,8 +112,7 @@ func (s *Slots) change(ctx context.Context, user string, edit func([]types.Conne
 		if try == tries || !errors.Is(err, fault.Conflict) && !errors.Is(err, fault.AlreadyExists) && !errors.Is(err, fault.NotFound) {
 			return err
 		}
-		wait := min(time.Duration(try)*5*time.Millisecond, longestWait)
-		if err := lifecycle.Sleep(ctx, time.Duration(rand.Int64N(int64(wait)))); err != nil {
+		if err := lifecycle.Sleep(ctx, pause.Delay(try)); err != nil {
 			return err
 		}
 	}
