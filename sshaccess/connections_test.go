@@ -70,8 +70,8 @@ func (c *counter) empty(t *testing.T) {
 	}
 }
 
-// counted is a world whose connections are counted.
-func counted(t *testing.T, room int) (*world, *counter) {
+// slotted is a world whose connections are counted.
+func slotted(t *testing.T, room int) (*world, *counter) {
 	t.Helper()
 	c := &counter{room: room, held: map[string]session.Held{}, grew: make(chan struct{})}
 	return newWorld(t, func(w *world) {
@@ -85,7 +85,7 @@ func counted(t *testing.T, room int) (*world, *counter) {
 
 // TestConnectionsOfAUserWithALimit: a connection begins with its slot or not at all.
 func TestConnectionsOfAUserWithALimit(t *testing.T) {
-	w, auth := counted(t, 1)
+	w, auth := slotted(t, 1)
 	w.policy.roles["dev"].Spec.Options.MaxConnections = 1
 	file, s := w.user("alice", "root")
 	c := w.mustClient("root", s)
@@ -123,7 +123,7 @@ func TestConnectionsOfAUserWithALimit(t *testing.T) {
 
 // Who joins sessions has connections too.
 func TestConnectionsThatJoinCount(t *testing.T) {
-	w, _ := counted(t, 0)
+	w, _ := slotted(t, 0)
 	r := role("dev", "root")
 	r.Spec.Allow.JoinSessions = []types.JoinSessions{{Name: "all", Roles: []string{"*"}, Kinds: []string{"ssh"}, Modes: []string{"peer"}}}
 	r.Spec.Options.MaxConnections = 5
