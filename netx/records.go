@@ -34,6 +34,7 @@ type Records struct {
 	out       *[recordsBuffer]byte
 	n         int // what out holds
 	late      *time.Timer
+	armed     bool  // late runs
 	failed    error // of a flush that nobody waited for
 }
 
@@ -210,27 +211,32 @@ func (t *Records) flush() error {
 	return t.send()
 }
 
-// flushIn flushes after d, unless that happened before.
+// flushIn flushes within d, unless that happens before. A timer that runs already
+// is left to run: to move it with each packet would wake up the poller with each.
 func (t *Records) flushIn(d time.Duration) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.late == nil {
-		t.late = time.AfterFunc(d, func() {
-			if err := t.flush(); err != nil {
-				t.mu.Lock()
-				t.failed = err
-				t.mu.Unlock()
-			}
-		})
+	switch {
+	case t.armed:
 		return
+	case t.late == nil:
+		t.late = time.AfterFunc(d, t.flushLate)
+	default:
+		t.late.Reset(d)
 	}
-	t.late.Reset(d)
+	t.armed = true
+}
+
+func (t *Records) flushLate() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.armed, t.gathering = false, false
+	if err := t.send(); err != nil {
+		t.failed = err
+	}
 }
 
 func (t *Records) send() error {
-	if t.late != nil {
-		t.late.Stop()
-	}
 	if t.out == nil {
 		return nil
 	}

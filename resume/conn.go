@@ -49,6 +49,7 @@ type Conn struct {
 	duePing    bool
 	dueAck     bool
 	hold       *time.Timer
+	holding    bool // hold runs
 	attending  bool
 }
 

@@ -159,6 +159,12 @@ func (o *outbox) unsent() []byte {
 	return nil
 }
 
+// waits reports whether there is something for the carrier.
+func (o *outbox) waits() bool {
+	b := o.last()
+	return b != nil && b.sent < b.n
+}
+
 // wrote ends the use of what unsent returned.
 func (o *outbox) wrote() {
 	o.busy = nil

@@ -11,8 +11,9 @@ import (
 )
 
 // ackEvery is after how many bytes the other side is told, should nothing that
-// is sent tell it.
-const ackEvery = 256 << 10
+// is sent tell it. SSH moves its window at least every 256 KiB that a program has
+// read, and that word tells it as well.
+const ackEvery = 512 << 10
 
 // Read implements net.Conn. It reads from the carrier itself: no other goroutine
 // stands between.

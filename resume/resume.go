@@ -49,7 +49,7 @@ import (
 const Version = 1
 
 // Window bounds what one direction of one stream keeps for the other side, in
-// bytes of memory. It lets 40 MB/s through a path of 100 ms.
+// bytes of memory. It lets 35 MB/s through a path of 100 ms.
 const Window = 4 << 20
 
 // Times of the protocol.

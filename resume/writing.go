@@ -79,8 +79,6 @@ func (c *Conn) push(p []byte, first bool) (int, <-chan struct{}, error) {
 	wait := first && len(p) == firstPiece && n == firstPiece && c.k != nil
 	if wait {
 		c.later()
-	} else if c.hold != nil {
-		c.hold.Stop()
 	}
 	c.mu.Unlock()
 	if !wait {
@@ -103,17 +101,27 @@ func (c *Conn) writable() error {
 	return nil
 }
 
-// later sends what waits after a moment. mu is held.
+// later sends what waits within a moment. A timer that runs already is left to
+// run: to move it with each packet would wake up the poller with each. mu is held.
 func (c *Conn) later() {
-	if c.hold == nil {
-		c.hold = time.AfterFunc(moment, func() {
-			c.mu.Lock()
-			defer c.mu.Unlock()
-			c.stir()
-		})
+	switch {
+	case c.holding:
 		return
+	case c.hold == nil:
+		c.hold = time.AfterFunc(moment, c.held)
+	default:
+		c.hold.Reset(moment)
 	}
-	c.hold.Reset(moment)
+	c.holding = true
+}
+
+func (c *Conn) held() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.holding = false
+	if c.out.waits() {
+		c.stir()
+	}
 }
 
 // flush gives the carrier all that it has not had. sending is held.

@@ -86,7 +86,7 @@ func (c *Client) Run(ctx context.Context, cmd Command) error {
 	go func() {
 		// Not waited for: a read from a person's terminal ends when it ends.
 		if cmd.Stdin != nil {
-			io.Copy(stdin, cmd.Stdin) //nolint:errcheck // a command may stop reading
+			largePieces{stdin}.ReadFrom(cmd.Stdin) //nolint:errcheck // a command may stop reading
 		}
 		stdin.Close()
 	}()
@@ -115,7 +115,8 @@ func (c *Client) prepare(s *ssh.Session, cmd Command) error {
 }
 
 // inLargePieces makes io.Copy read much at once where there is much: each read
-// from a channel may answer with a window message. A nil writer stays nil.
+// from a channel may answer with a window message, and each from a file waits for
+// it first. A nil writer stays nil.
 func inLargePieces(w io.Writer) io.Writer {
 	if w == nil {
 		return nil

@@ -18,6 +18,7 @@ type Input struct {
 	own  *os.File // src opened anew, where that is a terminal and the runtime can wait for it
 	file *os.File // src, when it can be polled
 	r, w *os.File // the pipe that wakes the reader
+	fds  [2]int32 // of file and r: to ask for them each time costs a call of the system
 
 	mu      sync.Mutex // held by a Read under way
 	stopped bool       // after stop; guarded by mu
@@ -35,6 +36,7 @@ func NewInput(src io.Reader) *Input {
 	}
 	if r, w, err := os.Pipe(); err == nil { // it works without; its end may then come late
 		in.file, in.r, in.w = file, r, w
+		in.fds = [2]int32{int32(file.Fd()), int32(r.Fd())}
 	}
 	return in
 }
@@ -57,7 +59,7 @@ func (in *Input) Read(p []byte) (int, error) {
 		return n, err
 	}
 	for !in.stopped {
-		fds := []unix.PollFd{{Fd: int32(in.file.Fd()), Events: unix.POLLIN}, {Fd: int32(in.r.Fd()), Events: unix.POLLIN}}
+		fds := []unix.PollFd{{Fd: in.fds[0], Events: unix.POLLIN}, {Fd: in.fds[1], Events: unix.POLLIN}}
 		_, err := unix.Poll(fds, -1)
 		switch {
 		case err == unix.EINTR:
