@@ -126,15 +126,27 @@ func appendMove(dst []byte, x, y int) []byte {
 // AppendRow appends a row, cut at a number of columns, as it is painted from its
 // first column on with default style. It leaves the default style behind.
 func (s *Screen) AppendRow(dst []byte, y, columns int) []byte {
+	return s.AppendPart(dst, y, 0, columns)
+}
+
+// AppendPart is AppendRow of the columns from one on. Half of a wide character is
+// a blank at the left, and nothing at the right.
+func (s *Screen) AppendPart(dst []byte, y, from, columns int) []byte {
 	if y < 0 || y >= s.rows {
 		return dst
 	}
 	r := s.cur.rows[y]
-	n := min(r.used, columns)
-	if n > 0 && n < r.used && r.cells[n].ch == tail {
+	n := min(r.used, from+columns)
+	if n > from && n < r.used && r.cells[n].ch == tail {
 		n--
 	}
-	dst = s.appendCells(dst, r, n)
+	if n > from && r.cells[from].ch == tail {
+		dst = append(dst, "\x1b[0m "...)
+		from++
+	}
+	if n > from {
+		dst = s.appendCells(dst, &row{cells: r.cells[from:n]}, n-from)
+	}
 	return append(dst, "\x1b[0m"...)
 }
 

@@ -240,3 +240,23 @@ func BenchmarkWrite(b *testing.B) {
 		})
 	}
 }
+
+func TestAppendPart(t *testing.T) {
+	s := New(10, 1)
+	_, _ = s.Write([]byte("a\x1b[1m日\x1b[mbc")) // a, two cells, b, c
+	for _, c := range []struct {
+		from, columns int
+		want          string
+	}{
+		{0, 10, "a日bc"}, {0, 2, "a"}, {0, 3, "a日"}, {1, 2, "日"}, {2, 2, " b"}, {2, 1, " "}, {3, 10, "bc"}, {4, 1, "c"}, {5, 3, ""}, {9, 5, ""}, {1, 1, ""},
+	} {
+		show := New(10, 1)
+		_, _ = show.Write(s.AppendPart(nil, 0, c.from, c.columns))
+		if got, want := show.Row(0), strings.TrimRight(c.want, " "); got != want {
+			t.Errorf("%d columns from %d: %q, want %q", c.columns, c.from, got, want)
+		}
+	}
+	if got := s.AppendPart(nil, 1, 0, 10); len(got) != 0 {
+		t.Errorf("of a row that is not there: %q", got)
+	}
+}

@@ -19,6 +19,7 @@ type painter struct {
 	out     io.Writer
 	size    sshclient.Size
 	rows    [][]byte // as painted
+	left    int      // the first column in view
 	reverse bool
 	barred  bool // the last row is the bar, or the tag stands in it
 	last    time.Time
@@ -45,7 +46,7 @@ func (p *painter) leave(s *screen.Screen) error {
 			last--
 		}
 		for y := max(0, last+1-p.size.Rows); y <= last; y++ {
-			b = append(s.AppendRow(b, y, p.size.Columns), "\x1b[K\r\n"...)
+			b = append(s.AppendPart(b, y, p.left, p.size.Columns), "\x1b[K\r\n"...)
 		}
 	}
 	_, err := p.out.Write(b)
@@ -85,6 +86,7 @@ func (p *painter) paint(s *screen.Screen, bar string, barred bool) error {
 	if recorded > room {
 		top = min(max(0, y-room+1), recorded-room)
 	}
+	p.follow(s)
 	if len(p.rows) != p.size.Rows {
 		p.rows = make([][]byte, p.size.Rows)
 		p.buf = append(p.buf[:0], "\x1b[0m\x1b[2J"...)
@@ -101,7 +103,7 @@ func (p *painter) paint(s *screen.Screen, bar string, barred bool) error {
 		if barred && i == p.size.Rows-1 {
 			row = append(row[:0], bar...)
 		} else {
-			row = s.AppendRow(row[:0], top+i, p.size.Columns)
+			row = s.AppendPart(row[:0], top+i, p.left, p.size.Columns)
 			if i == p.size.Rows-1 && bar != "" {
 				row = append(fmt.Appendf(row, "\x1b[%d;%dH\x1b[0;7m", i+1, max(1, p.size.Columns-cells(bar)+1)), cut(bar, p.size.Columns)+"\x1b[0m"...)
 			}
@@ -109,11 +111,29 @@ func (p *painter) paint(s *screen.Screen, bar string, barred bool) error {
 		p.row(i, row)
 	}
 	p.barred, p.last = barred || bar != "", time.Now()
-	if covered := barred && y-top == p.size.Rows-1; visible && !covered && y-top < p.size.Rows && x < p.size.Columns {
-		p.buf = fmt.Appendf(p.buf, "\x1b[%d;%dH\x1b[?25h", y-top+1, x+1)
+	if covered := barred && y-top == p.size.Rows-1; visible && !covered && y-top < p.size.Rows && x >= p.left && x < p.left+p.size.Columns {
+		p.buf = fmt.Appendf(p.buf, "\x1b[%d;%dH\x1b[?25h", y-top+1, x-p.left+1)
 	}
 	_, err := p.out.Write(p.buf)
 	return err
+}
+
+// follow chooses the columns in view: the first ones, or those around a cursor
+// that is beyond them. They stay until it leaves them, so that typing does not
+// move the picture with each letter.
+func (p *painter) follow(s *screen.Screen) {
+	columns, _ := s.Size()
+	x, _, visible := s.Cursor()
+	width := p.size.Columns
+	switch {
+	case columns <= width:
+		p.left = 0
+	case visible && x < width && x < p.left:
+		p.left = 0
+	case visible && (x < p.left || x >= p.left+width):
+		p.left = x - width*3/4
+	}
+	p.left = max(0, min(p.left, columns-width))
 }
 
 // row paints a row that is not yet as it is to be.

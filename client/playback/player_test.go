@@ -249,7 +249,7 @@ func TestPlayerPaintsOnly(t *testing.T) {
 
 func TestPlayerInSmallWindows(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		src := shell(out(0, "1\r\n2\r\n3\r\n4\r\n5 is far too long"), out(time.Minute, "!"))
+		src := shell(out(0, "1\r\n2\r\n3\r\n4\r\n5 is far too long\r"), out(time.Minute, "!"))
 		s := sit(t, src, 15, 4, Player{})
 		text := s.after(100 * time.Millisecond)
 		s.has("small", text, "3\n4\n5 is far too lo\n", "20×5")
@@ -263,6 +263,25 @@ func TestPlayerInSmallWindows(t *testing.T) {
 		s.has("and goes on", s.press(KeyPause), "▶ 0:06")
 		s.sizes <- sshclient.Size{Columns: 1, Rows: 1}
 		s.after(time.Second)
+		s.keys <- KeyQuit
+		<-s.done
+	})
+}
+
+// A window that is narrower than the recorded one follows the cursor there and
+// back, and does not cut through a wide character.
+func TestPlayerFollowsTheCursor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		src := shell(out(0, "0123456789abcdefghi日本語"), out(time.Second, "xyz"), out(2*time.Second, "\x1b[?25l\x1b[H"), out(3*time.Second, "\x1b[?25h"), out(time.Minute, ""))
+		src.info.Columns = 40
+		s := sit(t, src, 20, 4, Player{Paused: true})
+		s.has("to the cursor", s.after(3*time.Second), "fghi日本語\n", "!0123")
+		s.has("it stays while there is room", s.press(KeyStep), "fghi日本語xyz\n")
+		s.has("hidden, it leads nowhere", s.press(KeyStep), "fghi日本語xyz\n")
+		s.has("and back", s.press(KeyStep), "0123456789abcdefghi\n", "!日")
+		s.sizes <- sshclient.Size{Columns: 40, Rows: 5}
+		s.w.resize(40, 5)
+		s.has("enlarged", s.after(3*time.Second), "0123456789abcdefghi日本語xyz\n")
 		s.keys <- KeyQuit
 		<-s.done
 	})
