@@ -422,10 +422,14 @@ type result struct {
 	code     int
 }
 
+// runLimit bounds a program that hangs. A hundred megabytes through the race
+// detector take a minute on a busy machine.
+const runLimit = 5 * time.Minute
+
 // run runs a real client with an environment of its own.
 func (w *world) run(stdin io.Reader, program string, args ...string) result {
 	w.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), runLimit)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, program, args...)
 	cmd.Env = []string{"PATH=/usr/bin:/bin", "HOME=" + w.dir, "LC_TEST=from-client", "TERM=xterm"}
@@ -433,7 +437,7 @@ func (w *world) run(stdin io.Reader, program string, args ...string) result {
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = stdin, &out, &errs
 	err := cmd.Run()
 	if cmd.ProcessState == nil || ctx.Err() != nil {
-		w.t.Fatalf("%s %v: %v\n%s%s", program, args, err, out.String(), errs.String())
+		w.t.Fatalf("%s %v did not end within %s: %v, after %d bytes of output\n%s", program, args, runLimit, err, out.Len(), errs.String())
 	}
 	return result{out.String(), errs.String(), cmd.ProcessState.ExitCode()}
 }
