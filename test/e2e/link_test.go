@@ -60,9 +60,12 @@ func (l *link) move(to string) {
 
 // behindLink makes a world in which the link is the only way to the proxy that
 // people are told of. Alice is behind it.
-func behindLink(t *testing.T, l *link) *survivors {
+func behindLink(t *testing.T, l *link, tweaks ...func(process string, conf cluster.Doc)) *survivors {
 	t.Helper()
 	s := &survivors{Cluster: cluster.New(t, cluster.Opts{Proxies: 1, Agents: 1, Config: func(process string, conf cluster.Doc) {
+		for _, tweak := range tweaks {
+			tweak(process, conf)
+		}
 		if process == "proxy-1" {
 			conf.Set("proxy_service.public_addr", []string{l.addr}).Set("teleport.advertise_ip", "127.0.0.99")
 		}
