@@ -349,6 +349,41 @@ func TestTimeWithoutAConnectionIsIdle(t *testing.T) {
 	})
 }
 
+// TestADetachedSessionLivesForItsTime, by default ten minutes, and then ends:
+// its service and the log are told, and so is a client that comes back too late.
+func TestADetachedSessionLivesForItsTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHost(t)
+		c := h.client()
+		say(t, c, "hello")
+		h.set(func() { h.down = true })
+		h.cut()
+		time.Sleep(10*time.Minute - time.Second)
+		if h.old.holder.Len() != 1 || h.seen(resume.Detached) != 1 || h.seen(resume.Expired) != 0 {
+			t.Errorf("%d streams, %d detached, %d expired before the time", h.old.holder.Len(), h.seen(resume.Detached), h.seen(resume.Expired))
+		}
+		time.Sleep(2 * time.Second)
+		if h.old.holder.Len() != 0 || h.seen(resume.Expired) != 1 {
+			t.Errorf("%d streams, %d expired after it", h.old.holder.Len(), h.seen(resume.Expired))
+		}
+		last := h.notices[len(h.notices)-1]
+		if last.What != resume.Expired || last.Gap.Round(time.Second) != 10*time.Minute || last.Stream.Identity.Name != "alice" {
+			t.Errorf("the log is told %+v", last)
+		}
+		h.set(func() { h.down = false })
+		conn, err := h.dial(tunframe.Attach)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := io.ReadAll(conn)
+		if err != nil || !strings.Contains(string(b), "the session is gone") {
+			t.Errorf("who comes back is told %q (%v)", b, err)
+		}
+		c.Close()
+		h.end()
+	})
+}
+
 func TestAnOldClientGetsAPlainDial(t *testing.T) {
 	conn, err := call(t, header(), proxyIdentity())
 	if err != nil {
