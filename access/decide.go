@@ -105,8 +105,8 @@ func (d *decider) checkBearer() *Reason {
 		return reason(CodeNoIdentity, "", "nobody is identified")
 	case id.Kind != types.IdentityUser && id.Kind != types.IdentityBridge || id.Name == "":
 		return reason(CodeNotAUser, "", "%s is not a user", id)
-	case r.Now.IsZero() || !r.Now.Before(id.Authority.Expires) && !d.mayOutlive():
-		return reason(CodeExpired, "", "the certificate expired at %s", id.Authority.Expires.UTC().Format("2006-01-02 15:04:05 UTC"))
+	case r.Now.IsZero() || !r.Now.Before(id.Authority.Ends()) && !d.mayOutlive():
+		return reason(CodeExpired, "", "the certificate expired at %s", id.Authority.Ends().UTC().Format("2006-01-02 15:04:05 UTC"))
 	}
 	if why := d.checkLocks(); why != nil {
 		return why

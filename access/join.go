@@ -26,7 +26,7 @@ func (d *decider) decideJoin() Decision {
 	if len(a.Usage) > 0 && !slices.Contains(a.Usage, "ssh") {
 		return d.refuse(reason(CodeUsageMismatch, "", "the certificate is only for %v", a.Usage))
 	}
-	if a.Route != nil || d.r.Identity.Kind == types.IdentityBridge {
+	if a.Route != nil && !d.bridged() {
 		return d.refuse(reason(CodeRouteMismatch, "", "a certificate for one resource joins no sessions"))
 	}
 	t, ok := d.r.Subject.(*types.SessionTracker)
@@ -57,6 +57,15 @@ func (d *decider) decideJoin() Decision {
 		}
 	}
 	return no
+}
+
+// bridged reports whether the bearer came over a bridge to the very host that
+// decides: its route is a way there, and not what it is limited to.
+func (d *decider) bridged() bool {
+	id := d.r.Identity
+	r := id.Authority.Route
+	return id.Kind == types.IdentityBridge && r != nil && r.Kind == types.KindNode && d.r.HostID != "" && r.Name == d.r.HostID &&
+		(r.Cluster == "" || r.Cluster == id.Cluster)
 }
 
 // joinAs decides about one mode.

@@ -122,7 +122,7 @@ func (d *decider) limits() Limits {
 		AgentForward: o.ForwardAgent && a.PermitAgent, X11: o.X11 && a.PermitX11, PTY: o.PTY && a.PermitPTY, FileCopy: o.FileCopy,
 	}
 	if o.DisconnectExpiredCert {
-		l.Deadline = a.Expires
+		l.Deadline = a.Ends()
 	}
 	return l
 }

@@ -56,7 +56,7 @@ func recordBearer(e *event.Decision, id *types.Identity) {
 	}
 	a := &id.Authority
 	e.User, e.Cluster, e.IdentityKind, e.IssuedAt = id.Name, id.Cluster, string(id.Kind), id.IssuedAt
-	e.Roles, e.Traits, e.Logins, e.Usage, e.Expires = a.Roles, a.Traits, a.Logins, a.Usage, a.Expires
+	e.Roles, e.Traits, e.Logins, e.Usage, e.Expires = a.Roles, a.Traits, a.Logins, a.Usage, a.Ends()
 	e.MFADevice, e.DeviceID, e.AccessRequests = id.Proofs.MFADevice, id.Proofs.DeviceID, id.Proofs.AccessRequests
 	if a.PinnedIP.IsValid() {
 		e.PinnedIP = a.PinnedIP.String()

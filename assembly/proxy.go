@@ -105,6 +105,12 @@ func (p *Process) verifyUser(c *ssh.Certificate, _ time.Time) (*types.Identity, 
 	return sshcert.Verify(c, p.replica.Trust(), types.IdentityUser, p.clock.Now()) // which never goes back
 }
 
+// verifyBridge makes the identity of a certificate by which a proxy speaks for a
+// user.
+func (p *Process) verifyBridge(c *ssh.Certificate, now time.Time) (*types.Identity, error) {
+	return sshcert.Verify(c, p.replica.Trust(), types.IdentityBridge, now)
+}
+
 // tunnelCredentials are how this process proves itself in tunnels.
 func (p *Process) tunnelCredentials() tunnel.Credentials {
 	return tunnel.Credentials{
@@ -194,6 +200,9 @@ func (r nodeRouter) Dial(ctx context.Context, res types.Resource, h dial.Header)
 	}
 	if n.SubKind == types.SubKindOpenSSH {
 		return r.openSSH(n, h)
+	}
+	if h.Verb == tunframe.Open && r.settings().Recording.AtProxy() {
+		return r.recordedHere(ctx, n, h)
 	}
 	return r.DialNode(ctx, n, h)
 }

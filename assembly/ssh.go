@@ -69,7 +69,7 @@ func (p *Process) buildSSH(ctx context.Context) error {
 		return err
 	}
 	service, err := sshaccess.New(sshaccess.Config{HostID: id.Name, Hostname: p.cfg.Nodename, Cluster: id.Cluster, Node: node.document,
-		HostSigners: func() []ssh.Signer { return []ssh.Signer{p.member.SSHSigner()} }, Verify: p.verifyUser, Policy: p.replica,
+		HostSigners: func() []ssh.Signer { return []ssh.Signer{p.member.SSHSigner()} }, Verify: p.verifyUser, VerifyBridge: p.verifyBridge, Policy: p.replica,
 		Audit: p.writer, Sessions: p.sessions, Slots: p.slots, Trackers: p.trackers, Recorder: record, Accounts: &spawn.Accounts{}, Log: p.log, Child: child, Cache: p.decisions, Now: p.clock.Now,
 		PortForwarding: p.cfg.SSH.PortForwarding, FileCopy: p.cfg.SSH.FileCopy, PermitUserEnv: p.cfg.SSH.PermitUserEnv,
 		Strangers: p.strangers, ProxyAddr: func() string { return firstOf(p.cfg.ProxyServer, p.publicAddr()) }})

@@ -63,6 +63,7 @@ func AuthorityFor(k types.IdentityKind) (types.CAType, error) {
 func Canonical(id *types.Identity) *types.Identity {
 	c := deepCopy(reflect.ValueOf(*id)).Interface().(types.Identity)
 	c.Authority.Expires = c.Authority.Expires.UTC().Truncate(time.Second)
+	c.Authority.UserExpires = c.Authority.UserExpires.UTC().Truncate(time.Second)
 	c.IssuedAt = c.IssuedAt.UTC().Round(0)
 	return &c
 }
@@ -220,7 +221,7 @@ func wholeUTF8(v reflect.Value) bool {
 
 func lintUser(id *types.Identity) error {
 	a := &id.Authority
-	if len(a.SystemRoles) > 0 || a.Hostname != "" || len(a.Principals) > 0 || a.Scope != nil || a.ProxyUUID != "" {
+	if len(a.SystemRoles) > 0 || a.Hostname != "" || len(a.Principals) > 0 || a.Scope != nil || a.ProxyUUID != "" || !a.UserExpires.IsZero() {
 		return fault.New(fault.Invalid, "a user certificate must not carry what belongs to hosts")
 	}
 	return nil
@@ -234,6 +235,9 @@ func lintBridge(id *types.Identity) error {
 	if a.ProxyUUID == "" || a.Route == nil {
 		return fault.New(fault.Invalid, "a bridge certificate names its proxy and its route")
 	}
+	if !a.UserExpires.IsZero() && (a.UserExpires.Before(a.Expires) || a.UserExpires.Sub(id.IssuedAt) > MaxValidity(types.IdentityUser)) {
+		return fault.New(fault.Invalid, "a bridge certificate must not outlive the one that it was made from")
+	}
 	if a.Renewable || !a.DisallowReissue {
 		return fault.New(fault.Invalid, "a bridge certificate is never re-issued")
 	}
@@ -243,7 +247,7 @@ func lintBridge(id *types.Identity) error {
 func lintHost(id *types.Identity) error {
 	a := &id.Authority
 	var zero types.Proofs
-	if len(a.Roles)+len(a.Logins)+len(a.Traits)+len(a.Usage)+len(a.ResourceIDs) > 0 || a.Route != nil || a.ProxyUUID != "" ||
+	if len(a.Roles)+len(a.Logins)+len(a.Traits)+len(a.Usage)+len(a.ResourceIDs) > 0 || a.Route != nil || a.ProxyUUID != "" || !a.UserExpires.IsZero() ||
 		a.PermitPTY || a.PermitAgent || a.PermitPortForward || a.PermitX11 || !reflect.DeepEqual(id.Proofs, zero) {
 		return fault.New(fault.Invalid, "a host certificate must not carry what belongs to users")
 	}

@@ -146,6 +146,21 @@ type Filter struct {
 	Query  string
 }
 
+// RecordsAtProxy reports whether the cluster records sessions at its proxies, so
+// that these are the SSH servers that its users speak with.
+func (c *Client) RecordsAtProxy(ctx context.Context) (bool, error) {
+	api, err := c.API()
+	if err != nil {
+		return false, err
+	}
+	defer api.Close()
+	who, err := api.WhoAmI(ctx)
+	if err != nil {
+		return false, err
+	}
+	return who.SshEndsAtProxy, nil
+}
+
 // Nodes lists the servers that the user may see.
 func (c *Client) Nodes(ctx context.Context, f Filter) ([]*types.Node, error) {
 	api, err := c.API()

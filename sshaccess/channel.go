@@ -56,6 +56,7 @@ type channel struct {
 
 	sent, received atomic.Uint64
 	status         spawn.Status
+	elsewhere      string             // the mode of a recording at the proxy; "": this host records
 	cancel         context.CancelFunc // of everything that serves the channel
 	done           chan struct{}      // closed when what was started has ended
 }
@@ -77,13 +78,19 @@ func (cn *conn) serveSession(ctx context.Context, _ *sshserver.Conn, nc ssh.NewC
 		return
 	}
 	defer cn.leave()
+	s := &channel{cn: cn, id: uuid.NewString()}
+	if cn.bridged() && !s.name(nc.ExtraData()) {
+		nc.Reject(ssh.ConnectionFailed, "the proxy does not say which session it records") //nolint:errcheck // the connection is gone then
+		return
+	}
+	defer s.forget()
 	ch, reqs, err := nc.Accept()
 	if err != nil {
 		return
 	}
 	defer ch.Close()
-	ctx, cancel := context.WithCancel(ctx)
-	s := &channel{cn: cn, ch: ch, id: uuid.NewString(), cancel: cancel}
+	ctx, s.cancel = context.WithCancel(ctx)
+	s.ch = ch
 	s.resized.tell = s.tellResize
 	defer s.hangup()
 	for r := range reqs {

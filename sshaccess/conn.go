@@ -73,6 +73,7 @@ func (cn *conn) server() (*sshserver.Server, error) {
 	srv, err := sshserver.New(sshserver.Config{
 		HostSigners: cn.svc.cfg.HostSigners,
 		Verify:      cn.verify,
+		Bridges:     true,
 		Admit:       cn.admit,
 		Authorize:   cn.authorize,
 		AuthFailed:  cn.authFailed,

@@ -6,15 +6,12 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/crypto/ssh"
-
 	"teleport/access"
 	"teleport/fault"
 	"teleport/keys"
 	"teleport/session"
 	"teleport/sshaccess/spawn"
 	"teleport/sshserver"
-	"teleport/types"
 )
 
 // decided keeps a decision with its input, for the log.
@@ -23,16 +20,15 @@ type decided struct {
 	decision access.Decision
 }
 
-func (cn *conn) verify(c *ssh.Certificate) (*types.Identity, error) {
-	return cn.svc.cfg.Verify(c, cn.svc.cfg.Now())
-}
-
 // admit is the login: identity, login, this host and the action as one tuple,
 // then what the host itself says of the account.
 func (cn *conn) admit(ctx context.Context, c *sshserver.Conn) error {
 	cn.peer = c
 	if g := cn.in.Gateway; g != nil && (g.User != c.Identity.Name || g.Cluster != c.Identity.Cluster) {
 		return fault.New(fault.Denied, "the identity inside the connection is not the one that came through the proxy")
+	}
+	if err := cn.admitBridge(); err != nil {
+		return err
 	}
 	if cn.joins() {
 		cn.first = cn.decide(access.ActionJoin, cn.svc.cfg.Now())

@@ -48,7 +48,7 @@ func (s *channel) begin(ctx context.Context, j job) error {
 		info.Term, info.Columns, info.Rows = s.ask.Term, int(s.ask.Columns), int(s.ask.Rows)
 		size = sizeText(s.ask.Columns, s.ask.Rows)
 	}
-	rec, err := s.cn.svc.cfg.Recorder.Start(ctx, info)
+	rec, err := s.recorder().Start(ctx, info)
 	if err != nil {
 		return fault.Wrap(err, fault.Unavailable, "the session cannot be recorded, so it does not start")
 	}

@@ -37,10 +37,13 @@ type Config struct {
 	HostSigners func() []ssh.Signer
 	// Verify makes the identity of a user certificate (cert/sshcert.Verify with
 	// the trust of the replica).
-	Verify   func(c *ssh.Certificate, now time.Time) (*types.Identity, error)
-	Policy   access.View
-	Audit    audit.Emitter
-	Sessions *session.Registry
+	Verify func(c *ssh.Certificate, now time.Time) (*types.Identity, error)
+	// VerifyBridge makes that of a bridge certificate, by which a proxy speaks for
+	// a user. Nil takes none.
+	VerifyBridge func(c *ssh.Certificate, now time.Time) (*types.Identity, error)
+	Policy       access.View
+	Audit        audit.Emitter
+	Sessions     *session.Registry
 	// Trackers are told of every shell and command. Nil: nobody is.
 	Trackers *session.Trackers
 	// Slots count the connections of users with max_connections. Nil: such users
@@ -72,7 +75,8 @@ type Inbound struct {
 	// Gateway is who came through the gate. Nil when the client dialled this
 	// host directly, without a gate.
 	Gateway *Gateway
-	// ProxyID is the UUID of the proxy that carried the dial, if any.
+	// ProxyID is the UUID of the proxy that carried the dial, if any, as its own
+	// certificate says.
 	ProxyID string
 	// Stream is the dial's id, for logs.
 	Stream string
@@ -97,6 +101,8 @@ type Service struct {
 
 	mu   sync.Mutex
 	live map[string]*channel // by session id: those that can be joined
+	// named are the ids in use that proxies gave.
+	named map[string]struct{}
 }
 
 // New checks a configuration. It starts nothing.
@@ -111,7 +117,7 @@ func New(cfg Config) (*Service, error) {
 	if cfg.Trackers == nil {
 		cfg.Trackers = session.NewTrackers()
 	}
-	s := &Service{cfg: cfg, live: map[string]*channel{}}
+	s := &Service{cfg: cfg, live: map[string]*channel{}, named: map[string]struct{}{}}
 	// A handler without a permission shows here, not at the first connection.
 	if _, err := s.newConn(Inbound{}, nil).server(); err != nil {
 		return nil, err

@@ -161,6 +161,11 @@ func New(ctx context.Context, nc net.Conn, cfg Config) (*Client, error) {
 // Conn returns the connection itself, for channels of other protocols.
 func (c *Client) Conn() ssh.Conn { return c.ssh.Conn }
 
+// Incoming returns the channels of a type that the server opens, until the
+// connection ends; nil where that type was asked for before. Types that nobody
+// asks for are refused.
+func (c *Client) Incoming(kind string) <-chan ssh.NewChannel { return c.ssh.HandleChannelOpen(kind) }
+
 // Wait returns when the connection has ended.
 func (c *Client) Wait() error { return c.ssh.Wait() }
 

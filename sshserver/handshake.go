@@ -126,7 +126,7 @@ func (a *attempt) check(key ssh.PublicKey) (*ssh.Certificate, *types.Identity, e
 		return nil, nil, fault.New(fault.Unauthenticated, "the certificate names no login")
 	}
 	id, err := a.s.cfg.Verify(cert)
-	if err == nil && (id == nil || id.Kind != types.IdentityUser) {
+	if err == nil && (id == nil || id.Kind != types.IdentityUser && !(a.s.cfg.Bridges && id.Kind == types.IdentityBridge)) {
 		err = fault.New(fault.Unauthenticated, "the certificate is not a user's")
 	}
 	if err != nil {

@@ -29,6 +29,9 @@ type Config struct {
 	// Verify makes the identity from a certificate, or says why not. It runs for
 	// offered keys too, so it must not have effects.
 	Verify func(cert *ssh.Certificate) (*types.Identity, error)
+	// Bridges takes identities of kind bridge from Verify, beside users': only
+	// where a proxy may speak for a user.
+	Bridges bool
 	// Admit has the last word on a connection after the peer has proved its key:
 	// login and identity together. Nil admits every verified identity.
 	Admit func(ctx context.Context, c *Conn) error

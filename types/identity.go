@@ -85,6 +85,18 @@ type Authority struct {
 	Scope      *JoinScope `json:"scope,omitempty" narrow:"restrict"` // what may be registered under this identity
 	// Bridge only: the proxy that carries it.
 	ProxyUUID string `json:"proxy_uuid,omitempty" narrow:"equal"`
+	// Bridge only: when the certificate that it was made from expires. What the
+	// bridge has opened while it was valid may live so long; zero is Expires.
+	UserExpires time.Time `json:"user_expires,omitzero" narrow:"equal"`
+}
+
+// Ends is when what was opened with a certificate loses it: its expiry, and for a
+// bridge, which is for opening alone, that of the user's own certificate.
+func (a *Authority) Ends() time.Time {
+	if a.UserExpires.IsZero() {
+		return a.Expires
+	}
+	return a.UserExpires
 }
 
 // Proofs record ceremonies that the bearer went through.

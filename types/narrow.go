@@ -26,7 +26,10 @@ func (id *Identity) Narrows(parent *Identity) error {
 		if err := id.bridges(parent); err != nil {
 			return err
 		}
-		child.Kind, child.Authority.ProxyUUID = parent.Kind, parent.Authority.ProxyUUID
+		child.Kind, child.Authority.ProxyUUID, child.Authority.UserExpires = parent.Kind, parent.Authority.ProxyUUID, parent.Authority.UserExpires
+		if slices.Equal(id.Authority.Logins, []string{JoinLogin}) {
+			child.Authority.Logins = nil // it starts nothing, and everybody has it
+		}
 	} else if parent.Kind == IdentityBridge || parent.Authority.Route != nil || parent.Authority.DisallowReissue {
 		return fault.New(fault.Denied, "this certificate cannot be used to get another one").WithHint("log in again")
 	}
@@ -44,6 +47,9 @@ func (id *Identity) bridges(parent *Identity) error {
 	}
 	if a.Route == nil || a.ProxyUUID == "" || !a.DisallowReissue {
 		return fault.New(fault.Denied, "a bridge certificate names its route and its proxy, and cannot be re-issued")
+	}
+	if a.UserExpires.After(parent.Authority.Expires) {
+		return fault.New(fault.Denied, "the certificate asked for would say more than the one shown (user_expires)")
 	}
 	return nil
 }

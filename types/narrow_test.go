@@ -136,6 +136,20 @@ func TestRouteAndBridgeNeverReissue(t *testing.T) {
 	if bridge.Narrows(host) == nil {
 		t.Error("a host gets a bridge of its own")
 	}
+	late := bridge
+	late.Authority.UserExpires = p.Authority.Expires.Add(time.Second)
+	if late.Narrows(p) == nil {
+		t.Error("a bridge says that the user's certificate lives longer")
+	}
+	joins := bridge
+	joins.Authority.Logins = []string{types.JoinLogin}
+	if err := joins.Narrows(p); err != nil {
+		t.Errorf("a bridge for joining: %v", err)
+	}
+	joins.Authority.Logins = []string{types.JoinLogin, "another"}
+	if joins.Narrows(p) == nil {
+		t.Error("a bridge for joining has a login beside")
+	}
 	noRoute := bridge
 	noRoute.Authority.Route = nil
 	if err := noRoute.Narrows(p); err == nil || !strings.Contains(err.Error(), "route") {

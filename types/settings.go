@@ -1,5 +1,7 @@
 package types
 
+import "strings"
+
 // OriginLabel is the label that says where a settings document came from;
 // OriginFile is its value where the configuration file of the auth service fixes
 // the settings.
@@ -91,6 +93,10 @@ type RecordingConfigSpec struct {
 	// Encryption at rest is on unless it is switched off.
 	Encryption *RecordingEncryption `json:"encryption,omitempty"`
 }
+
+// AtProxy reports whether proxies are to record sessions, and so to end their
+// protocol.
+func (r RecordingConfigSpec) AtProxy() bool { return strings.HasPrefix(r.Mode, "proxy") }
 
 // RecordingEncryption switches the encryption of recordings at rest.
 type RecordingEncryption struct {

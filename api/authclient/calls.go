@@ -152,6 +152,12 @@ func (c *Client) ReleaseConnections(ctx context.Context, req *presencev1.Release
 	return err
 }
 
+// Bridge issues the certificate with which this proxy goes on to a node for a user
+// whose SSH it ends (proxies only).
+func (c *Client) Bridge(ctx context.Context, req *issuev1.BridgeRequest) (*issuev1.IssuedCerts, error) {
+	return unary(ctx, c.issue.Bridge, req)
+}
+
 // InviteUser makes a user without credentials and the link that sets them.
 func (c *Client) InviteUser(ctx context.Context, req *accountv1.InviteUserRequest) (*accountv1.LinkResponse, error) {
 	return unary(ctx, c.account.InviteUser, req)

@@ -56,6 +56,7 @@ func AccessTable() Table {
 		issuev1connect.IssueServiceSignHostProcedure: System(types.RoleAdmin),
 		// A proxy enters servers without an agent for users whose certificate it shows.
 		issuev1connect.IssueServiceOpenSSHProcedure: System(types.RoleProxy),
+		issuev1connect.IssueServiceBridgeProcedure:  System(types.RoleProxy),
 
 		accountv1connect.AccountServiceInviteUserProcedure:  Rule(types.KindUser, "create"),
 		accountv1connect.AccountServiceResetUserProcedure:   Rule(types.KindUser, "update"),

@@ -210,5 +210,6 @@ func (s accountService) WhoAmI(ctx context.Context, _ *connect.Request[accountv1
 	if err != nil {
 		return nil, fault.Wrap(err, fault.Internal, "the identity cannot be encoded")
 	}
-	return connect.NewResponse(&accountv1.WhoAmIResponse{Identity: b, ClientAddr: c.Addr.String()}), nil
+	return connect.NewResponse(&accountv1.WhoAmIResponse{Identity: b, ClientAddr: c.Addr.String(),
+		SshEndsAtProxy: s.a.d.Policy.Settings().Recording.AtProxy()}), nil
 }

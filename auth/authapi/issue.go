@@ -58,37 +58,76 @@ func (s issueService) SignHost(ctx context.Context, req *connect.Request[issuev1
 // agent. Who may enter which server is decided here once more: a proxy that is
 // stolen gets nobody in who may not.
 func (s issueService) OpenSSH(ctx context.Context, req *connect.Request[issuev1.OpenSSHRequest]) (*connect.Response[issuev1.IssuedCerts], error) {
-	m, c := req.Msg, rpc.CallerFrom(ctx)
-	user, err := keys.ParseSSHCert(m.UserCert)
+	return s.forProxy(ctx, ca.ProfileOpenSSH, req.Msg, func(node *types.Node) error {
+		if node.SubKind != types.SubKindOpenSSH {
+			return fault.New(fault.Denied, "node %s has an agent, which takes the user's own certificate", node.Name())
+		}
+		return nil
+	})
+}
+
+// Bridge issues a proxy the certificate with which it goes on to a node's agent for
+// a user whose SSH it ends. It does so only where the cluster records at its
+// proxies: elsewhere, users speak with agents themselves, and no proxy needs it.
+func (s issueService) Bridge(ctx context.Context, req *connect.Request[issuev1.BridgeRequest]) (*connect.Response[issuev1.IssuedCerts], error) {
+	return s.forProxy(ctx, ca.ProfileBridgeSSH, req.Msg, func(node *types.Node) error {
+		switch {
+		case !s.a.d.Policy.Settings().Recording.AtProxy():
+			return fault.New(fault.Denied, "sessions of this cluster are recorded on their hosts, so proxies speak for nobody there").
+				WithHint("the recording mode has just changed: try again")
+		case node.SubKind == types.SubKindOpenSSH:
+			return fault.New(fault.Denied, "node %s has no agent", node.Name())
+		}
+		return nil
+	})
+}
+
+// asked is what a proxy says that ends a user's SSH.
+type asked interface {
+	GetUserCert() string
+	GetSshPublic() string
+	GetNode() string
+	GetLogin() string
+	GetClientAddr() string
+}
+
+// forProxy decides whether the user whose certificate a proxy shows may enter a
+// node as a login, and issues the proxy what it needs for that.
+func (s issueService) forProxy(ctx context.Context, profile ca.Profile, m asked, may func(*types.Node) error) (*connect.Response[issuev1.IssuedCerts], error) {
+	c := rpc.CallerFrom(ctx)
+	user, err := keys.ParseSSHCert(m.GetUserCert())
 	if err != nil {
 		return nil, err
 	}
-	client, err := netip.ParseAddrPort(m.ClientAddr)
+	client, err := netip.ParseAddrPort(m.GetClientAddr())
 	if err != nil {
-		return nil, fault.New(fault.Invalid, "%.60q is not the address of a client", m.ClientAddr)
+		return nil, fault.New(fault.Invalid, "%.60q is not the address of a client", m.GetClientAddr())
 	}
-	node, err := store.Of[*types.Node](s.a.d.Store).Get(ctx, m.Node)
+	node, err := store.Of[*types.Node](s.a.d.Store).Get(ctx, m.GetNode())
 	if err != nil {
 		return nil, err
 	}
-	if node.SubKind != types.SubKindOpenSSH {
-		return nil, fault.New(fault.Denied, "node %s has an agent, which takes the user's own certificate", m.Node)
+	if err := may(node); err != nil {
+		return nil, err
 	}
 	id, err := sshcert.Verify(user, s.a.d.Trust(), types.IdentityUser, s.a.d.Now())
 	if err != nil {
 		return nil, err
 	}
 	ask := access.Ask(s.a.d.Policy, id, client.Addr(), s.a.d.Now())
-	ask.Action, ask.Resource, ask.HostID, ask.Login = access.ActionLogin, node, node.Name(), m.Login
+	ask.Action, ask.Resource, ask.HostID, ask.Login = access.ActionLogin, node, node.Name(), m.GetLogin()
+	if profile == ca.ProfileBridgeSSH && m.GetLogin() == types.JoinLogin {
+		ask.Action, ask.Resource = access.ActionJoin, nil // which session is the node's to ask
+	}
 	if d := access.Decide(ask); !d.Allow {
 		return nil, refusedBy(d)
 	}
-	k, err := publicKeys(m.SshPublic, nil)
+	k, err := publicKeys(m.GetSshPublic(), nil)
 	if err != nil {
 		return nil, err
 	}
-	certs, err := s.a.d.Issuer.Issue(ctx, ca.Request{Profile: ca.ProfileOpenSSH, Subject: ca.SSHCertificate{Cert: user}, Keys: k,
-		Caller: []*x509.Certificate{c.Certificate}, Route: &types.Route{Kind: types.KindNode, Name: node.Name()}, Login: m.Login, Addr: client})
+	certs, err := s.a.d.Issuer.Issue(ctx, ca.Request{Profile: profile, Subject: ca.SSHCertificate{Cert: user}, Keys: k,
+		Caller: []*x509.Certificate{c.Certificate}, Route: &types.Route{Kind: types.KindNode, Name: node.Name()}, Login: m.GetLogin(), Addr: client})
 	if err != nil {
 		return nil, err
 	}

@@ -34,6 +34,7 @@ var profiles = map[Profile]profile{
 	ProfileReissue:    {decide: (*deciding).reissue, narrows: true},
 	ProfileWebSession: {decide: (*deciding).webSession, narrows: true},
 	ProfileBridge:     {decide: (*deciding).bridge, narrows: true},
+	ProfileBridgeSSH:  {decide: (*deciding).bridgeSSH, narrows: true},
 	ProfileOpenSSH:    {decide: (*deciding).openSSH, narrows: true, signer: types.CAOpenSSH},
 	ProfileSignUser:   {decide: (*deciding).signUser},
 	ProfileSignHost:   {decide: (*deciding).signHost},
@@ -172,9 +173,46 @@ func (d *deciding) bridge() (*types.Identity, error) {
 	if id.Authority.Route == nil {
 		return nil, fault.New(fault.Invalid, "a bridge certificate names the resource that it is for")
 	}
-	id.Kind, id.Authority.ProxyUUID = types.IdentityBridge, proxy.Name
-	id.Authority.DisallowReissue, id.Authority.Renewable = true, false
-	id.Authority.Expires = d.expiry(BridgeTTL, BridgeTTL, id.Authority.Expires, a.Expires)
+	d.carry(id, proxy, a)
+	return id, nil
+}
+
+// carry makes a bridge of a user's identity that has been narrowed.
+func (d *deciding) carry(id, proxy *types.Identity, a Account) {
+	at := &id.Authority
+	id.Kind, at.ProxyUUID, at.UserExpires = types.IdentityBridge, proxy.Name, at.Expires
+	at.DisallowReissue, at.Renewable = true, false
+	if !a.Expires.IsZero() && a.Expires.Before(at.UserExpires) {
+		at.UserExpires = a.Expires
+	}
+	at.Expires = d.expiry(BridgeTTL, BridgeTTL, at.UserExpires)
+}
+
+// bridgeSSH lets a proxy that ends a user's SSH go on to one node as one login,
+// for a user whose live certificate it shows. What it opens there is the user's:
+// the node decides about them, and hears from the certificate who records.
+func (d *deciding) bridgeSSH() (*types.Identity, error) {
+	proxy, err := d.proxy()
+	if err != nil {
+		return nil, err
+	}
+	id, a, err := d.narrowed()
+	if err != nil {
+		return nil, err
+	}
+	if d.r.Route == nil || d.r.Route.Kind != types.KindNode || d.r.Keys.SSH == nil || d.r.Keys.TLS != nil {
+		return nil, fault.New(fault.Invalid, "a bridge for SSH is for one SSH key and one node")
+	}
+	if err := d.restrict(id); err != nil {
+		return nil, err
+	}
+	at := &id.Authority
+	if d.r.Login == types.JoinLogin {
+		at.Logins = []string{types.JoinLogin} // which starts nothing
+	} else if at.Logins = intersect([]string{d.r.Login}, at.Logins); len(at.Logins) == 0 {
+		return nil, fault.New(fault.Denied, "user %q has no login %.60q", id.Name, d.r.Login)
+	}
+	d.carry(id, proxy, a)
 	return id, nil
 }
 
@@ -212,7 +250,7 @@ func (d *deciding) narrowed() (*types.Identity, Account, error) {
 		return nil, Account{}, err
 	}
 	route := p.Authority.Route != nil
-	if (p.Authority.DisallowReissue || route) && d.r.Profile != ProfileBridge {
+	if (p.Authority.DisallowReissue || route) && d.r.Profile != ProfileBridge && d.r.Profile != ProfileBridgeSSH {
 		return nil, Account{}, fault.New(fault.Denied, "this certificate is for one use and issues no other").
 			WithHint("ask with the certificate of the login")
 	}
@@ -299,13 +337,14 @@ func (d *deciding) certificate(kind types.IdentityKind) (*types.Identity, error)
 // verify reads the identity of the subject's certificate. An SSH certificate is
 // all that a proxy has of a user whose SSH it ends, and is good for that alone.
 func (d *deciding) verify(kind types.IdentityKind) (*types.Identity, error) {
+	bySSH := d.r.Profile == ProfileOpenSSH || d.r.Profile == ProfileBridgeSSH
 	switch c := d.r.Subject.(type) {
 	case Certificate:
-		if d.r.Profile != ProfileOpenSSH {
+		if !bySSH {
 			return tlscert.Verify(c.Chain, d.i.c.Trust(), d.now, kind)
 		}
 	case SSHCertificate:
-		if d.r.Profile == ProfileOpenSSH {
+		if bySSH {
 			return sshcert.Verify(c.Cert, d.i.c.Trust(), kind, d.now)
 		}
 	}

@@ -129,7 +129,7 @@ func (i *Issuer) Issue(ctx context.Context, r Request) (Certs, error) {
 	if err := cert.Lint(id, now); err != nil {
 		return Certs{}, err
 	}
-	if len(id.Authority.Logins) == 0 && id.Kind == types.IdentityUser || id.Kind == types.IdentityBridge {
+	if len(id.Authority.Logins) == 0 && id.Kind == types.IdentityUser || r.Profile == ProfileBridge {
 		r.Keys.SSH = nil // there is no SSH certificate of this identity
 	}
 	if r.Keys.SSH == nil && r.Keys.TLS == nil {

@@ -215,12 +215,12 @@ func TestSubjects(t *testing.T) {
 	subjects := map[string]Subject{
 		"nil": nil, "user": w.of(user), "proxy": w.of(proxy), "node": w.of(node), "auth": w.of(self), "admin": w.of(admin), "route": w.of(routed), "bridge": w.of(bridge),
 		"ceremony": Ceremony{User: "alice", At: w.now}, "old ceremony": Ceremony{User: "alice", At: w.now.Add(-time.Hour)}, "process": Process{},
-		"admission": w.admit(types.RoleNode), "user by SSH": SSHCertificate{w.sshOf(user)}, "node by SSH": SSHCertificate{w.sshOf(node)}, "made-up admission": Joined{&join.Admission{}}, "no admission": Joined{}, "no certificate": Certificate{},
+		"admission": w.admit(types.RoleNode), "user by SSH": SSHCertificate{w.sshOf(user)}, "route by SSH": SSHCertificate{w.sshOf(routed)}, "node by SSH": SSHCertificate{w.sshOf(node)}, "made-up admission": Joined{&join.Admission{}}, "no admission": Joined{}, "no certificate": Certificate{},
 	}
 	allowed := map[Profile][]string{
 		ProfileLogin: {"ceremony"}, ProfileReissue: {"user"}, ProfileWebSession: {"user"}, ProfileBridge: {"user", "route"},
 		ProfileSignUser: {"admin"}, ProfileSignHost: {"admin"}, ProfileHostJoin: {"admission"}, ProfileHostRenew: {"proxy", "node", "auth"},
-		ProfileHostSelf: {"process"}, ProfileAdmin: {"process"}, ProfileOpenSSH: {"user by SSH"},
+		ProfileHostSelf: {"process"}, ProfileAdmin: {"process"}, ProfileOpenSSH: {"user by SSH"}, ProfileBridgeSSH: {"user by SSH", "route by SSH"},
 		ProfileHostSSHD: {"admission"},
 	}
 	if len(allowed) != len(profiles) {
@@ -234,9 +234,9 @@ func TestSubjects(t *testing.T) {
 				r.Caller, r.Route = w.chain(proxy), route
 			case ProfileWebSession:
 				r.Caller = w.chain(proxy)
-			case ProfileOpenSSH:
+			case ProfileOpenSSH, ProfileBridgeSSH:
 				r = w.openSSH(user, proxy, user.Identity.Authority.Logins[0])
-				r.Subject = s
+				r.Subject, r.Profile = s, p
 			case ProfileHostSSHD:
 				key := certtest.SSHKey(t)
 				r.Keys, r.Host.UUID = Keys{SSH: key}, join.SSHDUUID(key)
@@ -257,7 +257,7 @@ func TestSubjects(t *testing.T) {
 			if logged := w.log.count(event.TypeCertCreate) - before; (logged == 1) != want {
 				t.Errorf("%s from %s: %d events", p, name, logged)
 			}
-			if err == nil && p != ProfileOpenSSH && p != ProfileHostSSHD { // which no peer of ours takes: see openssh_test.go
+			if err == nil && p != ProfileOpenSSH && p != ProfileBridgeSSH && p != ProfileHostSSHD { // which have no X.509 half: see their own tests
 				w.check(c)
 			}
 		}

@@ -21,6 +21,7 @@ const (
 	ProfileReissue    Profile = "reissue"     // narrower, from the user's own certificate; also a route
 	ProfileWebSession Profile = "web_session" // minutes, for the keys of the proxy that holds the browser
 	ProfileBridge     Profile = "bridge"      // minutes, a user's identity and route carried by a proxy
+	ProfileBridgeSSH  Profile = "bridge_ssh"  // minutes, the same at one node as one login, for the key of the proxy that records there
 	ProfileOpenSSH    Profile = "openssh"     // minutes, one login at a server without an agent, for the key of the proxy that enters it
 	ProfileSignUser   Profile = "sign_user"   // tctl auth sign --user, asked by the local administrator
 	ProfileSignHost   Profile = "sign_host"   // tctl auth sign --host, for OpenSSH servers
@@ -109,16 +110,16 @@ type Host struct {
 type Request struct {
 	Profile Profile
 	Subject Subject
-	// Caller is the proxy's own certificate for web_session, bridge and openssh: exactly
+	// Caller is the proxy's own certificate for web_session, the bridges and openssh: exactly
 	// one leaf, verified by the issuer. Empty otherwise.
 	Caller []*x509.Certificate
 	Keys   Keys
 	// TTL asked for; 0 is the profile's own. More than allowed is cut, not refused.
 	TTL time.Duration
-	// Usage and Route narrow reissue and bridge.
+	// Usage and Route narrow reissue and bridges.
 	Usage []string
 	Route *types.Route
-	// Login is the one that openssh is for.
+	// Login is the one that openssh and bridge_ssh are for.
 	Login string
 	// User is whom sign_user is for.
 	User string

@@ -153,6 +153,9 @@ func Random(seed uint64, kind types.IdentityKind, cluster string, now time.Time)
 		if a.Route == nil {
 			a.Route = &types.Route{Kind: "app", Name: "wiki"}
 		}
+		if r.IntN(2) == 0 {
+			a.UserExpires = a.Expires.Add(time.Duration(r.IntN(3600)) * time.Second)
+		}
 	}
 	return id
 }

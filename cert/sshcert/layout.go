@@ -55,7 +55,7 @@ func layout(id *types.Identity) (*ssh.Certificate, error) {
 	rest.Authority.Expires = time.Time{}
 	var err error
 	switch id.Kind {
-	case types.IdentityUser:
+	case types.IdentityUser, types.IdentityBridge:
 		err = layoutUser(c, id, &rest)
 	case types.IdentityHost:
 		err = layoutHost(c, id, &rest)
@@ -161,7 +161,7 @@ func read(c *ssh.Certificate) (*types.Identity, error) {
 
 func readUser(c *ssh.Certificate, id *types.Identity) error {
 	a := &id.Authority
-	if id.Kind != types.IdentityUser {
+	if id.Kind != types.IdentityUser && id.Kind != types.IdentityBridge {
 		return fault.New(fault.Untrusted, "a user's SSH certificate holds an identity of kind %q", id.Kind)
 	}
 	if id.Name != "" || a.Logins != nil || a.Roles != nil || a.Traits != nil || a.PinnedIP.IsValid() ||

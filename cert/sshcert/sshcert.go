@@ -20,7 +20,8 @@
 //	teleport-scope         JSON of what the host may register, where it is limited
 //	teleport-identity      JSON of whatever has no place of its own
 //
-// Identities of kind bridge have no SSH form.
+// An identity of kind bridge has the form of a user's, signed by the host
+// authority: whoever does not ask for a bridge takes it for nothing.
 package sshcert
 
 import (
@@ -150,7 +151,7 @@ func checkForm(c *ssh.Certificate, kind types.IdentityKind) error {
 	}
 	want := uint32(ssh.UserCert)
 	switch kind {
-	case types.IdentityUser:
+	case types.IdentityUser, types.IdentityBridge:
 	case types.IdentityHost:
 		want = ssh.HostCert
 	default:
@@ -172,7 +173,7 @@ func checkForm(c *ssh.Certificate, kind types.IdentityKind) error {
 		return fault.New(fault.Limit, "the SSH certificate is larger than %d bytes", maxWire)
 	}
 	for name := range c.CriticalOptions {
-		if kind != types.IdentityUser || name != optSourceAddress {
+		if kind == types.IdentityHost || name != optSourceAddress {
 			return fault.New(fault.Untrusted, "the SSH certificate has the critical option %.60q, which is not known here", name)
 		}
 	}

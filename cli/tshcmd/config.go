@@ -26,7 +26,9 @@ with your certificates. "tsh login" renews them; the configuration stays valid.
 Three ways lead to a server: "tsh proxy ssh" as ProxyCommand, which is what plain
 "ssh NAME.CLUSTER" takes; the proxy as jump host: "ssh -J PROXY NAME.CLUSTER"; and,
 for servers that listen themselves, the short one without a proxy: "ssh NAME", or
-"ssh -p PORT NAME". Print the configuration again when such servers come or go.`
+"ssh -p PORT NAME". Print the configuration again when such servers come or go, and
+when the cluster begins or ceases to record sessions at its proxies: there, the
+proxy shows its own host key for every server, and no way leads past it.`
 
 const configExample = `  tsh config >> ~/.ssh/config
   tsh config > cluster.ssh && ssh -F cluster.ssh root@web-1.example
@@ -63,24 +65,29 @@ func (a *app) config(ctx context.Context, port int) error {
 	if home := a.getenv("TELEPORT_HOME"); home != "" {
 		command = "env TELEPORT_HOME=" + shellQuote(s.dir.Path()) + " " + command
 	}
-	direct, plain, err := a.specialNodes(ctx)
+	direct, plain, atProxy, err := a.specialNodes(ctx)
 	if err != nil {
 		fmt.Fprintf(a.errs, "The servers that listen themselves, and those without an agent, are left out: %s\n", fault.Message(err))
 	}
-	_, err = io.WriteString(a.out, agentlessConfig(s.profile, plain)+sshConfig(s.profile, s.dir.Paths(s.profile), command, port)+directConfig(s.profile, s.dir.Paths(s.profile), direct))
+	_, err = io.WriteString(a.out, agentlessConfig(s.profile, plain)+sshConfig(s.profile, s.dir.Paths(s.profile), command, port, atProxy)+directConfig(s.profile, s.dir.Paths(s.profile), direct))
 	return err
 }
 
 // specialNodes are the servers that listen themselves and those without an agent,
 // in the order of their names. Of several that share a name none is known by it.
-func (a *app) specialNodes(ctx context.Context) (direct, plain []*types.Node, err error) {
+// Where the cluster records at its proxies, these are the SSH servers of all nodes,
+// and none is reached without them.
+func (a *app) specialNodes(ctx context.Context) (direct, plain []*types.Node, atProxy bool, err error) {
 	c, _, err := a.connect()
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, false, err
+	}
+	if atProxy, err = c.RecordsAtProxy(ctx); err != nil || atProxy {
+		return nil, nil, atProxy, err
 	}
 	all, err := c.Nodes(ctx, client.Filter{})
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, false, err
 	}
 	named := map[string]int{}
 	for _, n := range all {
@@ -96,7 +103,7 @@ func (a *app) specialNodes(ctx context.Context) (direct, plain []*types.Node, er
 			direct = append(direct, n)
 		}
 	}
-	return direct, plain, nil
+	return direct, plain, false, nil
 }
 
 // agentlessConfig names the host key of servers without an agent: it is the
@@ -156,8 +163,9 @@ const certAlgorithms = "ssh-ed25519-cert-v01@openssh.com,ecdsa-sha2-nistp256-cer
 	"rsa-sha2-512-cert-v01@openssh.com,rsa-sha2-256-cert-v01@openssh.com"
 
 // sshConfig renders ssh_config(5). The proxy's stanza names its host key by the
-// role, as it may be reached under addresses that its certificate does not know.
-func sshConfig(p *profile.Profile, files profile.Paths, command string, port int) string {
+// role, as it may be reached under addresses that its certificate does not know;
+// so do the servers' where the proxy is their SSH server.
+func sshConfig(p *profile.Profile, files profile.Paths, command string, port int, atProxy bool) string {
 	host, proxyPort, err := net.SplitHostPort(p.WebProxyAddr)
 	if err != nil {
 		host, proxyPort = p.Name(), "3080"
@@ -170,6 +178,9 @@ func sshConfig(p *profile.Profile, files profile.Paths, command string, port int
 	fmt.Fprintf(&b, "\n# Servers: ssh NAME.%s\n", p.Cluster)
 	fmt.Fprintf(&b, "Host %s !%s\n", nodes, host)
 	fmt.Fprintf(&b, "    Port %d\n", port)
+	if atProxy {
+		fmt.Fprintf(&b, "    HostKeyAlias proxy.%s\n", p.Cluster)
+	}
 	fmt.Fprintf(&b, "    ProxyCommand %s proxy ssh --cluster=%s --proxy=%s '%%r@%%h:%%p'\n\n",
 		strings.ReplaceAll(command, "%", "%%"), shellQuote(p.Cluster), shellQuote(p.WebProxyAddr))
 	fmt.Fprintf(&b, "# The proxy as jump host: ssh -J %s NAME.%s\n", host, p.Cluster)

@@ -40,7 +40,10 @@ type EnderConfig struct {
 	VerifyHost func(c *ssh.Certificate) (*types.Identity, error)
 	// Certify asks auth for a certificate of the openssh authority for key, by which
 	// the bearer of user enters a node as login.
-	Certify   func(ctx context.Context, user *ssh.Certificate, key ssh.PublicKey, node, login string, client netip.AddrPort) (*ssh.Certificate, error)
+	Certify func(ctx context.Context, user *ssh.Certificate, key ssh.PublicKey, node, login string, client netip.AddrPort) (*ssh.Certificate, error)
+	// Bridge asks auth for a bridge certificate for key, by which the bearer of user
+	// enters a node with an agent as login.
+	Bridge    func(ctx context.Context, user *ssh.Certificate, key ssh.PublicKey, node, login string, client netip.AddrPort) (*ssh.Certificate, error)
 	Dial      func(ctx context.Context, network, addr string) (net.Conn, error)
 	Policy    access.View
 	Audit     audit.Emitter
@@ -64,7 +67,8 @@ type Inbound struct {
 
 // Ender is the SSH server for servers without an agent: it ends the SSH of the
 // client, decides and records as an agent does, and speaks SSH with the server
-// itself. Safe for concurrent use.
+// itself. Where the cluster records at its proxies, it is so for nodes with an
+// agent too, and leaves deciding to them. Safe for concurrent use.
 type Ender struct {
 	cfg  EnderConfig
 	open sync.WaitGroup
@@ -72,7 +76,7 @@ type Ender struct {
 
 // NewEnder checks a configuration. It starts nothing.
 func NewEnder(cfg EnderConfig) (*Ender, error) {
-	if cfg.HostID == "" || cfg.HostSigners == nil || cfg.Verify == nil || cfg.VerifyHost == nil || cfg.Certify == nil || cfg.Dial == nil ||
+	if cfg.HostID == "" || cfg.HostSigners == nil || cfg.Verify == nil || cfg.VerifyHost == nil || cfg.Certify == nil || cfg.Bridge == nil || cfg.Dial == nil ||
 		cfg.Policy == nil || cfg.Audit == nil || cfg.Recorder == nil || cfg.Sessions == nil || cfg.Log == nil {
 		return nil, errors.New("sshproxy: incomplete configuration of an ender")
 	}
@@ -80,7 +84,10 @@ func NewEnder(cfg EnderConfig) (*Ender, error) {
 		cfg.Now = time.Now
 	}
 	e := &Ender{cfg: cfg}
-	_, err := e.newEnd(Inbound{}).server()
+	if _, err := e.newEnd(Inbound{}).server(); err != nil {
+		return nil, err
+	}
+	_, err := e.newBridge(Inbound{}, nil).server()
 	return e, err
 }
 
@@ -93,12 +100,20 @@ func (e *Ender) Serve(ctx context.Context) error {
 
 // Open returns the client's end of a connection that this proxy ends. It lives
 // until either end closes it.
-func (e *Ender) Open(in Inbound) net.Conn {
+func (e *Ender) Open(in Inbound) net.Conn { return e.pipe(in, e.newEnd(in).serve) }
+
+// Through is Open for a node with an agent, to which agent is a connection; the
+// connection is the Ender's from here on.
+func (e *Ender) Through(in Inbound, agent net.Conn) net.Conn {
+	return e.pipe(in, e.newBridge(in, agent).serve)
+}
+
+func (e *Ender) pipe(in Inbound, serve func(context.Context, net.Conn) error) net.Conn {
 	near, far := net.Pipe()
 	e.open.Go(func() {
 		defer far.Close()
-		if err := e.newEnd(in).serve(context.Background(), far); err != nil {
-			e.cfg.Log.Debug("a connection to a server without an agent ended", "node", in.Node.Name(), "reason", err)
+		if err := serve(context.Background(), far); err != nil {
+			e.cfg.Log.Debug("a connection that ends here is over", "node", in.Node.Name(), "reason", err)
 		}
 	})
 	return near

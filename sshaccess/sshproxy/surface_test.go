@@ -55,3 +55,25 @@ func TestSurfaceOfAnEnd(t *testing.T) {
 		t.Error("an ender of nothing is made")
 	}
 }
+
+// What passes on to a node's agent, which decides about it.
+func TestSurfaceOfABridge(t *testing.T) {
+	e := &Ender{cfg: EnderConfig{HostSigners: func() []ssh.Signer { return nil }, Log: slog.New(slog.DiscardHandler)}}
+	srv, err := e.newBridge(Inbound{}, nil).server()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var want []string
+	for _, what := range []string{"channel direct-tcpip", "channel join-session@teleport", "channel session", "global cancel-tcpip-forward",
+		"global keepalive@openssh.com", "global tcpip-forward", "request auth-agent-req@openssh.com", "request env", "request exec", "request pty-req",
+		"request shell", "request signal", "request subsystem sftp", "request window-change"} {
+		why := ": open: the agent decides"
+		if what == "global keepalive@openssh.com" {
+			why = ": open: an answer is all it asks for"
+		}
+		want = append(want, what+why)
+	}
+	if got := srv.Surface(); !slices.Equal(got, want) {
+		t.Errorf("it offers %q", got)
+	}
+}

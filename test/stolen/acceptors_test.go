@@ -279,8 +279,16 @@ func (w *world) webSession(ctx context.Context, c credential) error {
 
 // TestWhoGetsInWhere tries every credential at every acceptor. When a new one
 // changes the table, decide, then record it with UPDATE_GOLDEN=1.
-func TestWhoGetsInWhere(t *testing.T) {
-	w := newWorld(t)
+func TestWhoGetsInWhere(t *testing.T) { whoGetsInWhere(t, "node", "testdata/acceptors.golden") }
+
+// TestWhoGetsInWhereProxiesRecord is the same for a cluster that records at its
+// proxies: they are the SSH servers, and no way leads past them.
+func TestWhoGetsInWhereProxiesRecord(t *testing.T) {
+	whoGetsInWhere(t, "proxy", "testdata/acceptors-proxy.golden")
+}
+
+func whoGetsInWhere(t *testing.T, mode, path string) {
+	w := newWorld(t, mode)
 	kit := w.kit()
 	var out strings.Builder
 	for _, a := range w.acceptors(kit[2]) {
@@ -302,7 +310,6 @@ func TestWhoGetsInWhere(t *testing.T) {
 			fmt.Fprintf(&out, "\t%-30s %s\n", c.name, verdict)
 		}
 	}
-	const path = "testdata/acceptors.golden"
 	if os.Getenv("UPDATE_GOLDEN") != "" {
 		must(t, os.WriteFile(path, []byte(out.String()), 0o644))
 		return

@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -42,6 +43,7 @@ const (
 type world struct {
 	t         *testing.T
 	dir       string
+	mode      string // of recording
 	auth, web string // addresses
 	node      string // address of the agent's own port
 	trust     *cert.Trust
@@ -66,9 +68,9 @@ func must(t *testing.T, err error) {
 
 // newWorld starts a cluster once, to make its authorities, reads them from the
 // disk as a thief of the whole machine would, and starts it again.
-func newWorld(t *testing.T) *world {
+func newWorld(t *testing.T, mode string) *world {
 	t.Helper()
-	w := &world{t: t, dir: t.TempDir(),
+	w := &world{t: t, dir: t.TempDir(), mode: mode,
 		ssh: map[types.CAType]crypto.Signer{}, tls: map[types.CAType]crypto.Signer{}, certs: map[types.CAType]*x509.Certificate{}}
 	w.run()()
 	w.read()
@@ -81,8 +83,8 @@ func (w *world) run() (stop func()) {
 	// A process keeps its listeners for a next generation: each run has its own.
 	w.auth, w.web = "127.0.0.1:"+cluster.FreePort(w.t), "127.0.0.1:"+cluster.FreePort(w.t)
 	w.node = "127.0.0.1:" + cluster.FreePort(w.t)
-	text := fmt.Sprintf("version: v3\nteleport: {nodename: %s, data_dir: %s}\nauth_service: {enabled: yes, cluster_name: %s, listen_addr: %s}\n"+
-		"proxy_service: {enabled: yes, web_listen_addr: %s}\nssh_service: {enabled: yes, force_listen: yes, listen_addr: %s}\n", nodeName, w.dir, clusterName, w.auth, w.web, w.node)
+	text := fmt.Sprintf("version: v3\nteleport: {nodename: %s, data_dir: %s}\nauth_service: {enabled: yes, cluster_name: %s, listen_addr: %s, session_recording: %s}\n"+
+		"proxy_service: {enabled: yes, web_listen_addr: %s}\nssh_service: {enabled: yes, force_listen: yes, listen_addr: %s}\n", nodeName, w.dir, clusterName, w.auth, w.mode, w.web, w.node)
 	file, err := config.Parse("test", []byte(text))
 	must(w.t, err)
 	cfg, err := config.Build(file, config.Flags{})
@@ -171,7 +173,7 @@ func (w *world) forgeWith(name string, id *types.Identity, tlsCA, sshCA crypto.S
 	der, err := tlscert.Sign(id, own.Public(), parent, tlsCA, id.IssuedAt)
 	must(w.t, err)
 	c.tls = &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: own}
-	if sshCA == nil || id.Kind == types.IdentityBridge || id.Kind == types.IdentityUser && len(id.Authority.Logins) == 0 {
+	if sshCA == nil || id.Kind != types.IdentityHost && len(id.Authority.Logins) == 0 {
 		return c
 	}
 	signer, err := ssh.NewSignerFromSigner(sshCA)
@@ -224,6 +226,16 @@ func (w *world) kit() []credential {
 	must(w.t, err)
 	bareSigner, err := ssh.NewSignerFromSigner(bare)
 	must(w.t, err)
+	here, err := os.ReadFile(filepath.Join(w.dir, "host_uuid")) // of all three services
+	must(w.t, err)
+	// bridge is what a proxy gets to speak for alice at this very node, and its key.
+	bridge := func(proxy string) *types.Identity {
+		return user("alice", func(id *types.Identity) {
+			id.Kind, id.Authority.ProxyUUID, id.Authority.DisallowReissue = types.IdentityBridge, proxy, true
+			id.Authority.Route = &types.Route{Kind: types.KindNode, Name: strings.TrimSpace(string(here))}
+			id.Authority.UserExpires, id.Authority.Expires = id.Authority.Expires, time.Now().Add(5*time.Minute)
+		})
+	}
 	route := func(id *types.Identity) { id.Authority.Route = &types.Route{Kind: types.KindNode, Name: "another"} }
 	return []credential{
 		{name: "nothing"},
@@ -243,6 +255,9 @@ func (w *world) kit() []credential {
 			id.Kind, id.Authority.ProxyUUID, id.Authority.DisallowReissue = types.IdentityBridge, uuid.NewString(), true
 			id.Authority.Logins, id.Authority.Expires = nil, time.Now().Add(5*time.Minute)
 		}), types.CAHost),
+		w.forge("bridge for SSH, this proxy's", bridge(strings.TrimSpace(string(here))), types.CAHost),
+		w.forge("bridge for SSH, another's", bridge(uuid.NewString()), types.CAHost),
+		w.forge("bridge by the user authority", bridge(strings.TrimSpace(string(here))), types.CAUser),
 		w.forge("user by the host authority", user("alice", nil), types.CAHost),
 		w.forge("user by db_client", user("alice", nil), types.CADBClient),
 		w.forge("user by db", user("alice", nil), types.CADB),

@@ -27,6 +27,9 @@ func Identity(r *rand.Rand, kind types.IdentityKind) *types.Identity {
 	fillUser(r, id)
 	if kind == types.IdentityBridge {
 		id.Authority.Route, id.Authority.ProxyUUID, id.Authority.DisallowReissue = Route(r), UUID(r), true
+		if coin(r) {
+			id.Authority.UserExpires = id.Authority.Expires.Add(time.Duration(r.IntN(3600)) * time.Second)
+		}
 	}
 	return id
 }

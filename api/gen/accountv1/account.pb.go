@@ -432,9 +432,12 @@ type WhoAmIResponse struct {
 	// JSON of types.Identity.
 	Identity []byte `protobuf:"bytes,1,opt,name=identity,proto3" json:"identity,omitempty"`
 	// Address that auth sees the caller at.
-	ClientAddr    string `protobuf:"bytes,2,opt,name=client_addr,json=clientAddr,proto3" json:"client_addr,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	ClientAddr string `protobuf:"bytes,2,opt,name=client_addr,json=clientAddr,proto3" json:"client_addr,omitempty"`
+	// The cluster records at its proxies, so that these are the SSH servers that
+	// people speak with.
+	SshEndsAtProxy bool `protobuf:"varint,3,opt,name=ssh_ends_at_proxy,json=sshEndsAtProxy,proto3" json:"ssh_ends_at_proxy,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *WhoAmIResponse) Reset() {
@@ -481,6 +484,13 @@ func (x *WhoAmIResponse) GetClientAddr() string {
 	return ""
 }
 
+func (x *WhoAmIResponse) GetSshEndsAtProxy() bool {
+	if x != nil {
+		return x.SshEndsAtProxy
+	}
+	return false
+}
+
 var File_teleport_account_v1_account_proto protoreflect.FileDescriptor
 
 const file_teleport_account_v1_account_proto_rawDesc = "" +
@@ -510,11 +520,12 @@ const file_teleport_account_v1_account_proto_rawDesc = "" +
 	"\x12DeleteTokenRequest\x12\x14\n" +
 	"\x05token\x18\x01 \x01(\tR\x05token\"\x15\n" +
 	"\x13DeleteTokenResponse\"\x0f\n" +
-	"\rWhoAmIRequest\"M\n" +
+	"\rWhoAmIRequest\"x\n" +
 	"\x0eWhoAmIResponse\x12\x1a\n" +
 	"\bidentity\x18\x01 \x01(\fR\bidentity\x12\x1f\n" +
 	"\vclient_addr\x18\x02 \x01(\tR\n" +
-	"clientAddr2\xdc\x03\n" +
+	"clientAddr\x12)\n" +
+	"\x11ssh_ends_at_proxy\x18\x03 \x01(\bR\x0esshEndsAtProxy2\xdc\x03\n" +
 	"\x0eAccountService\x12W\n" +
 	"\n" +
 	"InviteUser\x12&.teleport.account.v1.InviteUserRequest\x1a!.teleport.account.v1.LinkResponse\x12U\n" +

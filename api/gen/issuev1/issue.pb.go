@@ -344,6 +344,86 @@ func (x *OpenSSHRequest) GetClientAddr() string {
 	return ""
 }
 
+type BridgeRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The user's SSH certificate, as authorized_keys line.
+	UserCert string `protobuf:"bytes,1,opt,name=user_cert,json=userCert,proto3" json:"user_cert,omitempty"`
+	// The proxy's key to certify, as authorized_keys line.
+	SshPublic string `protobuf:"bytes,2,opt,name=ssh_public,json=sshPublic,proto3" json:"ssh_public,omitempty"`
+	// Name (UUID) of the node.
+	Node  string `protobuf:"bytes,3,opt,name=node,proto3" json:"node,omitempty"`
+	Login string `protobuf:"bytes,4,opt,name=login,proto3" json:"login,omitempty"`
+	// Address of the user, IP:port.
+	ClientAddr    string `protobuf:"bytes,5,opt,name=client_addr,json=clientAddr,proto3" json:"client_addr,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BridgeRequest) Reset() {
+	*x = BridgeRequest{}
+	mi := &file_teleport_issue_v1_issue_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BridgeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BridgeRequest) ProtoMessage() {}
+
+func (x *BridgeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_teleport_issue_v1_issue_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BridgeRequest.ProtoReflect.Descriptor instead.
+func (*BridgeRequest) Descriptor() ([]byte, []int) {
+	return file_teleport_issue_v1_issue_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *BridgeRequest) GetUserCert() string {
+	if x != nil {
+		return x.UserCert
+	}
+	return ""
+}
+
+func (x *BridgeRequest) GetSshPublic() string {
+	if x != nil {
+		return x.SshPublic
+	}
+	return ""
+}
+
+func (x *BridgeRequest) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *BridgeRequest) GetLogin() string {
+	if x != nil {
+		return x.Login
+	}
+	return ""
+}
+
+func (x *BridgeRequest) GetClientAddr() string {
+	if x != nil {
+		return x.ClientAddr
+	}
+	return ""
+}
+
 type IssuedCerts struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	User          string                 `protobuf:"bytes,1,opt,name=user,proto3" json:"user,omitempty"`
@@ -358,7 +438,7 @@ type IssuedCerts struct {
 
 func (x *IssuedCerts) Reset() {
 	*x = IssuedCerts{}
-	mi := &file_teleport_issue_v1_issue_proto_msgTypes[5]
+	mi := &file_teleport_issue_v1_issue_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -370,7 +450,7 @@ func (x *IssuedCerts) String() string {
 func (*IssuedCerts) ProtoMessage() {}
 
 func (x *IssuedCerts) ProtoReflect() protoreflect.Message {
-	mi := &file_teleport_issue_v1_issue_proto_msgTypes[5]
+	mi := &file_teleport_issue_v1_issue_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -383,7 +463,7 @@ func (x *IssuedCerts) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IssuedCerts.ProtoReflect.Descriptor instead.
 func (*IssuedCerts) Descriptor() ([]byte, []int) {
-	return file_teleport_issue_v1_issue_proto_rawDescGZIP(), []int{5}
+	return file_teleport_issue_v1_issue_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *IssuedCerts) GetUser() string {
@@ -462,6 +542,14 @@ const file_teleport_issue_v1_issue_proto_rawDesc = "" +
 	"\x04node\x18\x03 \x01(\tR\x04node\x12\x14\n" +
 	"\x05login\x18\x04 \x01(\tR\x05login\x12\x1f\n" +
 	"\vclient_addr\x18\x05 \x01(\tR\n" +
+	"clientAddr\"\x96\x01\n" +
+	"\rBridgeRequest\x12\x1b\n" +
+	"\tuser_cert\x18\x01 \x01(\tR\buserCert\x12\x1d\n" +
+	"\n" +
+	"ssh_public\x18\x02 \x01(\tR\tsshPublic\x12\x12\n" +
+	"\x04node\x18\x03 \x01(\tR\x04node\x12\x14\n" +
+	"\x05login\x18\x04 \x01(\tR\x05login\x12\x1f\n" +
+	"\vclient_addr\x18\x05 \x01(\tR\n" +
 	"clientAddr\"\xb6\x01\n" +
 	"\vIssuedCerts\x12\x12\n" +
 	"\x04user\x18\x01 \x01(\tR\x04user\x12\x18\n" +
@@ -469,12 +557,13 @@ const file_teleport_issue_v1_issue_proto_rawDesc = "" +
 	"\bssh_cert\x18\x03 \x01(\tR\asshCert\x12\x19\n" +
 	"\btls_cert\x18\x04 \x01(\fR\atlsCert\x12 \n" +
 	"\vauthorities\x18\x05 \x03(\fR\vauthorities\x12!\n" +
-	"\fexpires_unix\x18\x06 \x01(\x03R\vexpiresUnix2\xca\x02\n" +
+	"\fexpires_unix\x18\x06 \x01(\x03R\vexpiresUnix2\x96\x03\n" +
 	"\fIssueService\x12L\n" +
 	"\aReissue\x12!.teleport.issue.v1.ReissueRequest\x1a\x1e.teleport.issue.v1.IssuedCerts\x12N\n" +
 	"\bSignUser\x12\".teleport.issue.v1.SignUserRequest\x1a\x1e.teleport.issue.v1.IssuedCerts\x12N\n" +
 	"\bSignHost\x12\".teleport.issue.v1.SignHostRequest\x1a\x1e.teleport.issue.v1.IssuedCerts\x12L\n" +
-	"\aOpenSSH\x12!.teleport.issue.v1.OpenSSHRequest\x1a\x1e.teleport.issue.v1.IssuedCertsB\x1aZ\x18teleport/api/gen/issuev1b\x06proto3"
+	"\aOpenSSH\x12!.teleport.issue.v1.OpenSSHRequest\x1a\x1e.teleport.issue.v1.IssuedCerts\x12J\n" +
+	"\x06Bridge\x12 .teleport.issue.v1.BridgeRequest\x1a\x1e.teleport.issue.v1.IssuedCertsB\x1aZ\x18teleport/api/gen/issuev1b\x06proto3"
 
 var (
 	file_teleport_issue_v1_issue_proto_rawDescOnce sync.Once
@@ -488,14 +577,15 @@ func file_teleport_issue_v1_issue_proto_rawDescGZIP() []byte {
 	return file_teleport_issue_v1_issue_proto_rawDescData
 }
 
-var file_teleport_issue_v1_issue_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
+var file_teleport_issue_v1_issue_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
 var file_teleport_issue_v1_issue_proto_goTypes = []any{
 	(*PublicKeys)(nil),      // 0: teleport.issue.v1.PublicKeys
 	(*ReissueRequest)(nil),  // 1: teleport.issue.v1.ReissueRequest
 	(*SignUserRequest)(nil), // 2: teleport.issue.v1.SignUserRequest
 	(*SignHostRequest)(nil), // 3: teleport.issue.v1.SignHostRequest
 	(*OpenSSHRequest)(nil),  // 4: teleport.issue.v1.OpenSSHRequest
-	(*IssuedCerts)(nil),     // 5: teleport.issue.v1.IssuedCerts
+	(*BridgeRequest)(nil),   // 5: teleport.issue.v1.BridgeRequest
+	(*IssuedCerts)(nil),     // 6: teleport.issue.v1.IssuedCerts
 }
 var file_teleport_issue_v1_issue_proto_depIdxs = []int32{
 	0, // 0: teleport.issue.v1.ReissueRequest.keys:type_name -> teleport.issue.v1.PublicKeys
@@ -505,12 +595,14 @@ var file_teleport_issue_v1_issue_proto_depIdxs = []int32{
 	2, // 4: teleport.issue.v1.IssueService.SignUser:input_type -> teleport.issue.v1.SignUserRequest
 	3, // 5: teleport.issue.v1.IssueService.SignHost:input_type -> teleport.issue.v1.SignHostRequest
 	4, // 6: teleport.issue.v1.IssueService.OpenSSH:input_type -> teleport.issue.v1.OpenSSHRequest
-	5, // 7: teleport.issue.v1.IssueService.Reissue:output_type -> teleport.issue.v1.IssuedCerts
-	5, // 8: teleport.issue.v1.IssueService.SignUser:output_type -> teleport.issue.v1.IssuedCerts
-	5, // 9: teleport.issue.v1.IssueService.SignHost:output_type -> teleport.issue.v1.IssuedCerts
-	5, // 10: teleport.issue.v1.IssueService.OpenSSH:output_type -> teleport.issue.v1.IssuedCerts
-	7, // [7:11] is the sub-list for method output_type
-	3, // [3:7] is the sub-list for method input_type
+	5, // 7: teleport.issue.v1.IssueService.Bridge:input_type -> teleport.issue.v1.BridgeRequest
+	6, // 8: teleport.issue.v1.IssueService.Reissue:output_type -> teleport.issue.v1.IssuedCerts
+	6, // 9: teleport.issue.v1.IssueService.SignUser:output_type -> teleport.issue.v1.IssuedCerts
+	6, // 10: teleport.issue.v1.IssueService.SignHost:output_type -> teleport.issue.v1.IssuedCerts
+	6, // 11: teleport.issue.v1.IssueService.OpenSSH:output_type -> teleport.issue.v1.IssuedCerts
+	6, // 12: teleport.issue.v1.IssueService.Bridge:output_type -> teleport.issue.v1.IssuedCerts
+	8, // [8:13] is the sub-list for method output_type
+	3, // [3:8] is the sub-list for method input_type
 	3, // [3:3] is the sub-list for extension type_name
 	3, // [3:3] is the sub-list for extension extendee
 	0, // [0:3] is the sub-list for field type_name
@@ -527,7 +619,7 @@ func file_teleport_issue_v1_issue_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_teleport_issue_v1_issue_proto_rawDesc), len(file_teleport_issue_v1_issue_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   6,
+			NumMessages:   7,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

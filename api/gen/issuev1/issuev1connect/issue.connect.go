@@ -42,6 +42,8 @@ const (
 	IssueServiceSignHostProcedure = "/teleport.issue.v1.IssueService/SignHost"
 	// IssueServiceOpenSSHProcedure is the fully-qualified name of the IssueService's OpenSSH RPC.
 	IssueServiceOpenSSHProcedure = "/teleport.issue.v1.IssueService/OpenSSH"
+	// IssueServiceBridgeProcedure is the fully-qualified name of the IssueService's Bridge RPC.
+	IssueServiceBridgeProcedure = "/teleport.issue.v1.IssueService/Bridge"
 )
 
 // IssueServiceClient is a client for the teleport.issue.v1.IssueService service.
@@ -55,6 +57,10 @@ type IssueServiceClient interface {
 	// OpenSSH issues a proxy the certificate with which it enters a server without
 	// an agent, for the user whose live certificate it shows.
 	OpenSSH(context.Context, *connect.Request[issuev1.OpenSSHRequest]) (*connect.Response[issuev1.IssuedCerts], error)
+	// Bridge issues a proxy the certificate with which it goes on to a node with an
+	// agent, for the user whose live certificate it shows, where the cluster
+	// records at its proxies.
+	Bridge(context.Context, *connect.Request[issuev1.BridgeRequest]) (*connect.Response[issuev1.IssuedCerts], error)
 }
 
 // NewIssueServiceClient constructs a client for the teleport.issue.v1.IssueService service. By
@@ -92,6 +98,12 @@ func NewIssueServiceClient(httpClient connect.HTTPClient, baseURL string, opts .
 			connect.WithSchema(issueServiceMethods.ByName("OpenSSH")),
 			connect.WithClientOptions(opts...),
 		),
+		bridge: connect.NewClient[issuev1.BridgeRequest, issuev1.IssuedCerts](
+			httpClient,
+			baseURL+IssueServiceBridgeProcedure,
+			connect.WithSchema(issueServiceMethods.ByName("Bridge")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
@@ -101,6 +113,7 @@ type issueServiceClient struct {
 	signUser *connect.Client[issuev1.SignUserRequest, issuev1.IssuedCerts]
 	signHost *connect.Client[issuev1.SignHostRequest, issuev1.IssuedCerts]
 	openSSH  *connect.Client[issuev1.OpenSSHRequest, issuev1.IssuedCerts]
+	bridge   *connect.Client[issuev1.BridgeRequest, issuev1.IssuedCerts]
 }
 
 // Reissue calls teleport.issue.v1.IssueService.Reissue.
@@ -123,6 +136,11 @@ func (c *issueServiceClient) OpenSSH(ctx context.Context, req *connect.Request[i
 	return c.openSSH.CallUnary(ctx, req)
 }
 
+// Bridge calls teleport.issue.v1.IssueService.Bridge.
+func (c *issueServiceClient) Bridge(ctx context.Context, req *connect.Request[issuev1.BridgeRequest]) (*connect.Response[issuev1.IssuedCerts], error) {
+	return c.bridge.CallUnary(ctx, req)
+}
+
 // IssueServiceHandler is an implementation of the teleport.issue.v1.IssueService service.
 type IssueServiceHandler interface {
 	// Reissue narrows the caller's own user certificate.
@@ -134,6 +152,10 @@ type IssueServiceHandler interface {
 	// OpenSSH issues a proxy the certificate with which it enters a server without
 	// an agent, for the user whose live certificate it shows.
 	OpenSSH(context.Context, *connect.Request[issuev1.OpenSSHRequest]) (*connect.Response[issuev1.IssuedCerts], error)
+	// Bridge issues a proxy the certificate with which it goes on to a node with an
+	// agent, for the user whose live certificate it shows, where the cluster
+	// records at its proxies.
+	Bridge(context.Context, *connect.Request[issuev1.BridgeRequest]) (*connect.Response[issuev1.IssuedCerts], error)
 }
 
 // NewIssueServiceHandler builds an HTTP handler from the service implementation. It returns the
@@ -167,6 +189,12 @@ func NewIssueServiceHandler(svc IssueServiceHandler, opts ...connect.HandlerOpti
 		connect.WithSchema(issueServiceMethods.ByName("OpenSSH")),
 		connect.WithHandlerOptions(opts...),
 	)
+	issueServiceBridgeHandler := connect.NewUnaryHandler(
+		IssueServiceBridgeProcedure,
+		svc.Bridge,
+		connect.WithSchema(issueServiceMethods.ByName("Bridge")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/teleport.issue.v1.IssueService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case IssueServiceReissueProcedure:
@@ -177,6 +205,8 @@ func NewIssueServiceHandler(svc IssueServiceHandler, opts ...connect.HandlerOpti
 			issueServiceSignHostHandler.ServeHTTP(w, r)
 		case IssueServiceOpenSSHProcedure:
 			issueServiceOpenSSHHandler.ServeHTTP(w, r)
+		case IssueServiceBridgeProcedure:
+			issueServiceBridgeHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -200,4 +230,8 @@ func (UnimplementedIssueServiceHandler) SignHost(context.Context, *connect.Reque
 
 func (UnimplementedIssueServiceHandler) OpenSSH(context.Context, *connect.Request[issuev1.OpenSSHRequest]) (*connect.Response[issuev1.IssuedCerts], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("teleport.issue.v1.IssueService.OpenSSH is not implemented"))
+}
+
+func (UnimplementedIssueServiceHandler) Bridge(context.Context, *connect.Request[issuev1.BridgeRequest]) (*connect.Response[issuev1.IssuedCerts], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("teleport.issue.v1.IssueService.Bridge is not implemented"))
 }
