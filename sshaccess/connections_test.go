@@ -71,16 +71,16 @@ func (c *counter) empty(t *testing.T) {
 }
 
 // slotted is a world whose connections are counted.
-func slotted(t *testing.T, room int) (*world, *counter) {
+func slotted(t *testing.T, room int, change ...func(*world)) (*world, *counter) {
 	t.Helper()
 	c := &counter{room: room, held: map[string]session.Held{}, grew: make(chan struct{})}
-	return newWorld(t, func(w *world) {
+	return newWorld(t, append(change, func(w *world) {
 		w.cfg.Slots = session.NewSlots(c, slog.New(slog.DiscardHandler))
 		ctx, cancel := context.WithCancel(context.Background())
 		var all sync.WaitGroup
 		all.Go(func() { w.cfg.Slots.Serve(ctx) })
 		t.Cleanup(func() { cancel(); all.Wait() })
-	}), c
+	})...), c
 }
 
 // TestConnectionsOfAUserWithALimit: a connection begins with its slot or not at all.

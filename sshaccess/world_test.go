@@ -67,6 +67,7 @@ type policy struct {
 	settings access.Settings
 	epochs   map[string]*types.UserEpochSpec
 	revision uint64
+	stale    bool // the copy may be out of date
 	ticks    chan struct{}
 }
 
@@ -96,7 +97,11 @@ func (p *policy) Epoch(user string) *types.UserEpochSpec {
 	defer p.mu.Unlock()
 	return p.epochs[user]
 }
-func (p *policy) Fresh(time.Time) bool { return true }
+func (p *policy) Fresh(time.Time) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return !p.stale
+}
 func (p *policy) Revision() uint64 {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -189,6 +189,7 @@ func (c *end) serve(ctx context.Context, nc net.Conn) error {
 		return err
 	}
 	if err := c.file(); err != nil {
+		c.rejected(fault.Message(err), 0, c.first)
 		peer.SSH.Close()
 		return err
 	}
