@@ -53,7 +53,7 @@ func (l *listener) run(ln net.Listener) error {
 	config := tlscert.ServerConfig(p.member.Source(), tlscert.ServerOptions{Kinds: []types.IdentityKind{types.IdentityHost}})
 	dials := routes.ALPN(config.GetConfigForClient, tunframe.ALPNDirect)
 	// Proxies bring many clients from one address; who comes in plain text is one.
-	plain := netx.LimitPerClient(routes.Preamble(tlsroute.SSH), p.cfg.MaxPerIP)
+	plain := netx.LimitPerClient(routes.Preamble(tlsroute.SSH), p.cfg.MaxPerIP, nil)
 	p.health.expect("ssh port")
 	p.group.Add(lifecycle.Service{Name: "direct connections", Stage: lifecycle.Work, Serve: func(ctx context.Context) error {
 		var all sync.WaitGroup

@@ -85,14 +85,12 @@ func (p *Process) buildProxy(ctx context.Context) error {
 	if err := p.announceProxy(ln.Addr()); err != nil {
 		return err
 	}
-	if p.cfg.Proxy.ProxyProtocol != "on" && !p.cfg.Proxy.TrustForwardedFor { // else all clients come from the balancer
-		ln = netx.LimitPerClient(ln, p.cfg.MaxPerIP)
-	}
-	return x.run(ln)
+	return x.run(netx.LimitPerClient(ln, p.cfg.MaxPerIP, p.cfg.Proxy.TrustedBalancers))
 }
 
 func (x *proxyParts) buildRoutes() (err error) {
-	x.routes, err = tlsroute.New(tlsroute.Options{ProxyProtocol: proxyproto.Mode(x.p.cfg.Proxy.ProxyProtocol), Log: x.p.log, Metrics: x.p.metrics})
+	x.routes, err = tlsroute.New(tlsroute.Options{ProxyProtocol: proxyproto.Mode(x.p.cfg.Proxy.ProxyProtocol),
+		Balancers: x.p.cfg.Proxy.TrustedBalancers, Log: x.p.log, Metrics: x.p.metrics})
 	return err
 }
 
@@ -251,11 +249,19 @@ func (x *proxyParts) buildWeb() (err error) {
 		return err
 	}
 	x.web, err = webapi.New(webapi.Options{Cluster: x.cluster, Version: types.Release, PublicAddr: p.publicAddr(), Hosts: names,
-		Auth: p.client, Policy: p.replica, TrustForwardedFor: p.cfg.Proxy.TrustForwardedFor, Assets: web.Assets(), Cache: p.decisions, Log: p.log, Now: p.clock.Now,
+		Auth: p.client, Policy: p.replica, ForwardedFor: p.forwarders(), Assets: web.Assets(), Cache: p.decisions, Log: p.log, Now: p.clock.Now,
 		Upgrade: func(w http.ResponseWriter, r *http.Request, client net.Addr) error {
 			return x.routes.Upgrade(w, r, client, p.replica.Settings().Networking.ProxyPingInterval.Std())
 		}})
 	return err
+}
+
+// forwarders are those whose X-Forwarded-For is believed.
+func (p *Process) forwarders() netx.Networks {
+	if !p.cfg.Proxy.TrustForwardedFor {
+		return nil
+	}
+	return p.cfg.Proxy.TrustedBalancers
 }
 
 // hostTLS shows this proxy's host certificate and asks for one of the kinds.

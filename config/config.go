@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -80,6 +81,8 @@ type Proxy struct {
 	ReloadInterval    time.Duration
 	ProxyProtocol     string // on or off
 	TrustForwardedFor bool
+	// TrustedBalancers are those whose word on a client's address is believed.
+	TrustedBalancers []netip.Prefix
 }
 
 // SSH is the SSH service's part.
@@ -374,7 +377,32 @@ func proxyPart(c *Config, f *File, fl Flags) error {
 	default:
 		return fault.New(fault.Invalid, "proxy_service.proxy_protocol %q is neither on nor off", in.ProxyProtocol)
 	}
-	return nil
+	return balancers(p, in.TrustedBalancers)
+}
+
+// balancers reads who may say where a client comes from. A switch that believes
+// headers needs them: without, every client could choose its address.
+func balancers(p *Proxy, list []string) error {
+	const key = "proxy_service.trusted_balancers"
+	for _, s := range list {
+		n, err := netip.ParsePrefix(s)
+		if a, addrErr := netip.ParseAddr(s); addrErr == nil {
+			n, err = a.Unmap().WithZone("").Prefix(a.Unmap().BitLen())
+		}
+		if err != nil {
+			return fault.New(fault.Invalid, "%s: %q is neither an address nor a network such as 10.0.0.0/8", key, s)
+		}
+		p.TrustedBalancers = append(p.TrustedBalancers, n.Masked())
+	}
+	if len(list) > 0 || p.ProxyProtocol != "on" && !p.TrustForwardedFor {
+		return nil
+	}
+	asked := "trust_x_forwarded_for: yes"
+	if p.ProxyProtocol == "on" {
+		asked = "proxy_protocol: on"
+	}
+	return fault.New(fault.Invalid, "proxy_service has %s and no trusted_balancers: every client could choose its address", asked).
+		WithHint("list there the addresses or networks from which the balancer connects")
 }
 
 func sshPart(c *Config, f *File, fl Flags) error {

@@ -121,6 +121,7 @@ type ProxyService struct {
 	ReloadInterval    types.Duration `yaml:"https_keypairs_reload_interval"`
 	ProxyProtocol     string         `yaml:"proxy_protocol"` // on; off when absent
 	TrustForwardedFor Flag           `yaml:"trust_x_forwarded_for"`
+	TrustedBalancers  Strings        `yaml:"trusted_balancers"` // addresses and networks
 }
 
 // Keypair is one web certificate with its key; SNI picks among several.

@@ -8,14 +8,15 @@ import (
 
 // LimitPerClient bounds how many connections one client address may hold open:
 // further ones are closed as soon as they are accepted. An IPv6 client is its
-// /64. Not for listeners behind a balancer, where all clients share an address.
-func LimitPerClient(ln net.Listener, limit int) net.Listener {
-	return &limited{Listener: ln, limit: limit, open: map[netip.Prefix]int{}}
+// /64. Balancers, from which many clients come, are not counted.
+func LimitPerClient(ln net.Listener, limit int, balancers Networks) net.Listener {
+	return &limited{Listener: ln, limit: limit, balancers: balancers, open: map[netip.Prefix]int{}}
 }
 
 type limited struct {
 	net.Listener
-	limit int
+	limit     int
+	balancers Networks
 
 	mu   sync.Mutex
 	open map[netip.Prefix]int
@@ -27,7 +28,11 @@ func (l *limited) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		from := ClientNetwork(AddrPort(c.RemoteAddr()).Addr())
+		addr := AddrPort(c.RemoteAddr()).Addr()
+		if l.balancers.Contain(addr) {
+			return c, nil
+		}
+		from := ClientNetwork(addr)
 		if l.enter(from) {
 			return &counted{Conn: c, leave: func() { l.leave(from) }}, nil
 		}

@@ -14,7 +14,7 @@ func TestAClientHoldsOnlySoManyConnections(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ln := netx.LimitPerClient(raw, 2)
+	ln := netx.LimitPerClient(raw, 2, nil)
 	defer ln.Close()
 	accepted := make(chan io.Closer)
 	go func() {

@@ -28,7 +28,7 @@ func (r *Router) serve(ctx context.Context, c net.Conn) error {
 	opened := c
 	if r.o.Silence == 0 { // else no PROXY header is waited for
 		var err error
-		if opened, err = proxyproto.Open(c, r.o.ProxyProtocol, time.Until(deadline)); err != nil {
+		if opened, err = proxyproto.Open(c, r.o.ProxyProtocol, r.o.Balancers, time.Until(deadline)); err != nil {
 			return err
 		}
 	}

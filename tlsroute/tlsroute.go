@@ -33,6 +33,7 @@ type Options struct {
 	Grace         time.Duration   // for handshakes under way when Serve is told to stop; 1 s
 	Silence       time.Duration   // after which a client that says nothing is one of SSH; 0: never. PROXY headers are refused then
 	ProxyProtocol proxyproto.Mode // PROXY headers: on, off, or unset
+	Balancers     netx.Networks   // whose PROXY headers are believed, and whose connections are many clients'
 	Log           *slog.Logger
 	Metrics       prometheus.Registerer // may be nil
 }
@@ -227,8 +228,9 @@ func (r *Router) takeInjected(ctx, life context.Context) {
 
 // begin admits a connection to the pool, or closes it at once.
 func (r *Router) begin(ctx context.Context, c net.Conn, serve func(context.Context, net.Conn) error) {
-	from := netx.ClientNetwork(netx.AddrPort(c.RemoteAddr()).Addr())
-	if !r.admit(from) {
+	addr := netx.AddrPort(c.RemoteAddr()).Addr()
+	from := netx.ClientNetwork(addr)
+	if !r.admit(from, r.o.Balancers.Contain(addr)) {
 		c.Close()
 		r.results.WithLabelValues("", "refused").Inc()
 		return
@@ -250,12 +252,12 @@ func (r *Router) begin(ctx context.Context, c net.Conn, serve func(context.Conte
 	})
 }
 
-func (r *Router) admit(from netip.Prefix) bool {
+// admit takes a place. Behind a balancer all clients come from its address: the
+// share per address cannot hold there.
+func (r *Router) admit(from netip.Prefix, balancer bool) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	// Behind a balancer all clients come from its address: the share per address
-	// cannot hold there.
-	if r.count >= r.o.PreAuth || r.perIP[from] >= r.o.PerIP && r.o.ProxyProtocol != proxyproto.On {
+	if r.count >= r.o.PreAuth || r.perIP[from] >= r.o.PerIP && !balancer {
 		return false
 	}
 	r.count++

@@ -218,7 +218,7 @@ func TestASilentClientIsGreeted(t *testing.T) {
 
 func TestProxyProtocolOnThePort(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := newPort(t, Options{ProxyProtocol: proxyproto.On})
+		p := newPort(t, Options{ProxyProtocol: proxyproto.On, Balancers: netx.Networks{netip.MustParsePrefix("10.0.0.0/8")}})
 		defer p.stop()
 		h := proxyproto.Header{Source: netip.MustParseAddrPort("192.0.2.55:1000"), Destination: netip.MustParseAddrPort("192.0.2.1:443")}
 		c := p.dial()
@@ -233,6 +233,19 @@ func TestProxyProtocolOnThePort(t *testing.T) {
 			t.Errorf("without a header: %q", b)
 		}
 		c.Close()
+	})
+}
+
+func TestOnlyABalancersHeaderIsRead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPort(t, Options{ProxyProtocol: proxyproto.On, Balancers: netx.Networks{netip.MustParsePrefix("192.0.2.0/24")}})
+		defer p.stop()
+		begun := time.Now()
+		c := p.dial()
+		defer c.Close()
+		if b, _ := io.ReadAll(c); len(b) > 0 || time.Since(begun) > 0 {
+			t.Errorf("somebody who is not the balancer is answered %q after %v", b, time.Since(begun))
+		}
 	})
 }
 

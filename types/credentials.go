@@ -1,6 +1,9 @@
 package types
 
-import "time"
+import (
+	"net/netip"
+	"time"
+)
 
 // UserCredentials is how a local user proves who they are (kind
 // user_credentials, v1, name = user name). Internal: no API returns it. Encode
@@ -85,7 +88,9 @@ type WebSessionSpec struct {
 	LastUsed   time.Time `json:"last_used,omitzero"`
 	Expires    time.Time `json:"expires"`
 	LoginIP    string    `json:"login_ip,omitempty"`
-	UserAgent  string    `json:"user_agent,omitempty"`
+	// PinnedIP, when valid, is the only address that may use the session.
+	PinnedIP  netip.Addr `json:"pinned_ip,omitzero"`
+	UserAgent string     `json:"user_agent,omitempty"`
 }
 
 // revealed is the stored form of a Secret.

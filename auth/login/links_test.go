@@ -2,13 +2,17 @@ package login
 
 import (
 	"errors"
+	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"teleport/access"
 	"teleport/fault"
 	"teleport/store"
 	"teleport/types"
+	"teleport/types/event"
 )
 
 func (w *world) invite(name string) types.Secret {
@@ -160,6 +164,53 @@ func TestWebSession(t *testing.T) {
 		t.Errorf("checked after sign-out: %v", err)
 	}
 	w.must(w.s.EndWebSession(t.Context(), session.Bearer, home)) // once more is no error
+}
+
+// The cookie of a pinned session is worth nothing elsewhere: it gets no
+// certificate, learns nothing, and does not keep the session alive.
+func TestPinnedWebSession(t *testing.T) {
+	w := newWorld(t)
+	w.issuer.pin = true
+	session, err := w.start("alice")
+	w.must(err)
+	w.advance(5 * time.Minute)
+	elsewhere := netip.MustParseAddrPort("203.0.113.66:1")
+	for name, use := range map[string]func(netip.AddrPort) error{
+		"use": func(a netip.AddrPort) error {
+			_, err := w.s.UseWebSession(t.Context(), session.Bearer, nil, Keys{TLS: []byte{1}}, a, false)
+			return err
+		},
+		"check": func(a netip.AddrPort) error {
+			_, err := w.s.CheckWebSession(t.Context(), session.Bearer, a, false)
+			return err
+		},
+	} {
+		for _, from := range []netip.AddrPort{elsewhere, {}} {
+			before := len(w.events.Events())
+			if err := use(from); !errors.Is(err, fault.Denied) {
+				t.Errorf("%s from %s: %v", name, from, err)
+			}
+			denied := w.events.Events()[before:]
+			if len(denied) != 1 {
+				t.Fatalf("%s from %s: %d events", name, from, len(denied))
+			}
+			if e, ok := denied[0].(*event.AccessDenied); !ok || e.User.User != "alice" || !slices.Equal(e.Reasons, []string{access.CodeIPMismatch}) {
+				t.Errorf("%s: %+v", name, denied[0])
+			}
+		}
+		id, _, _ := strings.Cut(session.Bearer.Reveal(), ".")
+		doc, err := store.Of[*types.WebSession](w.store).Get(t.Context(), id)
+		w.must(err)
+		if !doc.Spec.LastUsed.Equal(doc.Spec.Created) {
+			t.Errorf("%s from elsewhere counts as activity", name)
+		}
+	}
+	mapped := netip.AddrPortFrom(netip.AddrFrom16(home.Addr().As16()), 1)
+	for _, from := range []netip.AddrPort{home, mapped} {
+		if _, err := w.s.CheckWebSession(t.Context(), session.Bearer, from, false); err != nil {
+			t.Errorf("from %s: %v", from, err)
+		}
+	}
 }
 
 // A sealed value opens only with its own bearer: moved to another session, it

@@ -31,6 +31,7 @@ import (
 type fakeIssuer struct {
 	now     func() time.Time
 	refuse  error
+	pin     bool // the roles of all users pin
 	session [][]byte
 }
 
@@ -50,6 +51,9 @@ func (f *fakeIssuer) IssueLogin(_ context.Context, g Grant) (Certs, error) {
 	}
 	id := &types.Identity{Kind: types.IdentityUser, Cluster: "example", Name: g.User.Metadata.Name, IssuedAt: f.now()}
 	id.Authority.Expires = f.now().Add(12 * time.Hour)
+	if f.pin {
+		id.Authority.PinnedIP = g.LoginIP
+	}
 	return Certs{Identity: id, TLS: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})}, nil
 }
 

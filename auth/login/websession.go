@@ -17,6 +17,7 @@ import (
 	"strings"
 	"time"
 
+	"teleport/access"
 	"teleport/fault"
 	"teleport/types"
 	"teleport/types/event"
@@ -72,7 +73,8 @@ func (s *Service) startSession(ctx context.Context, a Attempt, admit func(Keys) 
 	doc := &types.WebSession{Header: types.Header{Kind: types.KindWebSession, Version: "v1",
 		Metadata: types.Metadata{Name: id, Expires: &expires}}}
 	doc.Spec = types.WebSessionSpec{User: certs.Identity.Name, SecretHash: secretHash(secret), Sealed: sealed,
-		Created: now, LastUsed: now, Expires: expires, LoginIP: a.Addr.Addr().String(), UserAgent: clip(a.UserAgent, 512)}
+		Created: now, LastUsed: now, Expires: expires, LoginIP: a.Addr.Addr().String(), PinnedIP: certs.Identity.Authority.PinnedIP,
+		UserAgent: clip(a.UserAgent, 512)}
 	if _, err := s.web.Create(ctx, doc); err != nil {
 		return Session{}, err
 	}
@@ -126,6 +128,9 @@ func (s *Service) live(ctx context.Context, bearer types.Secret, addr netip.Addr
 	if err != nil {
 		return nil, secret, err
 	}
+	if err := s.checkPin(ctx, doc, addr); err != nil {
+		return nil, secret, err
+	}
 	idle, err := s.idleLimit(ctx)
 	if err != nil {
 		return nil, secret, err
@@ -144,6 +149,22 @@ func (s *Service) live(ctx context.Context, bearer types.Secret, addr netip.Addr
 		return nil, secret, errEnded()
 	}
 	return doc, secret, nil
+}
+
+// checkPin refuses a bearer that comes from another address than its session is
+// pinned to, as a stolen cookie does, and tells. The session goes on where it began.
+func (s *Service) checkPin(ctx context.Context, doc *types.WebSession, addr netip.AddrPort) error {
+	pin := doc.Spec.PinnedIP
+	if !pin.IsValid() || pin == addr.Addr().Unmap().WithZone("") {
+		return nil
+	}
+	err := fault.New(fault.Denied, "this session may be used only from the address of its login").WithHint("sign in again")
+	e := &event.AccessDenied{User: event.User{User: doc.Spec.User, UserKind: 1}, Connection: from(addr), Reasons: []string{access.CodeIPMismatch}}
+	e.Error, e.Message = err.Error(), fault.Message(err)
+	if emitErr := s.emit(ctx, e); emitErr != nil {
+		return emitErr
+	}
+	return err
 }
 
 // touch puts the idle limit off, where somebody at the browser caused the call.

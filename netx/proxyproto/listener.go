@@ -3,6 +3,7 @@ package proxyproto
 import (
 	"io"
 	"net"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -10,16 +11,17 @@ import (
 	"teleport/netx"
 )
 
-// Listen wraps a listener whose connections may begin with a PROXY header. The
-// header is read by the connection's first Read or RemoteAddr, within timeout,
-// so Accept never waits for a client.
-func Listen(ln net.Listener, mode Mode, timeout time.Duration) net.Listener {
-	return &listener{Listener: ln, mode: mode, timeout: timeout}
+// Listen wraps a listener whose connections may begin with a PROXY header of
+// the given senders. The header is read by the connection's first Read or
+// RemoteAddr, within timeout, so Accept never waits for a client.
+func Listen(ln net.Listener, mode Mode, senders netx.Networks, timeout time.Duration) net.Listener {
+	return &listener{Listener: ln, mode: mode, senders: senders, timeout: timeout}
 }
 
 type listener struct {
 	net.Listener
 	mode    Mode
+	senders netx.Networks
 	timeout time.Duration
 }
 
@@ -28,12 +30,13 @@ func (l *listener) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &conn{Conn: c, mode: l.mode, timeout: l.timeout}, nil
+	return &conn{Conn: c, mode: l.mode, senders: l.senders, timeout: l.timeout}, nil
 }
 
 type conn struct {
 	net.Conn
 	mode    Mode
+	senders netx.Networks
 	timeout time.Duration
 
 	once   sync.Once
@@ -44,8 +47,14 @@ type conn struct {
 }
 
 // Open reads what the mode expects at the beginning of c, within timeout, and
-// returns c with the client's address. Two headers are always refused.
-func Open(c net.Conn, mode Mode, timeout time.Duration) (net.Conn, error) {
+// returns c with the client's address. Two headers are always refused, and so is
+// one that comes from elsewhere than the senders: a client could write it, and
+// choose its address. In mode On, nobody else gets as far as to be read.
+func Open(c net.Conn, mode Mode, senders netx.Networks, timeout time.Duration) (net.Conn, error) {
+	sender := netx.AddrPort(c.RemoteAddr()).Addr()
+	if mode == On && !senders.Contain(sender) {
+		return nil, notASender(sender)
+	}
 	if err := c.SetReadDeadline(time.Now().Add(timeout)); err != nil {
 		return nil, err
 	}
@@ -54,9 +63,12 @@ func Open(c net.Conn, mode Mode, timeout time.Duration) (net.Conn, error) {
 		return nil, err
 	}
 	var h Header
-	if found {
+	switch {
+	case found && mode == Unset && !senders.Contain(sender):
+		err = notASender(sender)
+	case found:
 		h, first, err = take(c, first, mode)
-	} else if mode == On {
+	case mode == On:
 		err = invalid("it is required and missing")
 	}
 	if err != nil {
@@ -66,6 +78,11 @@ func Open(c net.Conn, mode Mode, timeout time.Duration) (net.Conn, error) {
 		return nil, err
 	}
 	return netx.WithPrefix(netx.WithRemoteAddr(c, h.Remote(mode, c.RemoteAddr())), first), nil
+}
+
+func notASender(a netip.Addr) error {
+	return fault.New(fault.Denied, "%s is none of the balancers whose PROXY headers are believed", a).
+		WithHint("add it to proxy_service.trusted_balancers, if it is one that you trust")
 }
 
 // take reads the header that begins with first, and looks for a second one.
@@ -122,7 +139,7 @@ func (p *prefixReader) Read(b []byte) (int, error) {
 
 func (c *conn) open() error {
 	c.once.Do(func() {
-		c.inner, c.err = Open(c.Conn, c.mode, c.timeout)
+		c.inner, c.err = Open(c.Conn, c.mode, c.senders, c.timeout)
 		if c.err != nil {
 			c.Conn.Close()
 			return

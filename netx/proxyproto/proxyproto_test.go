@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"teleport/fault"
+	"teleport/netx"
 	"teleport/netx/memnet"
 )
 
@@ -60,26 +61,37 @@ func TestStrict(t *testing.T) {
 func TestModes(t *testing.T) {
 	h := header("192.0.2.1:1234", "192.0.2.2:443")
 	one := string(h.AppendV2(nil))
+	here, elsewhere := netx.Networks{netip.MustParsePrefix("127.0.0.0/8")}, netx.Networks{netip.MustParsePrefix("192.0.2.0/24")}
 	for _, c := range []struct {
 		mode Mode
 		sent string
 		from string // "" is refused
+		who  netx.Networks
 	}{
-		{On, one + "hello", "192.0.2.1:1234"},
-		{On, string(h.AppendV1(nil)) + "hello", "192.0.2.1:1234"},
-		{On, "hello", ""},
-		{Off, one + "hello", ""},
-		{Off, "hello", "127.0.0.1:1"},
-		{Unset, one + "hello", "192.0.2.1:0"},
-		{Unset, "hello", "127.0.0.1:1"},
-		{Unset, "PROhello", "127.0.0.1:1"},
-		{On, one + one + "hello", ""},
-		{Unset, one + string(h.AppendV1(nil)) + "hello", ""},
+		{On, one + "hello", "192.0.2.1:1234", here},
+		{On, string(h.AppendV1(nil)) + "hello", "192.0.2.1:1234", here},
+		{On, one + "hello", "192.0.2.1:1234", append(elsewhere, here...)},
+		{On, "hello", "", here},
+		{Off, one + "hello", "", here},
+		{Off, "hello", "127.0.0.1:1", here},
+		{Unset, one + "hello", "192.0.2.1:0", here},
+		{Unset, "hello", "127.0.0.1:1", here},
+		{Unset, "PROhello", "127.0.0.1:1", here},
+		{On, one + one + "hello", "", here},
+		{Unset, one + string(h.AppendV1(nil)) + "hello", "", here},
+		// Somebody who is not the balancer.
+		{On, one + "hello", "", elsewhere},
+		{On, string(h.AppendV1(nil)) + "hello", "", elsewhere},
+		{On, one + "hello", "", nil},
+		{On, "hello", "", elsewhere},
+		{Off, one + "hello", "", elsewhere},
+		{Unset, one + "hello", "", elsewhere},
+		{Unset, "hello", "127.0.0.1:1", elsewhere},
 	} {
 		a, b := memnet.Pipe()
 		io.WriteString(a, c.sent)
 		a.(interface{ CloseWrite() error }).CloseWrite()
-		opened, err := Open(b, c.mode, time.Minute)
+		opened, err := Open(b, c.mode, c.who, time.Minute)
 		if (err == nil) != (c.from != "") {
 			t.Errorf("mode %q, %q: %v", c.mode, c.sent, err)
 		}
@@ -100,7 +112,7 @@ func TestListenerNeverWaitsInAccept(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		ln = Listen(ln, On, 10*time.Second)
+		ln = Listen(ln, On, netx.Networks{netip.MustParsePrefix("127.0.0.1/32")}, 10*time.Second)
 		defer ln.Close()
 		slow, err := n.DialContext(t.Context(), "tcp", "lb:1")
 		if err != nil {

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"os"
 	"strings"
 	"sync"
@@ -23,6 +24,7 @@ import (
 	"teleport/cert/certtest"
 	"teleport/cert/tlscert"
 	"teleport/fault"
+	"teleport/netx"
 	"teleport/tlsroute"
 	"teleport/types"
 )
@@ -248,25 +250,31 @@ func TestStrangersCookiesCostNothing(t *testing.T) {
 	}
 }
 
-// The client's address is the socket's, or what one balancer says; a client that
+// The client's address is the socket's, or what a listed balancer says; a client that
 // came inside of a WebSocket wrote its headers itself, and has its address by now.
 func TestNobodyChoosesTheirAddress(t *testing.T) {
 	inside := context.WithValue(context.Background(), http.LocalAddrContextKey, net.Addr(tlsroute.UpgradedAddr{Addr: &net.TCPAddr{}}))
 	for _, c := range []struct {
 		name    string
-		trust   bool
+		trust   string // the balancer
 		ctx     context.Context
 		headers []string
 		want    string
 	}{
-		{"no balancer", false, context.Background(), []string{"203.0.113.9"}, "192.0.2.1:4000"},
-		{"a balancer", true, context.Background(), []string{"203.0.113.9"}, "203.0.113.9:4000"},
-		{"no header", true, context.Background(), nil, "192.0.2.1:4000"},
-		{"two headers", true, context.Background(), []string{"203.0.113.9", "198.51.100.1"}, "invalid"},
-		{"a list", true, context.Background(), []string{"203.0.113.9, 198.51.100.1"}, "invalid"},
-		{"inside of an upgrade", true, inside, []string{"203.0.113.9"}, "192.0.2.1:4000"},
+		{"no balancer", "", context.Background(), []string{"203.0.113.9"}, "192.0.2.1:4000"},
+		{"a balancer", "192.0.2.0/28", context.Background(), []string{"203.0.113.9"}, "203.0.113.9:4000"},
+		{"no header", "192.0.2.0/28", context.Background(), nil, "192.0.2.1:4000"},
+		{"two headers", "192.0.2.0/28", context.Background(), []string{"203.0.113.9", "198.51.100.1"}, "invalid"},
+		{"a list", "192.0.2.0/28", context.Background(), []string{"203.0.113.9, 198.51.100.1"}, "invalid"},
+		{"not the balancer", "192.0.2.8/32", context.Background(), []string{"203.0.113.9"}, "192.0.2.1:4000"},
+		{"not the balancer, two headers", "192.0.2.8/32", context.Background(), []string{"203.0.113.9", "198.51.100.1"}, "192.0.2.1:4000"},
+		{"inside of an upgrade", "192.0.2.0/28", inside, []string{"203.0.113.9"}, "192.0.2.1:4000"},
 	} {
-		w := newWorld(t, func(o *Options) { o.TrustForwardedFor = c.trust })
+		w := newWorld(t, func(o *Options) {
+			if c.trust != "" {
+				o.ForwardedFor = netx.Networks{netip.MustParsePrefix(c.trust)}
+			}
+		})
 		r := w.request("POST", "/webapi/ssh/certs", "").WithContext(c.ctx)
 		r.Header.Set("Content-Type", "application/json")
 		r.Body = io.NopCloser(strings.NewReader(`{"user":"alice"}`))

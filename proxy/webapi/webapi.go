@@ -22,6 +22,7 @@ import (
 	"teleport/api/rpc"
 	"teleport/cert"
 	"teleport/fault"
+	"teleport/netx"
 	"teleport/predicate"
 	"teleport/tlsroute"
 	"teleport/types"
@@ -46,7 +47,7 @@ type Policy interface {
 	Nodes() []*types.Node
 }
 
-// Options configure the handler. All fields but TrustForwardedFor are required.
+// Options configure the handler. All fields but ForwardedFor are required.
 type Options struct {
 	Cluster string
 	Version string
@@ -60,12 +61,13 @@ type Options struct {
 	// Upgrade answers a WebSocket that carries the client's own TLS, and takes the
 	// stream over: tlsroute.Router.Upgrade.
 	Upgrade func(w http.ResponseWriter, r *http.Request, client net.Addr) error
-	// TrustForwardedFor takes the client's address from X-Forwarded-For.
-	TrustForwardedFor bool
-	Assets            fs.FS
-	Cache             *predicate.Cache // may be nil
-	Log               *slog.Logger
-	Now               func() time.Time
+	// ForwardedFor are the balancers whose X-Forwarded-For is believed. From
+	// elsewhere the header is a client's own, and is not looked at.
+	ForwardedFor netx.Networks
+	Assets       fs.FS
+	Cache        *predicate.Cache // may be nil
+	Log          *slog.Logger
+	Now          func() time.Time
 }
 
 // Handler serves the proxy's HTTP. Safe for concurrent use.
@@ -161,7 +163,7 @@ func (h *Handler) clientAddr(r *http.Request) (netip.AddrPort, error) {
 	// What came inside of a WebSocket was written by the client itself: the
 	// balancer saw no header of it, and its socket has the client's address already.
 	_, upgraded := r.Context().Value(http.LocalAddrContextKey).(tlsroute.UpgradedAddr)
-	if !h.o.TrustForwardedFor || upgraded {
+	if upgraded || !h.o.ForwardedFor.Contain(addr.Addr()) {
 		return addr, nil
 	}
 	values := r.Header.Values("X-Forwarded-For")
