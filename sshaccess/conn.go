@@ -94,9 +94,20 @@ const (
 	keepAliveTries = 3
 )
 
+// Whoever joins a session counts as present in it, so that their connection is
+// asked more often, and waits for no resumption beyond that: a moderator whose
+// laptop sleeps does not watch.
+const (
+	joinedAliveEvery = 10 * time.Second
+	joinedAliveTries = 3
+)
+
 func (cn *conn) keepAlive() (time.Duration, int) {
 	n := cn.svc.cfg.Policy.Settings().Networking
 	every, tries := cmp.Or(n.KeepAliveInterval.Std(), keepAliveEvery), cmp.Or(n.KeepAliveCountMax, keepAliveTries)
+	if cn.joins() {
+		return min(every, joinedAliveEvery), min(tries, joinedAliveTries)
+	}
 	return every, tries + int(cn.in.Kept/every)
 }
 

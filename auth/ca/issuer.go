@@ -142,6 +142,11 @@ func (i *Issuer) Issue(ctx context.Context, r Request) (Certs, error) {
 	if err := i.c.Events.Emit(ctx, d.createEvent(id)); err != nil {
 		return Certs{}, fault.Wrap(err, fault.Unavailable, "the certificate could not be recorded in the audit log, so it is not issued")
 	}
+	if p.signer == types.CAOpenSSH {
+		// It is shown by a proxy, from the proxy's own address: that of the person was
+		// held against the pin here, and is for each connection by the proxy.
+		id.Authority.PinnedIP = netip.Addr{}
+	}
 	return sign(id, r.Keys, s, now)
 }
 

@@ -3,6 +3,7 @@ package ca
 import (
 	"crypto/x509"
 	"errors"
+	"net/netip"
 	"slices"
 	"testing"
 	"time"
@@ -52,6 +53,27 @@ func TestOpenSSHIsOneLoginForMinutes(t *testing.T) {
 	}
 	if _, ok := w.c.Trust().SSHCluster(types.CAOpenSSH, got.SignatureKey); !ok {
 		t.Error("the openssh authority did not sign it")
+	}
+}
+
+// The person's address is asked about at the gate; the server sees the proxy's.
+func TestOpenSSHOfAPinnedUser(t *testing.T) {
+	w := newWorld(t)
+	user, proxy := w.login("pia"), w.host(types.RoleProxy)
+	r := w.openSSH(user, proxy, "pia")
+	r.Addr = netip.MustParseAddrPort("203.0.113.66:1")
+	if _, err := w.issue(r); !errors.Is(err, fault.Denied) {
+		t.Errorf("from elsewhere: %v", err)
+	}
+	r.Addr = netip.AddrPort{}
+	if _, err := w.issue(r); !errors.Is(err, fault.Denied) {
+		t.Errorf("from nowhere: %v", err)
+	}
+	r.Addr = netip.AddrPortFrom(user.Identity.Authority.PinnedIP, 1)
+	c, err := w.issue(r)
+	w.must(err)
+	if options := w.sshOf(c).CriticalOptions; options["source-address"] != "" {
+		t.Errorf("the server would refuse the proxy: %v", options)
 	}
 }
 

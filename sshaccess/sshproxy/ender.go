@@ -211,7 +211,7 @@ func (c *end) admit(ctx context.Context, peer *sshserver.Conn) error {
 		return fault.New(fault.Denied, "the identity inside the connection is not the one that came through the proxy")
 	}
 	c.first = c.decide(access.ActionLogin, c.cfg.Now(), false)
-	if err := denied(c.first.decision); err != nil {
+	if err := c.may(c.first); err != nil {
 		return err
 	}
 	if err := c.take(ctx); err != nil {
@@ -232,6 +232,18 @@ func (c *end) take(ctx context.Context) error {
 
 func (c *end) held() session.Held {
 	return session.Held{ID: c.id, User: c.peer.Identity.Name, Credential: keys.SSHLine(c.peer.Certificate)}
+}
+
+// may turns a decision to log in into the line that the person sees. Where the
+// roles want others present, nobody works alone: here there is no room to join.
+func (c *end) may(d decided) error {
+	if err := denied(d.decision); err != nil {
+		return err
+	}
+	if access.RequiredAttendance(d.request.Roles, "ssh").Any() {
+		return fault.New(fault.Denied, "others must be present in your sessions (require_session_join), and nobody can join on a server without an agent")
+	}
+	return nil
 }
 
 // enter opens SSH with the server, as the login that was asked for, with a key

@@ -169,7 +169,7 @@ func (s *endSession) begin(ctx context.Context, command string) error {
 	c := s.c
 	s.start = time.Now()
 	d := c.decide(access.ActionLogin, c.cfg.Now(), false)
-	if err := denied(d.decision); err != nil {
+	if err := c.may(d); err != nil {
 		return err
 	}
 	n, id := c.in.Node, c.peer.Identity

@@ -129,7 +129,9 @@ func TestTwoProxiesBehindHAProxy(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := behind(t, func(d cluster.Doc) { d.Set("proxy_service.proxy_protocol", v.proxyProtocol) },
+			s := behind(t, func(d cluster.Doc) {
+				d.Set("proxy_service.proxy_protocol", v.proxyProtocol).Set("proxy_service.trusted_balancers", []string{balancerSide})
+			},
 				func(t *testing.T, proxies []*cluster.Process) *balancer { return haproxy(t, proxies, v.option) },
 				func(cluster.Doc) {})
 			s.alice.Login(t)
@@ -268,7 +270,7 @@ func TestTwoProxiesBehindNginxThatEndsTLS(t *testing.T) {
 	trust := "SSL_CERT_FILE=" + authority.file
 	var front *balancer
 	s := behind(t, func(d cluster.Doc) {
-		d.Set("proxy_service.trust_x_forwarded_for", true)
+		d.Set("proxy_service.trust_x_forwarded_for", true).Set("proxy_service.trusted_balancers", []string{balancerSide + "/32"})
 		// What proxies announce leads nowhere, as it does for agents outside: every
 		// byte must go through nginx.
 		d.Set("teleport.advertise_ip", "127.0.0.250")
