@@ -35,6 +35,7 @@ type world struct {
 	store   blob.Store
 	events  *audittest.Recorder
 	present *presence
+	space   func() (free, total uint64)
 	s       *recordings.Service
 	stop    func()
 }
@@ -75,7 +76,7 @@ func newWorld(t *testing.T) *world {
 func (w *world) start() {
 	w.t.Helper()
 	s, err := recordings.New(recordings.Deps{Dir: w.dir, Blobs: w.store, Backend: w.kv, Keys: w.keys, Presence: w.present, Events: w.events,
-		Log: slog.New(slog.DiscardHandler)})
+		Space: w.space, Log: slog.New(slog.DiscardHandler)})
 	must(w.t, err)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)

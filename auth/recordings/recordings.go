@@ -84,6 +84,8 @@ type Deps struct {
 	// block.
 	Stored  func(sessionID string)
 	Abandon time.Duration    // how long a recording waits for a process that is gone; 0: DefaultAbandon
+	// Space tells the free bytes of Dir's disk, and all; nil: the system is asked.
+	Space func() (free, total uint64)
 	Now     func() time.Time // nil: time.Now
 }
 
@@ -98,6 +100,7 @@ type Service struct {
 	mu      sync.Mutex
 	entries map[string]*entry
 	held    map[string]int // recordings under way, by process
+	full    time.Time      // when the log was last told of a disk without room
 }
 
 // New opens the staging directory. It starts nothing.
@@ -107,6 +110,9 @@ func New(d Deps) (*Service, error) {
 	}
 	if d.Abandon == 0 {
 		d.Abandon = DefaultAbandon
+	}
+	if d.Space == nil {
+		d.Space = func() (uint64, uint64) { return space(d.Dir) }
 	}
 	if err := os.MkdirAll(d.Dir, 0o700); err != nil {
 		return nil, fault.Unwritable(err, d.Dir)

@@ -201,6 +201,35 @@ func TestStorageAway(t *testing.T) {
 	})
 }
 
+// TestDiskNearlyFull: recordings do not fill the disk that the backend and the
+// audit log live on. What is held stays, can be completed, and goes on later.
+func TestDiskNearlyFull(t *testing.T) {
+	w := newWorld(t)
+	w.stop()
+	free := uint64(50)
+	w.space = func() (uint64, uint64) { return free, 1000 }
+	w.start()
+	first, m := w.record("alice", time.Now(), "one"), w.record("alice", time.Now(), "one", "two")
+	w.send(first, 0, len(first.data), 1<<20)
+	w.send(m, 0, m.marks[2], 1<<20)
+	free = 49
+	for _, offset := range []int{m.marks[2], 0} {
+		if held, err := w.s.Append(t.Context(), host, m.id, uint64(offset), m.data[offset:]); !errors.Is(err, fault.Unavailable) || held != 0 {
+			t.Errorf("from %d: %d, %v", offset, held, err)
+		}
+	}
+	if _, err := w.s.Append(t.Context(), host, w.record("bob", time.Now(), "x").id, 0, m.data); !errors.Is(err, fault.Unavailable) {
+		t.Errorf("a new one: %v", err)
+	}
+	must(t, w.complete(first))
+	if held, _, err := w.s.Held(t.Context(), host, m.id); err != nil || held != uint64(m.marks[2]) {
+		t.Errorf("held: %d, %v", held, err)
+	}
+	free = 50
+	w.send(m, m.marks[2], len(m.data), 1<<20)
+	must(t, w.complete(m))
+}
+
 // TestLogAway: without the event nothing is stored for good.
 func TestLogAway(t *testing.T) {
 	w := newWorld(t)

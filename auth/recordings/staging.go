@@ -213,6 +213,9 @@ func (s *Service) Append(ctx context.Context, host, id string, offset uint64, da
 		held, _, err := s.Held(ctx, host, id)
 		return held, err
 	}
+	if err := s.room(); err != nil {
+		return 0, err
+	}
 	e, err := s.continued(ctx, host, id, int64(offset))
 	if e == nil {
 		if err == nil {
