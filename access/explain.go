@@ -47,6 +47,9 @@ type LimitOrigin struct {
 	From  string   `json:"from"` // "role", the kind of a settings document, or "default"
 }
 
+// FromDefault is the From of a limit that nobody set.
+const FromDefault = "default"
+
 // Explain decides a request as Decide does, and tells what each role says. A role
 // that the identity names and that Roles lacks is told to be missing.
 func Explain(r Request) Explanation {
@@ -235,14 +238,14 @@ func Origins(roles []*types.Role, s Settings) []LimitOrigin {
 	merged := MergeOptions(roles, s)
 	var out []LimitOrigin
 	for _, o := range origins() {
-		l := LimitOrigin{Name: o.name, Value: o.value(&merged), From: "default"}
+		l := LimitOrigin{Name: o.name, Value: o.value(&merged), From: FromDefault}
 		for _, role := range roles {
 			alone := MergeOptions([]*types.Role{role}, Settings{})
 			if o.set(&role.Spec.Options) && o.value(&alone) == l.Value {
 				l.Roles, l.From = append(l.Roles, role.Metadata.Name), "role"
 			}
 		}
-		if l.From == "default" && o.isSet != nil && o.isSet(&s) {
+		if l.From == FromDefault && o.isSet != nil && o.isSet(&s) {
 			l.From = o.cluster
 		}
 		out = append(out, l)

@@ -83,6 +83,8 @@ type Policy struct {
 	Unreadable []string
 	Revision   string
 	Cache      *predicate.Cache
+	// Hostname is how reasons name the node of the record; "": by its UUID.
+	Hostname string
 }
 
 // Replay decides a recorded request again, under a policy. Under the policy of
@@ -96,6 +98,9 @@ func Replay(e event.Decision, p Policy) (Decision, error) {
 	}
 	r.Roles, r.Locks, r.Settings, r.Epoch = p.Roles(e.Roles), p.Locks, p.Settings, p.Epoch
 	r.Unreadable, r.Policy, r.Cache = p.Unreadable, p.Revision, p.Cache
+	if n, ok := r.Resource.(*types.Node); ok {
+		n.Spec.Hostname = p.Hostname
+	}
 	return Decide(r), nil
 }
 

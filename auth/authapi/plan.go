@@ -178,6 +178,7 @@ func again(p *access.Past, raw []byte, old, next access.Policy) {
 		p.Unreadable++
 		return
 	}
+	next.Hostname = e.ServerHostname
 	d, err := access.Replay(e.Decision, next)
 	if err != nil {
 		p.Unreadable++

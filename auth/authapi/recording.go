@@ -113,7 +113,11 @@ func (a *API) recordingsFor(ctx context.Context, c rpc.Caller, verb string) (fun
 	if a.may(c, kindSession, verb, nil) || c.Identity.Kind == types.IdentityUser && a.hasRuleFor(c, kindSession) {
 		return func(m *recordings.Meta) bool { return a.maySession(c, verb, m) }, nil
 	}
-	return nil, a.rule(ctx, c, kindSession, verb, nil)
+	err := a.rule(ctx, c, kindSession, verb, nil)
+	if fault.KindOf(err) == fault.Denied {
+		err = fault.New(fault.Denied, "%s may not %s recordings", c.Identity, verb).WithHint("%s", fault.Hint(err))
+	}
+	return nil, err
 }
 
 // maySession decides a verb on one recording, by what a where clause sees of it.

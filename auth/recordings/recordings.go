@@ -83,10 +83,10 @@ type Deps struct {
 	// Stored is told of each recording that was stored; nil: nobody. It must not
 	// block.
 	Stored  func(sessionID string)
-	Abandon time.Duration    // how long a recording waits for a process that is gone; 0: DefaultAbandon
+	Abandon time.Duration // how long a recording waits for a process that is gone; 0: DefaultAbandon
 	// Space tells the free bytes of Dir's disk, and all; nil: the system is asked.
 	Space func() (free, total uint64)
-	Now     func() time.Time // nil: time.Now
+	Now   func() time.Time // nil: time.Now
 }
 
 // Service keeps recordings. Safe for concurrent use. Serve stores what is

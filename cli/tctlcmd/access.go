@@ -77,7 +77,7 @@ func (a *app) printExplanation(e *access.Explanation) error {
 	} else if e.Name != "" {
 		what += "/" + e.Name
 	}
-	line := verdict + ": " + e.User + ": " + e.Action + " of " + what
+	line := verdict + ": " + e.User + ", " + e.Action + " on " + what
 	if e.Login != "" {
 		line += " as " + e.Login
 	}
@@ -125,17 +125,37 @@ func (a *app) printSays(e *access.Explanation) error {
 			return err
 		}
 	}
-	if len(e.Limits) == 0 {
+	if !e.Decision.Allow {
 		return nil
 	}
-	fmt.Fprintln(a.Out)
+	return a.printLimits(e.Limits)
+}
+
+// printLimits prints the limits that somebody set, and names the others.
+func (a *app) printLimits(limits []access.LimitOrigin) error {
 	t := output.NewTable("Limit", "Value", "Set by")
-	for _, l := range e.Limits {
-		from := l.From
-		if len(l.Roles) > 0 {
-			from = "role " + strings.Join(l.Roles, ", ")
+	set, unset := 0, []string(nil)
+	for _, l := range limits {
+		switch {
+		case len(l.Roles) > 0:
+			t.Row(l.Name, l.Value, "role "+strings.Join(l.Roles, ", "))
+		case l.From != access.FromDefault:
+			t.Row(l.Name, l.Value, l.From)
+		default:
+			unset = append(unset, l.Name+" "+l.Value)
+			continue
 		}
-		t.Row(l.Name, l.Value, from)
+		set++
 	}
-	return t.Write(a.Out, a.width())
+	fmt.Fprintln(a.Out)
+	if set > 0 {
+		if err := t.Write(a.Out, a.width()); err != nil {
+			return err
+		}
+	}
+	if len(unset) == 0 {
+		return nil
+	}
+	_, err := fmt.Fprintln(a.Out, "By default: "+output.Clean(strings.Join(unset, ", ")))
+	return err
 }

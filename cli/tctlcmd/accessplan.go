@@ -36,7 +36,11 @@ func (a *app) accessPlan() *cobra.Command {
 		"  tctl access plan roles.yaml --days=30\n  tctl access plan --delete=contractors", cobra.MaximumNArgs(1),
 		func(ctx context.Context, api *authclient.Client, args []string) error {
 			req := &accessv1.PlanRequest{Delete: remove, Days: int32(min(max(days, -1), 1<<20))}
-			if len(args) > 0 || len(remove) == 0 {
+			if len(args)+len(remove) == 0 {
+				return fault.New(fault.Invalid, "say which roles would change").
+					WithHint("tctl access plan FILE.yaml, or --delete=ROLE; the file - is standard input")
+			}
+			if len(args) > 0 {
 				var err error
 				if req.Roles, err = a.readRoles(args); err != nil {
 					return err
@@ -78,15 +82,19 @@ func (a *app) readRoles(args []string) ([][]byte, error) {
 
 func (a *app) printPlan(p *access.Plan, limit int) error {
 	for _, r := range p.Roles {
-		fmt.Fprintf(a.Out, "role %s: %s\n", output.Clean(r.Role), r.Change)
+		fmt.Fprintf(a.Out, "The role %s would be %sd.\n", output.Clean(r.Role), r.Change)
 	}
-	fmt.Fprintf(a.Out, "Compared %d users on %d nodes with policy revision %s.\n", p.Users, p.Resources, output.Clean(p.Policy))
+	fmt.Fprintf(a.Out, "Compared for %s on %s, from policy revision %s.\n", counted(p.Users, "user"), counted(p.Resources, "node"), output.Clean(p.Policy))
 	for _, part := range []struct {
 		title string
 		count int
 		list  []access.Shift
 	}{{"Lost", p.LostCount, p.Lost}, {"Gained", p.GainedCount, p.Gained}} {
-		fmt.Fprintf(a.Out, "\n%s: %d (user, node, login)\n", part.title, part.count)
+		if part.count == 0 {
+			fmt.Fprintf(a.Out, "\n%s: nothing\n", part.title)
+			continue
+		}
+		fmt.Fprintf(a.Out, "\n%s: %s, each of one user on one node\n", part.title, counted(part.count, "login"))
 		if err := a.printShifts(part.list, limit); err != nil {
 			return err
 		}
@@ -107,7 +115,7 @@ func (a *app) printShifts(list []access.Shift, limit int) error {
 		if more := s.Count - len(s.Resources); more > 0 {
 			which += fmt.Sprintf(" and %d more", more)
 		}
-		t.Row(s.User, strings.Join(s.Logins, ","), fmt.Sprint(s.Count), which)
+		t.Row(s.User, strings.Join(s.Logins, ", "), fmt.Sprint(s.Count), which)
 	}
 	if err := t.Write(a.Out, a.width()); err != nil {
 		return err
@@ -123,8 +131,20 @@ func (a *app) more(n int) error {
 	return err
 }
 
+// counted is a number with its noun.
+func counted(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
+}
+
 func (a *app) printPast(p *access.Past, limit int) error {
-	fmt.Fprintf(a.Out, "\nSessions since %s: %d; %d of them would be refused", p.From.UTC().Format(time.DateOnly), p.Sessions, p.Refused)
+	refused := fmt.Sprintf("%d of them would have been refused", p.Refused)
+	if p.Refused == 0 {
+		refused = "none of them would have been refused"
+	}
+	fmt.Fprintf(a.Out, "\nSessions since %s: %d; %s", p.From.UTC().Format(time.DateOnly), p.Sessions, refused)
 	if p.Already > 0 {
 		fmt.Fprintf(a.Out, ", %d are refused by the present roles already", p.Already)
 	}

@@ -53,7 +53,7 @@ spec:
     node_labels: {env: nowhere}
 `)
 	out := w.Tctl("access", "plan", path, "--days=1").OK(t)
-	contains(t, out, "role access: update", "Lost: 1 (user, node, login)", "Gained: 0", w.node.Name, "1 of them would be refused", "no_role_matches")
+	contains(t, out, "The role access would be updated.", "Lost: 1 login, each of one user on one node", "Gained: nothing", "access to "+w.node.Name, "1 of them would have been refused", "no_role_matches")
 	contains(t, w.Tctl("access", "plan", "--delete=access", "--format=json").OK(t), `"lost_count": 1`)
 	w.Tctl("access", "plan", "--delete=acces").Exit(t, 5)
 	w.ssh("true").OK(t) // nothing was changed
