@@ -15,7 +15,8 @@ func env() predicate.Vars {
 	n.Metadata.Name, n.Metadata.Labels = "uuid", map[string]string{"env": "prod", "team": "web"}
 	u := &types.User{Spec: types.UserSpec{Roles: []string{"dev", "ops"}, Traits: map[string][]string{"team": {"web"}, "email": {"al@example.com"}, "none": {}}}}
 	u.Metadata.Name = "alice"
-	return predicate.Vars{"labels": n.Metadata.Labels, "user": u, "resource": n, "name": "web-1", "session": map[string]any{"participants": []string{"alice", "bob"}}}
+	return predicate.Vars{"labels": n.Metadata.Labels, "user": u, "resource": n, "name": "web-1", "session": map[string]any{"participants": []string{"alice", "bob"},
+		"json": map[string]any{"roles": []any{"dev", "ops"}, "uses": float64(3), "on": true, "mixed": []any{"a", float64(1)}, "more": map[string]any{}}}}
 }
 
 func TestEval(t *testing.T) {
@@ -54,6 +55,9 @@ func TestEval(t *testing.T) {
 		{query, `search("web", "absent")`, false},
 		{query, `contains(split(name, "-"), "1")`, true},
 		{query, `resource.spec.hostname == "web-1"`, true},
+		{where, `contains(session.json.roles, "dev") && session.json.uses == "3" && session.json.on == true`, true},
+		{where, `session.json.hidden == true || session.json.more.hidden == true`, false},
+		{where, `session.json.hidden == false && session.json.hidden != true`, true},
 	} {
 		p, err := predicate.Compile(c.d, c.src)
 		if err != nil {
@@ -86,7 +90,7 @@ func TestErrorsNeverGrant(t *testing.T) {
 	for _, src := range []string{
 		`resource.spec.nope == "x"`, `!(resource.spec.nope == "x")`, `resource.spec.nope == "x" || true`, `true && resource.spec.nope != "x"`,
 		`!contains(email.local(user.spec.roles), "x")`, `user.spec.roles`, `resource.spec.use_tunnel == "true"`, `session_tracker.participants == "x"`,
-		`!contains(user.spec, "x")`,
+		`!contains(user.spec, "x")`, `contains(session.json.mixed, "a")`, `!contains(session.json.mixed, "a")`,
 	} {
 		p, err := predicate.Compile(predicate.Where(), src)
 		if err != nil {

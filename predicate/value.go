@@ -83,10 +83,11 @@ func (v Value) asTruth() (bool, error) {
 	return v.flag, nil
 }
 
-// same compares values. A list of one equals its element.
+// same compares values. A list of one equals its element, and what is missing is
+// false, as a switch is that a document leaves out.
 func same(a, b Value) (bool, error) {
 	if a.kind == truth || b.kind == truth {
-		if a.kind != b.kind {
+		if a.kind != b.kind && a.kind != missing && b.kind != missing {
 			return false, fmt.Errorf("cannot compare %s with %s", a.kind, b.kind)
 		}
 		return a.flag == b.flag, nil
@@ -247,6 +248,19 @@ func structField(v reflect.Value, key string) (reflect.Value, bool) {
 	return reflect.Value{}, false
 }
 
+// texts reads a list of JSON. It holds texts alone.
+func texts(l []any, path []string) (Value, error) {
+	out := make([]string, len(l))
+	for i, e := range l {
+		s, ok := e.(string)
+		if !ok {
+			return Value{}, fmt.Errorf("%s is not a list of texts", strings.Join(path, "."))
+		}
+		out[i] = s
+	}
+	return List(out), nil
+}
+
 func leaf(v reflect.Value, path []string) (Value, error) {
 	if t, ok := v.Interface().(time.Time); ok {
 		return Text(t.UTC().Format(time.RFC3339)), nil
@@ -264,7 +278,12 @@ func leaf(v reflect.Value, path []string) (Value, error) {
 		return Text(strconv.FormatInt(v.Int(), 10)), nil
 	case reflect.Uint32, reflect.Uint64:
 		return Text(strconv.FormatUint(v.Uint(), 10)), nil
+	case reflect.Float64: // numbers of JSON
+		return Text(strconv.FormatFloat(v.Float(), 'f', -1, 64)), nil
 	case reflect.Slice:
+		if l, ok := v.Interface().([]any); ok {
+			return texts(l, path)
+		}
 		if v.Type().Elem().Kind() == reflect.String {
 			out := make([]string, v.Len())
 			for i := range out {

@@ -70,6 +70,7 @@ func newQueryEnv(r types.Resource) *queryEnv {
 	case *types.SessionTracker:
 		words = append(words, d.Spec.User, d.Spec.Login, d.Spec.Hostname, d.Spec.Kind, d.Spec.Reason)
 	case *types.Instance:
+		name = d.Spec.Hostname
 		words = append(words, d.Spec.Hostname, d.Spec.Version)
 	}
 	for k, v := range labels {

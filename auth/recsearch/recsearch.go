@@ -1,7 +1,8 @@
 // Package recsearch knows what was on the screens of recorded sessions. After a
 // recording is stored, a worker runs a terminal over it (package screen), in the
 // background and one recording at a time, and stores an index beside it, encrypted
-// to the cluster's recording keys as the recording is: keyframes, from which a
+// to keys that are the auth service's own: it is as secret as the recording, and
+// whoever writes into the storage makes none that opens. It holds keyframes, from which a
 // playback begins at any moment; the lines that were shown, with their times and
 // places; and a filter of their trigrams, by which a search passes over
 // recordings that cannot have its text.

@@ -12,7 +12,9 @@ import (
 	"filippo.io/age"
 
 	"teleport/auth/recordings"
+	"teleport/backend/memkv"
 	"teleport/blob/diskblob"
+	"teleport/keystore/softkeys"
 	"teleport/recfmt"
 	"teleport/screen"
 )
@@ -62,6 +64,57 @@ func indexed(t testing.TB, s *Service, m *recordings.Meta, records []recfmt.Reco
 		t.Fatal(err)
 	}
 	return b.Bytes()
+}
+
+// TestForgedIndex: whoever writes into the storage knows the published key. What is
+// made to it paints no screen and is found by nobody.
+func TestForgedIndex(t *testing.T) {
+	kv := memkv.New(memkv.Options{})
+	sealer, err := softkeys.New(kv, bytes.Repeat([]byte{7}, softkeys.KEKSize))
+	if err != nil {
+		t.Fatal(err)
+	}
+	published, err := recordings.EnsureKeys(t.Context(), kv, sealer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	own, err := published.Own()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := newService(t)
+	m := &recordings.Meta{SessionID: "s", Key: "s/0123.rec"}
+	shown := []recfmt.Record{{Type: recfmt.RecordInfo, Data: []byte(`{"columns":20,"rows":5}`)}, record(time.Second, "password")}
+	for name, c := range map[string]struct {
+		made  Keys
+		found int
+	}{"by auth": {own, 1}, "by whoever knows the published key": {published, 0}} {
+		s.d.Keys = c.made
+		indexed(t, s, m, shown)
+		s.d.Keys = own
+		if hits, err := s.hits(t.Context(), m, newMatcher("password")); err != nil || len(hits) != c.found {
+			t.Errorf("%s: %v, %v", name, hits, err)
+		}
+	}
+	// After a rotation, what was made before opens still.
+	s.d.Keys = own
+	indexed(t, s, m, shown)
+	if err := recordings.AddKey(t.Context(), kv, sealer); err != nil {
+		t.Fatal(err)
+	}
+	if published, err = recordings.EnsureKeys(t.Context(), kv, sealer); err != nil {
+		t.Fatal(err)
+	}
+	if own, err = published.Own(); err != nil {
+		t.Fatal(err)
+	}
+	s.d.Keys = own
+	if hits, err := s.hits(t.Context(), m, newMatcher("password")); err != nil || len(hits) != 1 {
+		t.Errorf("after a rotation: %v, %v", hits, err)
+	}
+	if text := fmt.Sprintf("%v %+v", own, published); strings.Contains(text, "AGE") || len(text) > 60 {
+		t.Errorf("keys print: %s", text)
+	}
 }
 
 func record(at time.Duration, text string) recfmt.Record {

@@ -48,7 +48,7 @@ func (a *app) nodesLs() *cobra.Command {
 				for _, n := range nodes {
 					t.Row(n.Spec.Hostname, n.Name(), address(n), n.Spec.ServerVersion, output.Labels(n.AllLabels()))
 				}
-				return t.Write(a.Out, a.width())
+				return a.table(t, "node")
 			})
 		})
 	filter = filterFlags(c.Flags())
@@ -88,7 +88,7 @@ func (a *app) inventoryList() *cobra.Command {
 			for _, i := range list {
 				t.Row(i.Name(), i.Spec.Hostname, join(i.Spec.Services), i.Spec.Version, cmp.Or(i.Spec.Upgrader, "none"), cmp.Or(i.Spec.UpgraderVersion, "none"))
 			}
-			return t.Write(a.Out, a.width())
+			return a.table(t, "process")
 		})
 	})
 	c.Aliases = []string{"ls"}

@@ -98,7 +98,7 @@ func (a *app) getCmd() *cobra.Command {
 				h := d.Head()
 				t.Row(h.Kind, h.Name(), h.Version, output.Labels(h.Metadata.Labels), h.Metadata.Revision)
 			}
-			return t.Write(a.Out, a.width())
+			return a.table(t, "document")
 		})
 	c.Flags().StringVarP(&format, "format", "f", "yaml", "text, json or yaml")
 	filter = filterFlags(c.Flags())

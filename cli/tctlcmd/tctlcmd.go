@@ -88,6 +88,15 @@ func (a *app) verb(use, short, example string, args cobra.PositionalArgs, run fu
 // width is the terminal's, 0 where the output is none.
 func (a *app) width() int { return terminal.Width(a.Out) }
 
+// table prints what a list found, or on standard error that it found nothing.
+func (a *app) table(t *output.Table, noun string) error {
+	if t.Len() == 0 {
+		_, err := fmt.Fprintf(a.Err, "There is no %s that you may see and that matches.\n", noun)
+		return err
+	}
+	return t.Write(a.Out, a.width())
+}
+
 // formatFlag adds --format and returns how to print: a value as JSON or YAML,
 // or the text form.
 func (a *app) formatFlag(fl *pflag.FlagSet) func(v any, text func() error) error {

@@ -116,7 +116,7 @@ func (a *app) tokensLs() *cobra.Command {
 			for _, k := range tokens {
 				t.Row(k.Spec.Prefix+"…", join(k.Spec.Roles), k.Spec.JoinMethod, uses(k), expiry(k))
 			}
-			return t.Write(a.Out, a.width())
+			return a.table(t, "token")
 		})
 	})
 	filter = filterFlags(c.Flags())

@@ -129,7 +129,7 @@ func (a *app) usersLs() *cobra.Command {
 				}
 				t.Row(u.Name(), strings.Join(u.Spec.Roles, ","), strings.Join(u.Spec.Traits["logins"], ","), status)
 			}
-			return t.Write(a.Out, a.width())
+			return a.table(t, "user")
 		})
 	})
 	filter = filterFlags(c.Flags())
