@@ -28,6 +28,7 @@ type attendance struct {
 	ch    ssh.Channel
 	party *session.Party
 	stop  context.CancelCauseFunc
+	keys  presses // of those who do not type into the session
 }
 
 var errLeft = fault.New(fault.Canceled, "you left the session")
@@ -187,10 +188,13 @@ func (a *attendance) input() {
 
 func (a *attendance) typed(p []byte) {
 	who := a.party.Who()
-	switch {
-	case who.Mode == access.ModePeer:
+	if who.Mode == access.ModePeer {
 		a.owner.cn.live.Touch()
 		a.owner.typedByPeer(p)
+		return
+	}
+	p = a.keys.keys(p)
+	switch {
 	case bytes.IndexByte(p, interrupt) >= 0:
 		a.stop(errLeft)
 	case who.Mode == access.ModeModerator && bytes.IndexByte(p, 't') >= 0:
