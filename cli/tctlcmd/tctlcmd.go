@@ -6,6 +6,7 @@ package tctlcmd
 
 import (
 	"context"
+	"fmt"
 	"io"
 
 	"github.com/spf13/cobra"
