@@ -19,6 +19,9 @@ const MaxBatch = 8 << 20
 type Caller struct {
 	UUID string
 	Auth bool // it is an auth service: it may write of what only auth does
+	// Proxy: what passes through it, or ends there, is on other hosts, and it may
+	// write of them, with its own name beside theirs.
+	Proxy bool
 }
 
 // ingest is a batch on its way to the disk.
@@ -127,7 +130,12 @@ func (l *Log) allowed(caller Caller, m recordMeta) error {
 			return fault.New(fault.Denied, "only the auth service writes %s events", m.Type)
 		}
 	}
-	if m.ServerID != "" && m.ServerID != caller.UUID && m.ForwardedBy != caller.UUID {
+	switch {
+	case m.ServerID == "" || m.ServerID == caller.UUID:
+		return nil
+	case !caller.Proxy && !caller.Auth:
+		return fault.New(fault.Denied, "event %s is about another host, and only proxies write of others", m.Type)
+	case m.ForwardedBy != caller.UUID:
 		return fault.New(fault.Denied, "event %s is about another host and does not say who forwards it", m.Type)
 	}
 	return nil

@@ -99,6 +99,10 @@ func TestIngestRefusals(t *testing.T) {
 			w, _ := good()
 			return w.batch(t, &event.SessionConnect{Server: event.Server{ServerID: hostB}})
 		}},
+		{"about a foreign host, as if it were a proxy", hostA, fault.Denied, event.TypeAuditRefused, func() chain.Batch {
+			w, _ := good()
+			return w.batch(t, &event.SessionConnect{Server: event.Server{ServerID: hostB, ForwardedBy: hostA}})
+		}},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
@@ -119,6 +123,27 @@ func TestIngestRefusals(t *testing.T) {
 				t.Errorf("%d events", r.Events)
 			}
 		})
+	}
+}
+
+// A proxy writes of the hosts that it leads to, under its own name.
+func TestProxiesWriteOfOthers(t *testing.T) {
+	for name, c := range map[string]struct {
+		caller Caller
+		by     string
+		ok     bool
+	}{
+		"a proxy":                    {Caller{UUID: hostA, Proxy: true}, hostA, true},
+		"auth":                       {Caller{UUID: hostA, Auth: true}, hostA, true},
+		"a node":                     {Caller{UUID: hostA}, hostA, false},
+		"a proxy, for somebody else": {Caller{UUID: hostA, Proxy: true}, hostB, false},
+		"a proxy that says nothing":  {Caller{UUID: hostA, Proxy: true}, "", false},
+		"a proxy about itself":       {Caller{UUID: hostB, Proxy: true}, "", true},
+	} {
+		err := openLog(t, t.TempDir()).allowed(c.caller, recordMeta{Type: event.TypeSessionStart, ServerID: hostB, ForwardedBy: c.by})
+		if (err == nil) != c.ok {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
 

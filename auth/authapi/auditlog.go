@@ -43,7 +43,8 @@ func (s auditService) Ship(ctx context.Context, req *connect.Request[auditv1.Shi
 		}
 		b.Records = append(b.Records, chain.Record{Sequence: r.Sequence, Event: r.Event, Salt: r.Salt, Chain: h})
 	}
-	acknowledged, err := s.a.d.Audit.Ingest(ctx, audit.Caller{UUID: id.Name, Auth: id.HasSystemRole(types.RoleAuth)}, b)
+	acknowledged, err := s.a.d.Audit.Ingest(ctx, audit.Caller{UUID: id.Name, Auth: id.HasSystemRole(types.RoleAuth),
+		Proxy: id.HasSystemRole(types.RoleProxy)}, b)
 	if err != nil {
 		return nil, err
 	}
