@@ -167,7 +167,7 @@ func TestUnderTLSFindsTCPInAnAcceptedConnection(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	limited := netx.LimitPerClient(ln, 1)
+	limited := netx.LimitPerClient(ln, 1, nil)
 	defer limited.Close()
 	for range 2 {
 		a, err := net.Dial("tcp", ln.Addr().String())
