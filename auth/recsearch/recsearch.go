@@ -41,6 +41,8 @@ const (
 	buildTime     = 10 * time.Minute // for one recording
 	retryAfter    = time.Minute
 	defaultFound  = 50 // recordings of one search
+	mostFound     = 1000
+	mostSearches  = 4 // at once; further ones wait
 	maxHits       = 100
 	pageOfSearch  = 200
 	suffix        = ".index"
@@ -69,6 +71,8 @@ type Service struct {
 	mu     sync.Mutex
 	queue  []string
 	signal chan struct{}
+
+	searches chan struct{} // those under way
 }
 
 var (
@@ -81,7 +85,7 @@ func New(d Deps) (*Service, error) {
 	if err := os.MkdirAll(d.Dir, 0o700); err != nil {
 		return nil, fault.Unwritable(err, d.Dir)
 	}
-	return &Service{d: d, signal: make(chan struct{}, 1)}, nil
+	return &Service{d: d, signal: make(chan struct{}, 1), searches: make(chan struct{}, mostSearches)}, nil
 }
 
 // Use says whose recordings are indexed, before Serve and Search.
@@ -304,6 +308,13 @@ func (x *index) keyframe(ctx context.Context, offset int64) (size, paint []byte,
 func (s *Service) Search(ctx context.Context, q authapi.RecordingQuery, found func(*recordings.Meta, []*recordingv1.Hit) error) error {
 	if q.Limit <= 0 {
 		q.Limit = defaultFound
+	}
+	q.Limit = min(q.Limit, mostFound)
+	select {
+	case s.searches <- struct{}{}:
+		defer func() { <-s.searches }()
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 	want := newMatcher(q.Text)
 	list := recordings.Query{From: q.From, To: q.To, User: q.User, See: q.See}

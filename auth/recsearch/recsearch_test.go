@@ -2,6 +2,8 @@ package recsearch
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -11,6 +13,7 @@ import (
 
 	"filippo.io/age"
 
+	"teleport/auth/authapi"
 	"teleport/auth/recordings"
 	"teleport/backend/memkv"
 	"teleport/blob/diskblob"
@@ -64,6 +67,20 @@ func indexed(t testing.TB, s *Service, m *recordings.Meta, records []recfmt.Reco
 		t.Fatal(err)
 	}
 	return b.Bytes()
+}
+
+// TestSearchesWaitForEachOther: whoever may search does not take the whole auth
+// service for it.
+func TestSearchesWaitForEachOther(t *testing.T) {
+	s := newService(t)
+	for range mostSearches {
+		s.searches <- struct{}{}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := s.Search(ctx, authapi.RecordingQuery{Text: "x"}, nil); !errors.Is(err, context.Canceled) {
+		t.Errorf("one more: %v", err)
+	}
 }
 
 // TestForgedIndex: whoever writes into the storage knows the published key. What is
