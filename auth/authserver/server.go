@@ -106,11 +106,8 @@ func (s *Server) keepRecordings() error {
 	if s.keys == nil {
 		return nil
 	}
-	own, err := s.keys.Own()
-	if err != nil {
-		return err
-	}
-	s.screens, err = recsearch.New(recsearch.Deps{Blobs: c.Blobs, Keys: own, Dir: filepath.Join(c.DataDir, "log", "index"), Log: c.Log})
+	var err error
+	s.screens, err = recsearch.New(recsearch.Deps{Blobs: c.Blobs, Keys: s.keys.Own(), Dir: filepath.Join(c.DataDir, "log", "index"), Log: c.Log})
 	if err != nil {
 		return err
 	}

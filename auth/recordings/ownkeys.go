@@ -6,6 +6,8 @@ import (
 	"crypto/hkdf"
 	"crypto/sha256"
 	"fmt"
+	"slices"
+	"sync"
 
 	"filippo.io/age"
 )
@@ -13,9 +15,15 @@ import (
 // OwnKeys seal what the auth service alone makes and reads: the indexes of
 // recordings. Everybody knows the published key, so whoever writes into the
 // storage could make an index to it, with screens that nobody saw; these keys are
-// derived from the secret halves, and what opens with them was made here.
-// Immutable; it does not print.
-type OwnKeys struct{ all []cipher.AEAD } // the oldest first
+// derived from the secret halves, follow their rotation, and what opens with them
+// was made here. Safe for concurrent use; it does not print.
+type OwnKeys struct {
+	keys *Keys
+
+	mu   sync.Mutex
+	of   []*age.HybridIdentity // what made was made from, the oldest first
+	made []ownKey
+}
 
 const (
 	ownInfo   = "teleport recording index v1"
@@ -23,45 +31,57 @@ const (
 )
 
 // Own derives the keys for what the auth service keeps to itself.
-func (k *Keys) Own() (*OwnKeys, error) {
-	o := &OwnKeys{}
-	for _, id := range k.all {
-		key, err := hkdf.Key(sha256.New, []byte(id.String()), nil, ownInfo, 32)
-		if err != nil {
-			return nil, err
-		}
-		block, err := aes.NewCipher(key)
-		if err != nil {
-			return nil, err
-		}
-		aead, err := cipher.NewGCMWithRandomNonce(block)
-		if err != nil {
-			return nil, err
-		}
-		o.all = append(o.all, aead)
+func (k *Keys) Own() *OwnKeys { return &OwnKeys{keys: k} }
+
+func (o *OwnKeys) list() []ownKey {
+	all := o.keys.list()
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if slices.Equal(o.of, all) {
+		return o.made
 	}
-	return o, nil
+	o.of, o.made = all, nil
+	for _, id := range all {
+		if k, err := deriveOwn(id); err == nil { // which is refused by no key that we make
+			o.made = append(o.made, k)
+		}
+	}
+	return o.made
+}
+
+func deriveOwn(id *age.HybridIdentity) (ownKey, error) {
+	key, err := hkdf.Key(sha256.New, []byte(id.String()), nil, ownInfo, 32)
+	if err != nil {
+		return ownKey{}, err
+	}
+	block, err := aes.NewCipher(key)
+	if err != nil {
+		return ownKey{}, err
+	}
+	aead, err := cipher.NewGCMWithRandomNonce(block)
+	return ownKey{aead}, err
 }
 
 // Recipients is the newest key.
 func (o *OwnKeys) Recipients() []age.Recipient {
-	if len(o.all) == 0 {
+	all := o.list()
+	if len(all) == 0 {
 		return nil
 	}
-	return []age.Recipient{ownKey{o.all[len(o.all)-1]}}
+	return []age.Recipient{all[len(all)-1]}
 }
 
 // Identities are all keys, the newest first.
 func (o *OwnKeys) Identities() []age.Identity {
 	var out []age.Identity
-	for i := len(o.all) - 1; i >= 0; i-- {
-		out = append(out, ownKey{o.all[i]})
+	for _, k := range slices.Backward(o.list()) {
+		out = append(out, k)
 	}
 	return out
 }
 
 // Format prints how many keys there are, whatever the verb.
-func (o *OwnKeys) Format(w fmt.State, _ rune) { fmt.Fprintf(w, "%d keys", len(o.all)) }
+func (o *OwnKeys) Format(w fmt.State, _ rune) { fmt.Fprintf(w, "%d keys", len(o.list())) }
 
 var _ fmt.Formatter = (*OwnKeys)(nil)
 
