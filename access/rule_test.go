@@ -101,6 +101,16 @@ func TestSessionRules(t *testing.T) {
 	if d := rules(r, "session_tracker", "read", tr); !d.Allow {
 		t.Error("own live session:", d.Text())
 	}
+	// A name that is not there cannot be evaluated, so that a deny with a typo denies.
+	typo := types.Rule{Resources: []string{"session_tracker"}, Verbs: []string{"read"}, Where: `contains(session_tracker.participant, "mallory")`}
+	r.Roles = append(access.Presets()[:1], role("typo", func(s *types.RoleSpec) { s.Deny.Rules = []types.Rule{typo} }))
+	if d := rules(r, "session_tracker", "read", tr); d.Allow {
+		t.Error("a deny with a typo is passed over")
+	}
+	r.Roles = []*types.Role{role("typo", func(s *types.RoleSpec) { s.Allow.Rules = []types.Rule{typo} })}
+	if d := rules(r, "session_tracker", "read", tr); d.Allow {
+		t.Error("an allow with a typo allows")
+	}
 }
 
 func TestListing(t *testing.T) {

@@ -194,5 +194,9 @@ func trackerVars(t *types.SessionTracker) any {
 	for i, p := range t.Spec.Participants {
 		names[i] = p.User
 	}
-	return map[string]any{"participants": names, "metadata": t.Metadata, "spec": t.Spec}
+	return struct {
+		Participants []string                 `json:"participants"`
+		Metadata     types.Metadata           `json:"metadata"`
+		Spec         types.SessionTrackerSpec `json:"spec"`
+	}{names, t.Metadata, t.Spec}
 }

@@ -131,13 +131,25 @@ func (a *API) maySession(c rpc.Caller, verb string, m *recordings.Meta) bool {
 	}
 	r := a.request(c)
 	r.Action, r.Kind, r.Verb = access.ActionRule, kindSession, verb
-	r.Vars = map[string]any{"session": sessionVars(m)}
+	r.Vars = map[string]any{"session": sessionVarsOf(m)}
 	return access.Decide(r).Allow
 }
 
-func sessionVars(m *recordings.Meta) map[string]any {
-	return map[string]any{"sid": m.SessionID, "kind": m.Kind, "user": m.Info.User, "login": m.Info.Login, "participants": m.Participants,
-		"server_id": m.HostID, "server_hostname": m.Info.Hostname, "cluster_name": m.Info.Cluster}
+// sessionVars is what a where clause sees of a recording. It is a struct, so that a
+// name that is not there cannot be evaluated: in a deny that denies.
+type sessionVars struct {
+	ID           string   `json:"sid"`
+	Kind         string   `json:"kind"`
+	User         string   `json:"user"`
+	Login        string   `json:"login"`
+	Participants []string `json:"participants"`
+	ServerID     string   `json:"server_id"`
+	Hostname     string   `json:"server_hostname"`
+	Cluster      string   `json:"cluster_name"`
+}
+
+func sessionVarsOf(m *recordings.Meta) sessionVars {
+	return sessionVars{m.SessionID, m.Kind, m.Info.User, m.Info.Login, m.Participants, m.HostID, m.Info.Hostname, m.Info.Cluster}
 }
 
 // readable returns a recording that the caller may read. One that is not there

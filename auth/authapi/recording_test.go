@@ -15,6 +15,7 @@ import (
 	"teleport/api/gen/recordingv1"
 	"teleport/fault"
 	"teleport/recfmt"
+	"teleport/store"
 	"teleport/types"
 	"teleport/types/event"
 )
@@ -162,6 +163,34 @@ func TestRecordingOfAnother(t *testing.T) {
 	}
 	if n := len(w.events.Events(event.TypeRecordingAccess)); n != 0 {
 		t.Errorf("%d accesses are in the log", n)
+	}
+}
+
+// TestTypoInADenyOfRecordings: what a recording has no name for cannot be
+// evaluated, which denies.
+func TestTypoInADenyOfRecordings(t *testing.T) {
+	w := newWorld(t)
+	host, cert := w.host("node1", types.RoleNode)
+	id, data := w.recording(host, "alice", "secret")
+	w.upload(w.client(cert), id, data)
+	for where, allowed := range map[string]bool{
+		`contains(session.participants, "mallory")`: true,
+		`contains(session.participants, "alice")`:   false,
+		`contains(session.participant, "mallory")`:  false,
+		`session.nobody == "x"`:                     false,
+		`session.sid == "x" || session.kind == "x" || session.user == "x" || session.login == "x" || session.server_id == "x"`: true,
+		`session.server_hostname == "x" || session.cluster_name == "x"`:                                                        true,
+	} {
+		role := &types.Role{Header: types.Header{Kind: types.KindRole, Version: "v7", Metadata: types.Metadata{Name: "no"}}}
+		role.Spec.Deny.Rules = []types.Rule{{Resources: []string{"session"}, Verbs: []string{"read"}, Where: where}}
+		if _, err := store.Of[*types.Role](w.store()).Upsert(t.Context(), role); err != nil {
+			t.Fatal(err)
+		}
+		alice := w.client(w.user("alice", "access", "no"))
+		w.settle()
+		if _, err := shown(t, alice, id, 0); (err == nil) != allowed {
+			t.Errorf("deny where %s: %v", where, err)
+		}
 	}
 }
 
