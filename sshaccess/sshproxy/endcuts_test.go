@@ -3,6 +3,7 @@ package sshproxy_test
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"io"
 	"log/slog"
 	"net"
@@ -149,6 +150,9 @@ func newEndWorld(t *testing.T) *endWorld {
 		Certify: func(_ context.Context, _ *ssh.Certificate, key ssh.PublicKey, _, login string, _ netip.AddrPort) (*ssh.Certificate, error) {
 			c := &ssh.Certificate{Key: key, CertType: ssh.UserCert, ValidPrincipals: []string{login}, ValidBefore: ssh.CertTimeInfinity}
 			return c, c.SignCert(rand.Reader, openssh)
+		},
+		Bridge: func(ctx context.Context, user *ssh.Certificate, key ssh.PublicKey, node, login string, client netip.AddrPort) (*ssh.Certificate, error) {
+			return nil, errors.New("the server has no agent")
 		},
 		Dial: (&net.Dialer{}).DialContext, Policy: w.policy, Audit: w.events, Recorder: recorder.Off{}, Sessions: registry, Slots: slots,
 		Log: slog.New(slog.DiscardHandler)})
