@@ -194,6 +194,58 @@ func TestTypoInADenyOfRecordings(t *testing.T) {
 	}
 }
 
+// TestSearchOfAnother: a search finds words in the recordings that the searcher may
+// read, by the where of their rules, and in no other; every search is told.
+func TestSearchOfAnother(t *testing.T) {
+	w := newWorld(t)
+	host, cert := w.host("node1", types.RoleNode)
+	id, data := w.recording(host, "alice", "the word is quicksilver\r\n")
+	w.upload(w.client(cert), id, data)
+	search := func(c *authclient.Client) (found int, err error) {
+		err = c.SearchRecordings(t.Context(), &recordingv1.SearchRequest{Text: "quicksilver"}, func(m *recordingv1.SearchResponse) error {
+			found++
+			if m.Recording.SessionId != id || len(m.Hits) != 1 {
+				t.Errorf("found %v", m)
+			}
+			return nil
+		})
+		return found, err
+	}
+	own := w.client(w.user("alice", "access"))
+	bob, audra, nobody := w.client(w.user("bob", "access")), w.client(w.user("audra", "auditor")), w.client(w.user("nobody"))
+	w.settle()
+	for deadline := time.Now().Add(20 * time.Second); ; { // its index is made behind
+		n, err := search(own)
+		must(t, err)
+		if n == 1 {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the owner finds nothing")
+		}
+		<-time.After(10 * time.Millisecond)
+	}
+	if n, err := search(audra); err != nil || n != 1 {
+		t.Errorf("an auditor: %d, %v", n, err)
+	}
+	if n, err := search(bob); err != nil || n != 0 {
+		t.Errorf("somebody else: %d, %v", n, err)
+	}
+	if n, err := search(nobody); !errors.Is(err, fault.Denied) || n != 0 {
+		t.Errorf("without a rule: %d, %v", n, err)
+	}
+	if _, err := search(w.client(cert)); !errors.Is(err, fault.Denied) {
+		t.Errorf("a host: %v", err)
+	}
+	who := map[string]bool{}
+	for _, e := range w.events.Events(event.TypeRecordingAccess) {
+		who[e.(*event.RecordingAccess).User.User] = true
+	}
+	if !who["alice"] || !who["audra"] || !who["bob"] || who["nobody"] {
+		t.Errorf("searches in the log: %v", who)
+	}
+}
+
 // TestRecordingBelongsToItsProcess: no process sends, asks after or completes
 // another's recording, nor begins one in another's name.
 func TestRecordingBelongsToItsProcess(t *testing.T) {

@@ -148,7 +148,7 @@ func (s *Service) store(ctx context.Context, j *storing) error {
 		return err
 	}
 	m.ClosedByAuth = j.tail != nil
-	m.Key = m.SessionID + "/" + m.Head[:16] + ".rec"
+	m.Key = m.SessionID + "/" + m.Head[:16] + recordingSuffix
 	old, err := s.rows.get(ctx, m.SessionID)
 	if err != nil && !errors.Is(err, fault.NotFound) {
 		return err
@@ -174,8 +174,10 @@ func (s *Service) store(ctx context.Context, j *storing) error {
 		return fault.Wrap(err, fault.Unavailable, "the catalogue of recordings cannot be written")
 	}
 	if old != nil && old.Key != m.Key {
-		if err := s.d.Blobs.Delete(ctx, old.Key); err != nil {
-			s.d.Log.WarnContext(ctx, "a recording that was replaced could not be removed", "key", old.Key, "error", err)
+		for _, key := range []string{old.Key, old.IndexKey()} {
+			if err := s.d.Blobs.Delete(ctx, key); err != nil {
+				s.d.Log.WarnContext(ctx, "a recording that was replaced could not be removed", "key", key, "error", err)
+			}
 		}
 	}
 	return nil

@@ -66,6 +66,16 @@ func (m *Meta) State() string {
 	return "stored"
 }
 
+// Suffixes of the objects of a recording.
+const (
+	recordingSuffix = ".rec"
+	indexSuffix     = ".index"
+)
+
+// IndexKey names the object of what was prepared for searching and painting the
+// recording. It is removed with the recording.
+func (m *Meta) IndexKey() string { return strings.TrimSuffix(m.Key, recordingSuffix) + indexSuffix }
+
 // timeKey orders the catalogue: later sessions come first.
 func (m *Meta) timeKey() string {
 	return fmt.Sprintf("%s%016x/%s", byTime, math.MaxInt64-m.Start.UnixNano(), m.SessionID)

@@ -214,7 +214,15 @@ func (s *Service) index(ctx context.Context, id string) error {
 	if _, err := f.Seek(0, io.SeekStart); err != nil {
 		return fault.Unwritable(err, s.d.Dir)
 	}
-	return s.d.Blobs.Put(ctx, name+suffix, f, size)
+	if err := s.d.Blobs.Put(ctx, name+suffix, f, size); err != nil {
+		return err
+	}
+	// A longer copy may have taken its place meanwhile, with what was prepared of it.
+	now, err := s.records.Get(ctx, id)
+	if err != nil || now.Key == "" || nameOf(now) == name {
+		return err
+	}
+	return s.d.Blobs.Delete(ctx, name+suffix)
 }
 
 // chunks gives the records of a recording.

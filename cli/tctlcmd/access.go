@@ -45,12 +45,12 @@ func (a *app) accessExplain() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			when, err := parseTime(at)
+			when, err := output.ParseTime(at)
 			if err != nil {
 				return err
 			}
 			e, err := api.Explain(ctx, &accessv1.ExplainRequest{User: args[0], Kind: ref.Kind, Name: ref.Name,
-				Action: action, Login: login, AtUnixNano: nano(when), ClientIp: ip})
+				Action: action, Login: login, AtUnixNano: output.UnixNano(when), ClientIp: ip})
 			if err != nil {
 				return err
 			}

@@ -78,11 +78,11 @@ func (a *app) auditLs(use, short, example string) *cobra.Command {
 }
 
 func (f auditFlags) request(now time.Time) (*auditv1.SearchRequest, error) {
-	from, err := parseTime(f.from)
+	from, err := output.ParseTime(f.from)
 	if err != nil {
 		return nil, err
 	}
-	to, err := parseTime(f.to)
+	to, err := output.ParseTime(f.to)
 	if err != nil {
 		return nil, err
 	}
@@ -96,26 +96,7 @@ func (f auditFlags) request(now time.Time) (*auditv1.SearchRequest, error) {
 	if f.limit < 1 {
 		return nil, fault.New(fault.Invalid, "--limit must be at least 1")
 	}
-	return &auditv1.SearchRequest{FromUnixNano: nano(from), ToUnixNano: nano(to), Types: f.types, SessionId: f.sid, User: f.user, Ascending: f.ascending}, nil
-}
-
-func parseTime(s string) (time.Time, error) {
-	if s == "" {
-		return time.Time{}, nil
-	}
-	for _, layout := range []string{time.RFC3339, time.DateTime, time.DateOnly} {
-		if t, err := time.ParseInLocation(layout, s, time.UTC); err == nil {
-			return t, nil
-		}
-	}
-	return time.Time{}, fault.New(fault.Invalid, "%q is not a time", s).WithHint("Write 2026-01-31 or 2026-01-31T12:00:00Z.")
-}
-
-func nano(t time.Time) int64 {
-	if t.IsZero() {
-		return 0
-	}
-	return t.UnixNano()
+	return &auditv1.SearchRequest{FromUnixNano: output.UnixNano(from), ToUnixNano: output.UnixNano(to), Types: f.types, SessionId: f.sid, User: f.user, Ascending: f.ascending}, nil
 }
 
 func searchAll(ctx context.Context, api *authclient.Client, req *auditv1.SearchRequest, limit int) ([]json.RawMessage, error) {
@@ -198,12 +179,12 @@ func (a *app) auditExport() *cobra.Command {
 }
 
 func exportRequest(from, to string) (*auditv1.ExportRequest, error) {
-	f, err := parseTime(from)
+	f, err := output.ParseTime(from)
 	if err != nil {
 		return nil, err
 	}
-	t, err := parseTime(to)
-	return &auditv1.ExportRequest{FromUnixNano: nano(f), ToUnixNano: nano(t)}, err
+	t, err := output.ParseTime(to)
+	return &auditv1.ExportRequest{FromUnixNano: output.UnixNano(f), ToUnixNano: output.UnixNano(t)}, err
 }
 
 // auditKeys prints the public keys that sign the log, to be kept with whoever

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"teleport/api/authclient"
+	"teleport/cli/output"
 	"teleport/fault"
 	"teleport/types"
 )
@@ -34,7 +35,7 @@ func (a *app) lockCmd() *cobra.Command {
 				at := time.Now().Add(ttl).UTC().Truncate(time.Second)
 				l.Spec.Expires = &at
 			case expires != "":
-				at, err := parseTime(expires)
+				at, err := output.ParseTime(expires)
 				if err != nil {
 					return err
 				}
