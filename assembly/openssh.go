@@ -56,7 +56,7 @@ func (x *proxyParts) buildEnder() error {
 		VerifyHost: func(c *ssh.Certificate) (*types.Identity, error) {
 			return sshcert.Verify(c, p.replica.Trust(), types.IdentityHost, p.clock.Now())
 		},
-		Dial: (&net.Dialer{}).DialContext, Policy: p.replica, Audit: p.writer, Recorder: record, Sessions: p.sessions, Slots: p.slots,
+		Dial: (&net.Dialer{}).DialContext, Policy: p.replica, Audit: p.writer, Recorder: record, Sessions: p.sessions, Trackers: p.trackers, Slots: p.slots,
 		Strangers: p.strangers, Cache: p.decisions, Log: p.log, Now: p.clock.Now})
 	return err
 }

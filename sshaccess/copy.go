@@ -3,8 +3,6 @@ package sshaccess
 import (
 	"context"
 	"io"
-	"path/filepath"
-	"strings"
 	"sync"
 	"syscall"
 
@@ -95,40 +93,8 @@ func (s *channel) summarize(sum files.Summary) {
 	s.cn.note(e, event.TypeSFTPSummary, event.CodeSFTPSummary)
 }
 
-// scpCommand is the server half of the old copy protocol, as clients ask for it.
-type scpCommand struct {
-	upload bool
-	path   string
-}
-
-// parseSCP recognises "scp … -t path" and "scp … -f path". It is for the audit
-// log and the file-copy switch; the command itself is run by the user's shell.
-func parseSCP(command string) (scpCommand, bool) {
-	f := strings.Fields(command)
-	if len(f) < 2 || filepath.Base(f[0]) != "scp" {
-		return scpCommand{}, false
-	}
-	var c scpCommand
-	found := false
-	for i, arg := range f[1:] {
-		if arg == "--" || !strings.HasPrefix(arg, "-") {
-			rest := f[1+i:]
-			if arg == "--" {
-				rest = rest[1:]
-			}
-			c.path = strings.Join(rest, " ")
-			break
-		}
-		if strings.ContainsAny(arg, "tf") {
-			found = true
-			c.upload = strings.Contains(arg, "t")
-		}
-	}
-	return c, found
-}
-
 func isSCP(command string) bool {
-	_, ok := parseSCP(command)
+	_, ok := files.ParseSCP(command)
 	return ok
 }
 
@@ -139,28 +105,28 @@ func (cn *conn) mayCopy(sid, command string) error {
 		err = cn.switches(access.ActionFileCopy)
 	}
 	if err != nil {
-		c, _ := parseSCP(command)
+		c, _ := files.ParseSCP(command)
 		cn.note(cn.scpEvent(sid, c, event.Command{Command: command, ExitError: fault.Message(err)}), event.TypeSCP, event.CodeSCPForbidden)
 	}
 	return err
 }
 
 func (s *channel) tellSCP(command string, cmd event.Command, ok bool) {
-	c, _ := parseSCP(command)
+	c, _ := files.ParseSCP(command)
 	e := s.cn.scpEvent(s.id, c, cmd)
 	e.Length = int64(s.sent.Load())
 	code := map[bool]string{true: event.CodeSCPDownload, false: event.CodeSCPDownloadFail}[ok]
-	if c.upload {
+	if c.Upload {
 		e.Length = int64(s.received.Load())
 		code = map[bool]string{true: event.CodeSCPUpload, false: event.CodeSCPUploadFail}[ok]
 	}
 	s.cn.note(e, event.TypeSCP, code)
 }
 
-func (cn *conn) scpEvent(sid string, c scpCommand, cmd event.Command) *event.SCP {
+func (cn *conn) scpEvent(sid string, c files.SCP, cmd event.Command) *event.SCP {
 	action := "download"
-	if c.upload {
+	if c.Upload {
 		action = "upload"
 	}
-	return &event.SCP{User: cn.who(), Session: cn.sessionOf(sid), Server: cn.host(), Connection: cn.wire(), Command: cmd, Path: c.path, Action: action}
+	return &event.SCP{User: cn.who(), Session: cn.sessionOf(sid), Server: cn.host(), Connection: cn.wire(), Command: cmd, Path: c.Path, Action: action}
 }

@@ -10,32 +10,10 @@ import (
 	"teleport/types/event"
 )
 
-// recordedSession names the session, or the connection, whose recordings an
-// event belongs into. Joins and leaves are told by who serves them.
-func recordedSession(e event.Event) (id string, ok bool) {
-	switch e := e.(type) {
-	case *event.Exec:
-		return e.SessionID, true
-	case *event.Subsystem:
-		return e.SessionID, true
-	case *event.SCP:
-		return e.SessionID, true
-	case *event.SFTP:
-		return e.SessionID, true
-	case *event.SFTPSummary:
-		return e.SessionID, true
-	case *event.Port:
-		return e.SessionID, true
-	case *event.AgentForward:
-		return e.SessionID, true
-	}
-	return "", false
-}
-
 // record puts an event that the audit log has taken into the recording of its
 // session. What a connection does beside its sessions is in all that it has.
 func (cn *conn) record(e event.Event) error {
-	id, ok := recordedSession(e)
+	id, ok := event.RecordedIn(e)
 	if !ok {
 		return nil
 	}

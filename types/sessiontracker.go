@@ -19,6 +19,7 @@ type SessionTrackerSpec struct {
 	Login        string        `json:"login,omitempty"`
 	HostID       string        `json:"host_id,omitempty"`
 	Hostname     string        `json:"hostname,omitempty"`
+	SubKind      string        `json:"server_sub_kind,omitempty"` // of a server without an agent; HostID is the proxy that ends its sessions
 	Cluster      string        `json:"cluster,omitempty"`
 	Participants []Participant `json:"participants,omitempty"`
 	Invited      []string      `json:"invited,omitempty"`

@@ -237,7 +237,7 @@ func (d *deciding) openSSH() (*types.Identity, error) {
 	if at.Logins = intersect([]string{d.r.Login}, at.Logins); len(at.Logins) == 0 {
 		return nil, fault.New(fault.Denied, "user %q has no login %.60q", id.Name, d.r.Login)
 	}
-	at.DisallowReissue, at.Renewable, at.PermitAgent, at.PermitX11 = true, false, false, false
+	at.DisallowReissue, at.Renewable, at.PermitX11 = true, false, false
 	at.Expires = d.expiry(OpenSSHTTL, OpenSSHTTL, at.Expires, a.Expires)
 	return id, nil
 }

@@ -82,7 +82,7 @@ func (c *control) tracker(ctx context.Context, raw []byte) (*types.SessionTracke
 		return nil, err
 	}
 	doc, ok := decoded.(*types.SessionTracker)
-	if !ok || doc.Spec.HostID != c.id.Name || !c.id.HasSystemRole(types.RoleNode) {
+	if !ok || doc.Spec.HostID != c.id.Name || !c.carries(doc) {
 		return nil, fault.New(fault.Denied, "it may tell only of sessions that it carries itself")
 	}
 	id := doc.Metadata.Name
@@ -107,6 +107,15 @@ func (c *control) tracker(ctx context.Context, raw []byte) (*types.SessionTracke
 		c.file(id, nil) // before it is in the store, where a sweep may look for its owner
 	}
 	return doc, nil
+}
+
+// carries reports whether the process carries sessions of that sort: a node its
+// own, a proxy those that it ends for servers without an agent.
+func (c *control) carries(doc *types.SessionTracker) bool {
+	if doc.Spec.SubKind == types.SubKindOpenSSH {
+		return c.id.HasSystemRole(types.RoleProxy)
+	}
+	return doc.Spec.SubKind == "" && c.id.HasSystemRole(types.RoleNode)
 }
 
 // claim looks at what the store holds under the id of a session that is new to

@@ -49,6 +49,7 @@ type EnderConfig struct {
 	Audit     audit.Emitter
 	Recorder  recorder.Recorder
 	Sessions  *session.Registry
+	Trackers  *session.Trackers    // told of every shell and command; nil: nobody is
 	Slots     *session.Slots       // of users with max_connections; nil: they are refused
 	Strangers *sshserver.Strangers // may be nil
 	Cache     *predicate.Cache     // may be nil
@@ -129,16 +130,19 @@ type end struct {
 	first  decided
 	remote *sshclient.Client // the server itself, once the client may enter
 	live   *session.Live
+	ctx    context.Context // of the connection, for what outlives one request
 	cancel context.CancelCauseFunc
 
 	full bool // refused for max_connections, and told
 
-	behind sync.WaitGroup // what is still told of a cut
+	behind sync.WaitGroup // what is still told of a cut, and what forwards carry
 
 	mu       sync.Mutex
 	reason   string // why it was cut
 	count    int    // session channels
 	sessions map[*endSession]struct{}
+	remotes  map[string]*remoteForward
+	agent    bool // uses of the client's key agent are passed on
 }
 
 // decided keeps a decision with its input, for the log.
@@ -148,7 +152,7 @@ type decided struct {
 }
 
 func (e *Ender) newEnd(in Inbound) *end {
-	return &end{Ender: e, in: in, id: uuid.NewString(), cancel: func(error) {}, sessions: map[*endSession]struct{}{}}
+	return &end{Ender: e, in: in, id: uuid.NewString(), cancel: func(error) {}, sessions: map[*endSession]struct{}{}, remotes: map[string]*remoteForward{}}
 }
 
 func (c *end) server() (*sshserver.Server, error) {
@@ -159,6 +163,8 @@ func (c *end) server() (*sshserver.Server, error) {
 		Surface: sshserver.NewSurface().
 			Channel("session", sshserver.Requires(access.ActionLogin), c.serveSession).
 			Channel("direct-tcpip", sshserver.Requires(access.ActionForwardLocal), c.serveDirect).
+			Global("tcpip-forward", sshserver.Requires(access.ActionForwardRemote), c.startRemote).
+			Global("cancel-tcpip-forward", sshserver.Open("ends only what this connection started"), c.cancelRemote).
 			Global("keepalive@openssh.com", sshserver.Open("an answer is all it asks for"), keepalive).
 			Request("pty-req", sshserver.Open("checked against the decision's limits")).
 			Request("window-change", sshserver.Open("of the session's own terminal")).
@@ -166,6 +172,7 @@ func (c *end) server() (*sshserver.Server, error) {
 			Request("signal", sshserver.Open("to the session's own process")).
 			Request("shell", sshserver.Requires(access.ActionLogin)).
 			Request("exec", sshserver.Requires(access.ActionLogin)).
+			Request("auth-agent-req@openssh.com", sshserver.Requires(access.ActionForwardAgent)).
 			Subsystem("sftp", sshserver.Requires(access.ActionFileCopy)),
 	})
 	c.srv = srv
@@ -178,6 +185,7 @@ func (c *end) serve(ctx context.Context, nc net.Conn) error {
 		return err
 	}
 	ctx, c.cancel = context.WithCancelCause(ctx)
+	c.ctx = ctx
 	defer c.behind.Wait()
 	defer c.cancel(nil)
 	defer c.cfg.Slots.Give(c.id)
@@ -210,8 +218,14 @@ func (c *end) admit(ctx context.Context, peer *sshserver.Conn) error {
 	if peer.Identity.Name != c.in.User || peer.Identity.Cluster != c.in.Cluster {
 		return fault.New(fault.Denied, "the identity inside the connection is not the one that came through the proxy")
 	}
+	if peer.Login == types.JoinLogin {
+		return fault.New(fault.Unimplemented, "sessions on a server without an agent cannot be joined")
+	}
 	c.first = c.decide(access.ActionLogin, c.cfg.Now(), false)
 	if err := c.may(c.first); err != nil {
+		return err
+	}
+	if err := c.alone(); err != nil {
 		return err
 	}
 	if err := c.take(ctx); err != nil {
@@ -289,6 +303,9 @@ func (c *end) authorize(_ context.Context, _ *sshserver.Conn, u sshserver.Use) e
 	a, _ := u.Need.Action()
 	d := c.decide(a, c.cfg.Now(), false)
 	err := denied(d.decision)
+	if err == nil {
+		err = c.alone()
+	}
 	if err != nil {
 		c.refused(a, d, err)
 	}

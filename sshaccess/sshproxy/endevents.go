@@ -23,7 +23,7 @@ func (c *end) emit(e event.Event, typ, code string) error {
 		c.cfg.Log.Error("audit event could not be kept", "event", typ, "error", err)
 		return fault.Wrap(err, fault.Unavailable, "the audit log cannot be written, so nothing may happen here")
 	}
-	return nil
+	return c.record(e)
 }
 
 // note emits what has happened already, or was refused; emit logs a failure.
@@ -65,9 +65,13 @@ func (c *end) authFailed(_ context.Context, f sshserver.Failure) {
 func (c *end) refused(a access.Action, d decided, err error) {
 	session := event.Session{SessionID: c.id}
 	switch a {
-	case access.ActionForwardLocal:
-		c.note(&event.Port{User: c.who(), Session: session, Server: c.host(), Connection: c.wire(), Direction: "local",
-			Status: event.Status{Error: fault.Message(err)}}, event.TypePort, event.CodePortFail)
+	case access.ActionForwardLocal, access.ActionForwardRemote:
+		c.note(&event.Port{User: c.who(), Session: session, Server: c.host(), Connection: c.wire(),
+			Direction: map[bool]string{true: "remote", false: "local"}[a == access.ActionForwardRemote],
+			Status:    event.Status{Error: fault.Message(err)}}, event.TypePort, event.CodePortFail)
+	case access.ActionForwardAgent:
+		c.note(&event.AgentForward{User: c.who(), Session: session, Server: c.host(), Connection: c.wire(),
+			Status: event.Status{Error: fault.Message(err)}}, event.TypeAgentForward, event.CodeAgentForwardFail)
 	case access.ActionFileCopy:
 		c.note(&event.SFTP{User: c.who(), Session: session, Server: c.host(), Connection: c.wire(), Action: event.SFTPDenied,
 			Error: fault.Message(err)}, event.TypeSFTP, event.CodeSFTPForbidden)

@@ -4,11 +4,8 @@ import (
 	"context"
 	"errors"
 	"io"
-	"net"
-	"path"
-	"strconv"
-	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -16,26 +13,36 @@ import (
 
 	"teleport/access"
 	"teleport/fault"
-	"teleport/netx"
 	"teleport/recorder"
+	"teleport/session"
+	"teleport/sshaccess/files"
 	"teleport/sshserver"
 	"teleport/types/event"
 )
 
 // endSession is one session channel: the client's, and the server's behind it.
 type endSession struct {
-	c      *end
-	id     string
-	client ssh.Channel
-	remote ssh.Channel
-	term   terminal           // that was asked for
-	rec    recorder.Recording // set before begun is closed
-	begun  chan struct{}
-	start  time.Time
+	c       *end
+	id      string
+	client  ssh.Channel
+	remote  ssh.Channel
+	term    terminal           // that was asked for
+	rec     recorder.Recording // set before begun is closed
+	begun   chan struct{}
+	started time.Time
+	job     job
+	watch   *files.Watch // of SFTP, which is told as what was done to files
+	live    *session.Live
+	status  status // set by answers alone
+	cut     string // guarded by c.mu: why this session alone was ended
 
-	command string // of exec
-	code    string // exit status, set by answers alone
+	order sync.Mutex // held while a request is answered
+
+	sent, received atomic.Uint64
 }
+
+// job is what a channel runs: a shell, a command or a subsystem.
+type job struct{ kind, command string }
 
 // maxSize bounds the sizes of a window.
 const maxSize = 1 << 12
@@ -84,6 +91,7 @@ func (c *end) serveSession(ctx context.Context, _ *sshserver.Conn, nc ssh.NewCha
 		remote.Close() // the client has closed the channel
 	})
 	s.answers(fromRemote) // until the server closes the channel
+	s.runs()
 	ch.Close()
 	asked.Wait()
 	s.finish()
@@ -95,7 +103,11 @@ func (s *endSession) requests(ctx context.Context, reqs <-chan *ssh.Request) {
 	defer flows.Wait()
 	for r := range reqs {
 		began := s.rec != nil
+		s.order.Lock()
 		err := s.request(ctx, r)
+		if err == nil && r.Type == "auth-agent-req@openssh.com" {
+			err = s.c.passAgent(s.c.ctx, s.id)
+		}
 		ok := err == nil
 		if ok {
 			if ok, err = s.remote.SendRequest(r.Type, r.WantReply, r.Payload); err != nil {
@@ -108,6 +120,7 @@ func (s *endSession) requests(ctx context.Context, reqs <-chan *ssh.Request) {
 		if r.WantReply {
 			_ = r.Reply(ok, nil) // the channel is gone then
 		}
+		s.order.Unlock()
 		if !began && s.rec != nil {
 			s.flow(&flows)
 		}
@@ -142,15 +155,7 @@ func (s *endSession) request(ctx context.Context, r *ssh.Request) error {
 		if s.rec != nil {
 			return fault.New(fault.Invalid, "a session runs one thing")
 		}
-		if first, _, _ := strings.Cut(strings.TrimSpace(job.Text), " "); r.Type == "exec" && path.Base(first) == "scp" {
-			if err := s.c.srv.Allowed(ctx, s.c.peer, "subsystem", "sftp"); err != nil {
-				return err
-			}
-		}
-		if r.Type == "exec" {
-			s.command = job.Text
-		}
-		return s.begin(ctx, s.command)
+		return s.start(ctx, r.Type, job.Text)
 	case "window-change":
 		var size struct{ Columns, Rows, Width, Height uint32 }
 		if err := ssh.Unmarshal(r.Payload, &size); err != nil {
@@ -163,18 +168,35 @@ func (s *endSession) request(ctx context.Context, r *ssh.Request) error {
 	return nil
 }
 
+// start begins the one thing that a session runs.
+func (s *endSession) start(ctx context.Context, kind, text string) error {
+	s.job.kind = kind
+	if kind == "subsystem" {
+		s.watch = files.NewWatch(s.tellSFTP)
+	}
+	if kind == "exec" {
+		s.job.command = text
+	}
+	if cp, ok := files.ParseSCP(s.job.command); ok {
+		if err := s.mayCopy(cp, s.c.mayCopy()); err != nil {
+			return err
+		}
+	}
+	return s.begin(ctx, s.job.command)
+}
+
 // begin does what must be done before the first byte: the recorder takes its
 // place, and session.start is in the spool.
 func (s *endSession) begin(ctx context.Context, command string) error {
 	c := s.c
-	s.start = time.Now()
+	s.started = time.Now()
 	d := c.decide(access.ActionLogin, c.cfg.Now(), false)
 	if err := c.may(d); err != nil {
 		return err
 	}
 	n, id := c.in.Node, c.peer.Identity
 	rec, err := c.cfg.Recorder.Start(ctx, recorder.Info{SessionID: s.id, Kind: "ssh", User: id.Name, Login: c.peer.Login, HostID: n.Name(),
-		Hostname: n.Spec.Hostname, Identity: id, Start: s.start, Command: command,
+		Hostname: n.Spec.Hostname, Identity: id, Start: s.started, Command: command,
 		Term: s.term.Term, Columns: int(min(s.term.Columns, maxSize)), Rows: int(min(s.term.Rows, maxSize)), Strict: d.decision.Limits.StrictRecording})
 	if err != nil {
 		return fault.Wrap(err, fault.Unavailable, "the session cannot be recorded, so it does not start")
@@ -185,14 +207,24 @@ func (s *endSession) begin(ctx context.Context, command string) error {
 		return errors.Join(err, rec.Close())
 	}
 	s.rec = rec
+	if err := s.share(); err != nil {
+		s.finish()
+		s.rec = nil
+		return err
+	}
 	close(s.begun)
 	return nil
 }
 
 // flow starts the copying of bytes, once the session runs.
 func (s *endSession) flow(all *sync.WaitGroup) {
+	from := touching{s.client, func(n int) { s.c.live.Touch(); s.received.Add(uint64(n)) }}
 	all.Go(func() {
-		_, _ = io.Copy(s.remote, touching{s.client, s.c.live.Touch}) // either end left
+		if s.watch != nil {
+			s.sendFiles(from)
+		} else {
+			_, _ = io.Copy(s.remote, from) // either end left
+		}
 		_ = s.remote.CloseWrite()
 	})
 }
@@ -207,6 +239,7 @@ func (s *endSession) answers(reqs <-chan *ssh.Request) {
 		ok := r.Type == "exit-status" || r.Type == "exit-signal"
 		if ok {
 			shown.Wait() // the last word comes last
+			s.runs()
 			s.ended(r)
 			_, _ = s.client.SendRequest(r.Type, false, r.Payload) // the client is gone then
 		}
@@ -218,10 +251,25 @@ func (s *endSession) answers(reqs <-chan *ssh.Request) {
 }
 
 func (s *endSession) ended(r *ssh.Request) {
-	var status struct{ Code uint32 }
-	if r.Type == "exit-status" && ssh.Unmarshal(r.Payload, &status) == nil {
-		s.code = strconv.Itoa(int(status.Code))
+	var exit struct{ Code uint32 }
+	var signal struct {
+		Name string
+		Rest []byte `ssh:"rest"`
 	}
+	switch {
+	case r.Type == "exit-status" && ssh.Unmarshal(r.Payload, &exit) == nil:
+		s.status = status{known: true, code: int(exit.Code)}
+	case r.Type == "exit-signal" && ssh.Unmarshal(r.Payload, &signal) == nil:
+		s.status = status{known: true, code: -1, signal: signal.Name}
+	}
+}
+
+// runs reports whether the session has begun, once the client has its answer to
+// what it asked: that comes before the first byte, and before the end.
+func (s *endSession) runs() bool {
+	s.order.Lock()
+	defer s.order.Unlock()
+	return s.hasBegun()
 }
 
 func (s *endSession) hasBegun() bool {
@@ -234,16 +282,18 @@ func (s *endSession) hasBegun() bool {
 }
 
 func (s *endSession) show(to io.Writer, from io.Reader, stream recorder.Stream) {
-	buf := make([]byte, showFirst)
+	buf, runs := make([]byte, showFirst), false
 	for {
 		n, err := from.Read(buf)
 		if n > 0 {
+			runs = runs || s.runs()
 			// Nothing comes before a session has begun, and a server that speaks all
 			// the same is not heard.
-			if !s.hasBegun() || s.rec.Show(stream, buf[:n]) != nil {
+			if !runs || s.record(stream, buf[:n]) != nil {
 				s.remote.Close()
 				return
 			}
+			s.sent.Add(uint64(n))
 			s.c.live.Touch()
 			if _, err := to.Write(buf[:n]); err != nil {
 				return
@@ -265,78 +315,60 @@ const (
 	showMost  = 256 << 10
 )
 
+// record takes what the server shows: the protocol of files as what was done to
+// them, and all else as it is.
+func (s *endSession) record(stream recorder.Stream, p []byte) error {
+	if s.watch != nil && stream == recorder.Output {
+		return s.watch.FromServer(p)
+	}
+	return s.rec.Show(stream, p)
+}
+
 // finish tells the end of a session that had begun.
 func (s *endSession) finish() {
 	if s.rec == nil {
 		return
 	}
 	c := s.c
+	s.tellJob()
+	s.unshare()
 	if err := s.rec.Close(); err != nil {
 		c.cfg.Log.Error("recording did not end well", "session", s.id, "error", err)
 	}
-	c.mu.Lock()
-	reason := c.reason
-	c.mu.Unlock()
-	if reason == "" {
-		reason = "exit"
-	}
-	who, server, wire := c.who(), c.host(), c.wire()
-	if s.command != "" {
-		c.note(&event.Exec{User: who, Session: event.Session{SessionID: s.id}, Server: server, Connection: wire,
-			Command: event.Command{Command: s.command, ExitCode: s.code}}, event.TypeExec, event.CodeExec)
-	}
-	c.note(&event.SessionEnd{User: who, Session: event.Session{SessionID: s.id}, Server: server, Connection: wire, Start: s.start, Stop: time.Now(),
-		Participants: []string{who.User}, Interactive: s.term.Term != "", Recording: s.rec.Mode(), Reason: reason}, event.TypeSessionEnd, event.CodeSessionEnd)
+	who, sid, server, wire := c.who(), event.Session{SessionID: s.id}, c.host(), c.wire()
+	c.note(&event.SessionData{User: who, Session: sid, Server: server, Connection: wire,
+		BytesTransmitted: s.sent.Load(), BytesReceived: s.received.Load()}, event.TypeSessionData, event.CodeSessionData)
+	c.note(&event.SessionEnd{User: who, Session: sid, Server: server, Connection: wire, Start: s.started, Stop: time.Now(),
+		Participants: []string{who.User}, Interactive: s.term.Term != "", Recording: s.rec.Mode(), Reason: s.endReason()}, event.TypeSessionEnd, event.CodeSessionEnd)
 }
 
-// serveDirect forwards a port: the server itself opens the connection, as its own
-// configuration allows.
-func (c *end) serveDirect(ctx context.Context, _ *sshserver.Conn, nc ssh.NewChannel) {
-	var m struct {
-		Host       string
-		Port       uint32
-		OriginHost string
-		OriginPort uint32
+// tellJob tells of what has ended, while its recording still takes events.
+func (s *endSession) tellJob() {
+	c := s.c
+	who, sid, server, wire := c.who(), event.Session{SessionID: s.id}, c.host(), c.wire()
+	cmd := s.status.command(s.job.command)
+	switch s.job.kind {
+	case "subsystem":
+		s.tellFiles()
+		c.note(&event.Subsystem{User: who, Session: sid, Server: server, Connection: wire, Name: "sftp", ExitError: cmd.ExitError}, event.TypeSubsystem, event.CodeSubsystem)
+	case "exec":
+		c.note(&event.Exec{User: who, Session: sid, Server: server, Connection: wire, Command: cmd}, event.TypeExec, event.CodeExec)
+		if cp, ok := files.ParseSCP(s.job.command); ok {
+			s.tellSCP(cp, cmd)
+		}
 	}
-	if ssh.Unmarshal(nc.ExtraData(), &m) != nil || m.Port > 65535 {
-		reject(nc, "malformed target")
-		return
-	}
-	addr := net.JoinHostPort(m.Host, strconv.Itoa(int(m.Port)))
-	remote, reqs, err := c.remote.Conn().OpenChannel("direct-tcpip", nc.ExtraData())
-	if err != nil {
-		reject(nc, "the server does not reach "+addr)
-		return
-	}
-	defer remote.Close()
-	go ssh.DiscardRequests(reqs)
-	if err := c.emit(&event.Port{User: c.who(), Session: event.Session{SessionID: c.id}, Server: c.host(), Connection: c.wire(),
-		Direction: "local", Addr: addr, Status: event.Status{Success: true}},
-		event.TypePort, event.CodePortStart); err != nil {
-		reject(nc, fault.Message(err))
-		return
-	}
-	ch, own, err := nc.Accept()
-	if err != nil {
-		return
-	}
-	defer ch.Close()
-	go ssh.DiscardRequests(own)
-	_ = netx.Splice(ctx, ch, remote, netx.SpliceOptions{Touch: c.live.Touch}) // either end left
-	c.note(&event.Port{User: c.who(), Session: event.Session{SessionID: c.id}, Server: c.host(), Connection: c.wire(),
-		Direction: "local", Addr: addr, Status: event.Status{Success: true}}, event.TypePort, event.CodePortStop)
 }
 
 // touching counts what the client sends as activity.
 type touching struct {
 	io.Reader
-	touch func()
+	touch func(n int)
 }
 
 func (t touching) Read(p []byte) (int, error) {
 	n, err := t.Reader.Read(p)
 	if n > 0 {
-		t.touch()
+		t.touch(n)
 	}
 	return n, err
 }

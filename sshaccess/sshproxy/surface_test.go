@@ -42,8 +42,9 @@ func TestSurfaceOfAnEnd(t *testing.T) {
 	}
 	want := []string{
 		"channel direct-tcpip: forward_local", "channel session: login",
-		"global keepalive@openssh.com: open: an answer is all it asks for",
-		"request env: open: the server filters by name", "request exec: login",
+		"global cancel-tcpip-forward: open: ends only what this connection started",
+		"global keepalive@openssh.com: open: an answer is all it asks for", "global tcpip-forward: forward_remote",
+		"request auth-agent-req@openssh.com: forward_agent", "request env: open: the server filters by name", "request exec: login",
 		"request pty-req: open: checked against the decision's limits", "request shell: login",
 		"request signal: open: to the session's own process", "request subsystem sftp: file_copy",
 		"request window-change: open: of the session's own terminal",
