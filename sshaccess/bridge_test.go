@@ -292,3 +292,14 @@ func TestNobodyGoesPastTheRecorder(t *testing.T) {
 		}
 	}
 }
+
+// TestABridgeTakesNoSlot: the proxy counted the person's connection already.
+func TestABridgeTakesNoSlot(t *testing.T) {
+	w := bridgeWorld(t) // nobody counts here, so that who is counted is refused
+	w.policy.roles["dev"].Spec.Options.MaxConnections = 1
+	w.mustClient("root", w.bridge(w.hostCA, nil)).Close()
+	_, s := w.user("alice", "root")
+	if _, err := w.client("root", s); err == nil {
+		t.Error("a person's own connection is not counted")
+	}
+}

@@ -133,7 +133,9 @@ func (cn *conn) file(c *sshserver.Conn) error {
 		return err
 	}
 	cn.live = live
-	cn.svc.cfg.Slots.Follow(cn.held(), live)
+	if cn.counts() {
+		cn.svc.cfg.Slots.Follow(cn.held(), live)
+	}
 	return nil
 }
 

@@ -12,6 +12,7 @@ import (
 	"teleport/session"
 	"teleport/sshaccess/spawn"
 	"teleport/sshserver"
+	"teleport/types"
 )
 
 // decided keeps a decision with its input, for the log.
@@ -56,8 +57,15 @@ func (cn *conn) admit(ctx context.Context, c *sshserver.Conn) error {
 	return cn.count(ctx)
 }
 
+// counts reports whether the connection takes a slot here. What a proxy carries
+// on with a bridge took one there.
+func (cn *conn) counts() bool { return cn.peer.Identity.Kind != types.IdentityBridge }
+
 // count takes a slot for the connection where the user may have only so many.
 func (cn *conn) count(ctx context.Context) error {
+	if !cn.counts() {
+		return nil
+	}
 	most := cn.first.decision.Limits.MaxConnections
 	err := cn.svc.cfg.Slots.Take(ctx, cn.held(), most)
 	if cn.full = err != nil; cn.full {
