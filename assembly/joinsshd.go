@@ -12,12 +12,13 @@ import (
 	"teleport/config"
 	"teleport/join"
 	"teleport/member"
+	"teleport/steady"
 )
 
 // JoinSSHD registers the stock SSH server of this host, which is known by its host
 // key, and gets a certificate for it. No process of the cluster is made.
 func JoinSSHD(ctx context.Context, cfg *config.Config, key ssh.Signer, addr string, log *slog.Logger) (*member.JoinedSSHD, error) {
-	p := &Process{cfg: cfg, log: log}
+	p := &Process{cfg: cfg, clock: steady.New(nil), log: log}
 	if err := p.buildMember(ctx); err != nil {
 		return nil, err
 	}
