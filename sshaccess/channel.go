@@ -40,10 +40,11 @@ type channel struct {
 
 	resized resizes
 
-	unrecorded atomic.Bool     // what it showed could not be recorded
-	live       *session.Live   // of the session alone
-	shared     *session.Shared // nil for a subsystem
-	notices    chan string     // lines for the owner, until over
+	unrecorded atomic.Bool        // what it showed could not be recorded
+	live       *session.Live      // of the session alone
+	shared     *session.Shared    // nil for a subsystem
+	notices    chan string        // lines for the owner, until over
+	told       chan chan struct{} // asks to be told when those that wait are written
 	over       chan struct{}
 	askedWho   bool           // the owner wants to know who must be present
 	reason     string         // that the owner gave

@@ -187,6 +187,7 @@ func (s *channel) runTerminal(ctx context.Context, j job) error {
 	s.reap()
 	s.outlive()
 	out.Wait() // the terminal hangs up with its session's leader
+	s.tellAll()
 	s.sayNoMore()
 	s.exit(s.status)
 	return nil
@@ -226,6 +227,7 @@ func (s *channel) runPipes(ctx context.Context, j job) error {
 		p.closeOurs()
 		<-flushed
 	}
+	s.tellAll()
 	s.sayNoMore()
 	return nil
 }

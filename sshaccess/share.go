@@ -52,7 +52,7 @@ func (s *channel) share(j job, d decided) error {
 	if j.kind == "subsystem" {
 		return nil
 	}
-	s.notices, s.over = make(chan string, noticesMost), make(chan struct{})
+	s.notices, s.told, s.over = make(chan string, noticesMost), make(chan chan struct{}), make(chan struct{})
 	s.cn.behind.Go(s.tellOwner)
 	required := access.RequiredAttendance(d.request.Roles, "ssh")
 	owner := types.Participant{ID: s.cn.id, User: id.Name, Mode: access.ModePeer, LastActive: s.start.UTC()}
@@ -140,16 +140,40 @@ func (s *channel) tellOwner() {
 	for {
 		select {
 		case line := <-s.notices:
-			s.say("\r\n" + line + "\r\n")
+			s.tellLine(line)
 			continue
 		default:
 		}
 		select {
 		case line := <-s.notices:
-			s.say("\r\n" + line + "\r\n")
+			s.tellLine(line)
+		case all := <-s.told:
+			for len(s.notices) > 0 {
+				s.tellLine(<-s.notices)
+			}
+			close(all)
 		case <-s.over:
 			return
 		}
+	}
+}
+
+func (s *channel) tellLine(line string) { s.say("\r\n" + line + "\r\n") }
+
+// tellAll gives the notices that wait a moment to be written, before the channel
+// ends what is shown.
+func (s *channel) tellAll() {
+	all := make(chan struct{})
+	t := time.NewTimer(lastWords)
+	defer t.Stop()
+	select {
+	case s.told <- all:
+	case <-t.C:
+		return
+	}
+	select {
+	case <-all:
+	case <-t.C:
 	}
 }
 
