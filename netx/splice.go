@@ -44,7 +44,7 @@ var (
 )
 
 // Splice copies between a and b, connections or channels, both ways, until both
-// directions have ended, and closes both. The end of one direction is passed on as a half-close, where
+// directions have ended, and closes both, which has happened when it returns. The end of one direction is passed on as a half-close, where
 // the other connection knows it; where it does not, that ends the splice.
 // Cancelling ctx cuts it at once: the context's cause is the error returned, so
 // context.WithCancelCause is how a lock ends a stream. A splice that both sides
@@ -53,7 +53,7 @@ var (
 // Pairs of TCP connections are left to the kernel. Otherwise a direction holds a
 // 1 KiB buffer while little flows and a pooled one of 64 KiB while much does.
 func Splice(ctx context.Context, a, b io.ReadWriteCloser, o SpliceOptions) error {
-	s := &splice{a: a, b: b, counters: o.Counters, touch: o.Touch}
+	s := &splice{a: a, b: b, counters: o.Counters, touch: o.Touch, closed: make(chan struct{})}
 	if s.counters == nil {
 		s.counters = new(Counters)
 	}
@@ -82,6 +82,7 @@ func Splice(ctx context.Context, a, b io.ReadWriteCloser, o SpliceOptions) error
 	s.copy(a, b, &s.counters.BToA)
 	wg.Wait()
 	s.cut(nil)
+	<-s.closed // a process that ends with the splice must not take last words with it
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.cause
@@ -92,6 +93,7 @@ type splice struct {
 	counters *Counters
 	touch    func()
 	tick     time.Duration // how often a kernel splice must report its bytes; 0: never
+	closed   chan struct{} // closed when both ends are
 
 	mu      sync.Mutex
 	ended   bool
@@ -112,6 +114,7 @@ func (s *splice) cut(cause error) {
 	if first {
 		s.a.Close()
 		s.b.Close()
+		close(s.closed)
 	}
 }
 

@@ -228,3 +228,36 @@ func TestSpliceTouches(t *testing.T) {
 		})
 	}
 }
+
+// parting is a connection that takes its time to say goodbye.
+type parting struct {
+	net.Conn
+	said bool
+}
+
+func (p *parting) Close() error {
+	err := p.Conn.Close()
+	time.Sleep(time.Second)
+	p.said = true
+	return err
+}
+
+// A splice that is cut has closed both ends when it returns: its process may end
+// with it.
+func TestSpliceReturnsWhenBothEndsAreClosed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, b := net.Pipe()
+		c, d := net.Pipe()
+		defer a.Close()
+		defer d.Close()
+		slow := &parting{Conn: c}
+		ctx, cancel := context.WithCancel(t.Context())
+		time.AfterFunc(time.Minute, cancel)
+		if err := netx.Splice(ctx, b, slow, netx.SpliceOptions{}); !errors.Is(err, context.Canceled) {
+			t.Error(err)
+		}
+		if !slow.said {
+			t.Error("it returned in the middle of a goodbye")
+		}
+	})
+}
