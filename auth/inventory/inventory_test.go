@@ -461,3 +461,25 @@ func TestHostNamesAreUnique(t *testing.T) {
 		<-b.done
 	})
 }
+
+// A server without an agent has no lease: nobody connects for it, and it stays
+// until somebody removes it.
+func TestServersWithoutAnAgentStay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		i, stop := w.auth("auth-1")
+		defer stop()
+		n := &types.Node{Header: types.Header{Kind: types.KindNode, SubKind: types.SubKindOpenSSH, Version: "v2", Metadata: types.Metadata{Name: idB}},
+			Spec: types.NodeSpec{Hostname: "stock", Addr: "192.0.2.7:22"}}
+		if _, err := w.store.Put(t.Context(), store.Create, n); err != nil {
+			t.Fatal(err)
+		}
+		a := w.connect(i, host(idA, "web", types.RoleNode), &presencev1.Hello{Hostname: "web", Services: []string{"Node"}, Generation: 1})
+		a.announce(node(idA, "web", nil))
+		a.hangup() // one with an agent goes with its lease
+		pass(24 * time.Hour)
+		if w.has(types.KindNode, idA) || !w.has(types.KindNode, idB) {
+			t.Errorf("after a day: the agent's %v, the stock server %v", w.has(types.KindNode, idA), w.has(types.KindNode, idB))
+		}
+	})
+}
