@@ -291,8 +291,10 @@ func whoGetsInWhere(t *testing.T, mode, path string) {
 	w := newWorld(t, mode)
 	kit := w.kit()
 	var out strings.Builder
+	why := []error{} // line by line
 	for _, a := range w.acceptors(kit[2]) {
 		fmt.Fprintf(&out, "%s\n", a.name)
+		why = append(why, nil)
 		for _, c := range kit {
 			ctx, cancel := context.WithTimeout(t.Context(), patience)
 			err := a.try(ctx, c)
@@ -308,6 +310,7 @@ func whoGetsInWhere(t *testing.T, mode, path string) {
 				t.Errorf("%s at %s: no answer in time", c.name, a.name)
 			}
 			fmt.Fprintf(&out, "\t%-30s %s\n", c.name, verdict)
+			why = append(why, err)
 		}
 	}
 	if os.Getenv("UPDATE_GOLDEN") != "" {
@@ -319,6 +322,9 @@ func whoGetsInWhere(t *testing.T, mode, path string) {
 	got, exp := strings.Split(out.String(), "\n"), strings.Split(string(want), "\n")
 	for i := range max(len(got), len(exp)) {
 		if i >= len(got) || i >= len(exp) || got[i] != exp[i] {
+			if i < len(why) {
+				t.Logf("line %d: %v", i+1, why[i])
+			}
 			t.Fatalf("%s differs from line %d on; now it is:\n%s", path, i+1, out.String())
 		}
 	}

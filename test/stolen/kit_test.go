@@ -176,7 +176,13 @@ func (w *world) forgeWith(name string, id *types.Identity, tlsCA, sshCA crypto.S
 	if sshCA == nil || id.Kind != types.IdentityHost && len(id.Authority.Logins) == 0 {
 		return c
 	}
-	signer, err := ssh.NewSignerFromSigner(sshCA)
+	c.ssh = w.forgeSSH(id, sshCA)
+	return c
+}
+
+func (w *world) forgeSSH(id *types.Identity, ca crypto.Signer) ssh.Signer {
+	w.t.Helper()
+	signer, err := ssh.NewSignerFromSigner(ca)
 	must(w.t, err)
 	key, err := keys.Generate(keys.Ed25519)
 	must(w.t, err)
@@ -184,9 +190,9 @@ func (w *world) forgeWith(name string, id *types.Identity, tlsCA, sshCA crypto.S
 	must(w.t, err)
 	sc, err := sshcert.Sign(id, bare.PublicKey(), signer, id.IssuedAt)
 	must(w.t, err)
-	c.ssh, err = ssh.NewCertSigner(sc, bare)
+	both, err := ssh.NewCertSigner(sc, bare)
 	must(w.t, err)
-	return c
+	return both
 }
 
 func user(name string, change func(*types.Identity)) *types.Identity {
@@ -258,6 +264,11 @@ func (w *world) kit() []credential {
 		w.forge("bridge for SSH, this proxy's", bridge(strings.TrimSpace(string(here))), types.CAHost),
 		w.forge("bridge for SSH, another's", bridge(uuid.NewString()), types.CAHost),
 		w.forge("bridge by the user authority", bridge(strings.TrimSpace(string(here))), types.CAUser),
+		// What a proxy enters a stock SSH server with opens nothing of the cluster.
+		{name: "openssh, for a stock server", ssh: w.forgeSSH(user("alice", func(id *types.Identity) {
+			route(id)
+			id.Authority.DisallowReissue = true
+		}), w.ssh[types.CAOpenSSH])},
 		w.forge("user by the host authority", user("alice", nil), types.CAHost),
 		w.forge("user by db_client", user("alice", nil), types.CADBClient),
 		w.forge("user by db", user("alice", nil), types.CADB),
