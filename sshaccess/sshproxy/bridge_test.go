@@ -555,3 +555,19 @@ func TestWhoDoesNotCross(t *testing.T) {
 		}
 	}
 }
+
+// TestACommandThatEndsAtOnceWasAnswered: the end of a command never overtakes the
+// answer to its client.
+func TestACommandThatEndsAtOnceWasAnswered(t *testing.T) {
+	w := newBridgeWorld(t)
+	w.agent.session = func(ch ssh.Channel, r *ssh.Request) {
+		r.Reply(true, nil) //nolint:errcheck // the proxy is gone then
+		exit(ch, 0)
+	}
+	c := w.mustConnect()
+	for i := range 300 {
+		if err := c.Run(t.Context(), sshclient.Command{Line: "true"}); err != nil {
+			t.Fatalf("command %d: %v", i, err)
+		}
+	}
+}

@@ -26,6 +26,7 @@ type bridgeSession struct {
 	term    terminal // that was asked for
 	started bool     // something runs, or is about to
 
+	order    sync.Mutex    // held while a request is answered
 	answered chan struct{} // closed when it is known whether something starts
 	once     sync.Once
 
@@ -70,6 +71,7 @@ func (s *bridgeSession) requests(ctx context.Context, reqs <-chan *ssh.Request) 
 	var flows sync.WaitGroup
 	defer flows.Wait()
 	for r := range reqs {
+		s.order.Lock()
 		ok := s.request(ctx, r)
 		if r.WantReply {
 			_ = r.Reply(ok, nil) // the channel is gone then
@@ -77,6 +79,7 @@ func (s *bridgeSession) requests(ctx context.Context, reqs <-chan *ssh.Request) 
 		if starts(r.Type) {
 			s.release()
 		}
+		s.order.Unlock()
 		if ok && starts(r.Type) {
 			flows.Go(func() {
 				_, _ = io.Copy(s.remote, s.client) // either end left
@@ -232,7 +235,9 @@ func (s *bridgeSession) answers(reqs <-chan *ssh.Request) {
 			_ = r.Reply(ok, nil) // the agent is gone then
 		}
 	}
+	s.order.Lock() // what ended at once is not over before the client has its answer
 	s.release()
+	s.order.Unlock()
 	all.Wait()
 }
 
