@@ -65,10 +65,9 @@ func TestABridgeKeepsThePin(t *testing.T) {
 	user, proxy := w.login("pia"), w.host(types.RoleProxy)
 	r := w.bridgeSSH(user, proxy, "pia")
 	for _, addr := range []netip.AddrPort{{}, netip.MustParseAddrPort("192.0.2.10:1")} {
-		if r.Addr = addr; true {
-			if _, err := w.issue(r); !errors.Is(err, fault.Denied) {
-				t.Errorf("from %s: %v", addr, err)
-			}
+		r.Addr = addr
+		if _, err := w.issue(r); !errors.Is(err, fault.Denied) {
+			t.Errorf("from %s: %v", addr, err)
 		}
 	}
 	r.Addr = netip.MustParseAddrPort("192.0.2.9:1")

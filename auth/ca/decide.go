@@ -196,14 +196,8 @@ func (d *deciding) bridgeSSH() (*types.Identity, error) {
 	if err != nil {
 		return nil, err
 	}
-	id, a, err := d.narrowed()
+	id, a, err := d.atOneNode("a bridge for SSH")
 	if err != nil {
-		return nil, err
-	}
-	if d.r.Route == nil || d.r.Route.Kind != types.KindNode || d.r.Keys.SSH == nil || d.r.Keys.TLS != nil {
-		return nil, fault.New(fault.Invalid, "a bridge for SSH is for one SSH key and one node")
-	}
-	if err := d.restrict(id); err != nil {
 		return nil, err
 	}
 	at := &id.Authority
@@ -216,6 +210,19 @@ func (d *deciding) bridgeSSH() (*types.Identity, error) {
 	return id, nil
 }
 
+// atOneNode narrows the user's certificate to the node of the request, for an SSH
+// key; what names the certificate.
+func (d *deciding) atOneNode(what string) (*types.Identity, Account, error) {
+	id, a, err := d.narrowed()
+	if err != nil {
+		return nil, Account{}, err
+	}
+	if d.r.Route == nil || d.r.Route.Kind != types.KindNode || d.r.Keys.SSH == nil || d.r.Keys.TLS != nil {
+		return nil, Account{}, fault.New(fault.Invalid, "%s is for one SSH key and one node", what)
+	}
+	return id, a, d.restrict(id)
+}
+
 // openSSH lets a proxy enter one server without an agent as one login, for a user
 // whose live certificate it shows. Stock servers know no routes: what bounds the certificate
 // there is its login, its few minutes, and the key that never leaves the proxy.
@@ -223,14 +230,8 @@ func (d *deciding) openSSH() (*types.Identity, error) {
 	if _, err := d.proxy(); err != nil {
 		return nil, err
 	}
-	id, a, err := d.narrowed()
+	id, a, err := d.atOneNode("an openssh certificate")
 	if err != nil {
-		return nil, err
-	}
-	if d.r.Route == nil || d.r.Route.Kind != types.KindNode || d.r.Keys.SSH == nil || d.r.Keys.TLS != nil {
-		return nil, fault.New(fault.Invalid, "an openssh certificate is for one SSH key and one node")
-	}
-	if err := d.restrict(id); err != nil {
 		return nil, err
 	}
 	at := &id.Authority

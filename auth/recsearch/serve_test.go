@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/uuid"
@@ -34,7 +35,9 @@ func (gone) Present(context.Context, string, uint64) (bool, error) { return fals
 // TestServeIndexesWhatIsStored: an index is made of what was stored, and made again
 // when a longer copy takes its place, whose old one is deleted; neither the storage
 // nor the database has a word that was on the screen in plain.
-func TestServeIndexesWhatIsStored(t *testing.T) {
+func TestServeIndexesWhatIsStored(t *testing.T) { synctest.Test(t, testServe) }
+
+func testServe(t *testing.T) {
 	kv, blobs := memkv.New(memkv.Options{}), blobtest.NewMemory()
 	ks, err := softkeys.New(kv, bytes.Repeat([]byte{7}, softkeys.KEKSize))
 	must(t, err)
@@ -91,6 +94,7 @@ func TestServeIndexesWhatIsStored(t *testing.T) {
 		if time.Now().After(deadline) {
 			t.Fatalf("indexes %q, at first %q", now, first)
 		}
+		time.Sleep(time.Second)
 	}
 
 	for _, word := range []string{"Quicksilver", "quicksilver", "Vermilion", "vermilion"} {
@@ -135,7 +139,7 @@ func find(t *testing.T, s *Service, word, id string) {
 		if time.Now().After(deadline) {
 			t.Fatalf("%q is not found", word)
 		}
-		<-time.After(5 * time.Millisecond)
+		time.Sleep(time.Second)
 	}
 }
 
