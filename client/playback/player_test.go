@@ -74,6 +74,12 @@ func (s *sitting) press(k Key) string {
 	return s.after(20 * time.Millisecond)
 }
 
+// resize resizes the window, which is told of afterwards, as a terminal does it.
+func (s *sitting) resize(columns, rows int) {
+	s.w.resize(columns, rows)
+	s.sizes <- sshclient.Size{Columns: columns, Rows: rows}
+}
+
 func (s *sitting) has(what, text string, want ...string) {
 	s.t.Helper()
 	for _, w := range want {
@@ -253,15 +259,14 @@ func TestPlayerInSmallWindows(t *testing.T) {
 		s := sit(t, src, 15, 4, Player{})
 		text := s.after(100 * time.Millisecond)
 		s.has("small", text, "3\n4\n5 is far too lo\n", "20×5")
-		s.sizes <- sshclient.Size{Columns: 20, Rows: 5}
-		s.w.resize(20, 5)
+		s.resize(20, 5)
 		s.has("enlarged", s.after(100*time.Millisecond), "1\n2\n3\n4\n5 is far too long\n", "!×")
 		s.has("a key shows the bar", s.press(KeyFaster), "▶ 0:00", "!5 is")
 		s.has("it goes again", s.after(3*time.Second), "5 is far too long", "!▶")
 		s.has("so does a pause", s.press(KeyPause), "‖ 0:06", "!5 is")
 		s.has("which leaves what is read", s.after(3*time.Second), "1\n2\n3\n4\n5 is far too ‖ 0:06\n")
 		s.has("and goes on", s.press(KeyPause), "▶ 0:06")
-		s.sizes <- sshclient.Size{Columns: 1, Rows: 1}
+		s.resize(1, 1)
 		s.after(time.Second)
 		s.keys <- KeyQuit
 		<-s.done
@@ -279,8 +284,7 @@ func TestPlayerFollowsTheCursor(t *testing.T) {
 		s.has("it stays while there is room", s.press(KeyStep), "fghi日本語xyz\n")
 		s.has("hidden, it leads nowhere", s.press(KeyStep), "fghi日本語xyz\n")
 		s.has("and back", s.press(KeyStep), "0123456789abcdefghi\n", "!日")
-		s.sizes <- sshclient.Size{Columns: 40, Rows: 5}
-		s.w.resize(40, 5)
+		s.resize(40, 5)
 		s.has("enlarged", s.after(3*time.Second), "0123456789abcdefghi日本語xyz\n")
 		s.keys <- KeyQuit
 		<-s.done
