@@ -144,11 +144,49 @@ func (h *Holder) Len() int {
 }
 
 // Offers reports whether a stream of this user would be kept: nobody is refused
-// for want of room, only not offered to resume.
+// for want of room, only not offered to resume. Where there is none, the stream
+// that has waited longest for a client gives way, if its service has closed it:
+// as after a lock, whose clients do not come back.
 func (h *Holder) Offers(user, cluster string) bool {
 	h.mu.Lock()
-	defer h.mu.Unlock()
-	return len(h.streams) < h.o.Total && h.users[[2]string{user, cluster}] < h.o.PerUser
+	all := len(h.streams) >= h.o.Total
+	if !all && h.users[[2]string{user, cluster}] < h.o.PerUser {
+		h.mu.Unlock()
+		return true
+	}
+	var list []*Stream
+	for _, s := range h.streams {
+		if all || s.Opened.User == user && s.Opened.Cluster == cluster {
+			list = append(list, s)
+		}
+	}
+	h.mu.Unlock()
+	var oldest *Stream
+	var since time.Time
+	for _, s := range list {
+		if at := s.leftover(); !at.IsZero() && (oldest == nil || at.Before(since)) {
+			oldest, since = s, at
+		}
+	}
+	if oldest == nil {
+		return false
+	}
+	oldest.Abort(fault.New(fault.Limit, "it had ended, and its place was needed"))
+	return true
+}
+
+// leftover returns since when nothing but the end of a session has waited for its
+// client; zero while there is more to it.
+func (s *Stream) leftover() time.Time {
+	s.Conn.mu.Lock()
+	over := s.closed && s.k == nil
+	s.Conn.mu.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !over {
+		return time.Time{}
+	}
+	return s.since
 }
 
 // Has reports whether the stream is kept here.

@@ -271,3 +271,29 @@ func TestOffersAreBounded(t *testing.T) {
 		c.Close()
 	})
 }
+
+// TestAFinishedStreamGivesWay: what its service has closed and no client fetches
+// keeps nobody from a stream, as after a lock that cut a hundred sessions.
+func TestAFinishedStreamGivesWay(t *testing.T) {
+	for _, full := range []func(*HolderOptions){func(o *HolderOptions) { o.PerUser = 1 }, func(o *HolderOptions) { o.Total = 1 }} {
+		bubble(t, func(t *testing.T, w *world) {
+			full(&w.holder.o)
+			c, s := w.open(w.options(certSigner(t, "alice")))
+			defer c.Close()
+			w.set(func() { w.down = true })
+			w.cut()
+			synctest.Wait()
+			if w.holder.Offers("alice", "main") {
+				t.Error("a stream in use gives way")
+			}
+			s.Close()
+			synctest.Wait()
+			if w.holder.Len() != 1 {
+				t.Error("a finished stream does not wait for its client")
+			}
+			if !w.holder.Offers("alice", "main") || w.holder.Len() != 0 {
+				t.Error("a finished stream does not give way")
+			}
+		})
+	}
+}
