@@ -15,7 +15,7 @@ func TestAhead(t *testing.T) {
 		r, w := io.Pipe()
 		a := newAhead()
 		filled := make(chan struct{})
-		go func() { defer close(filled); a.fill(growing(r)) }()
+		go func() { defer close(filled); a.fill((&gatherer{r: r}).next) }()
 		next := func(want string) {
 			t.Helper()
 			if p, err := a.next(); err != nil || string(p) != want {
@@ -57,7 +57,7 @@ func TestAheadStops(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newAhead()
 		filled := make(chan struct{})
-		go func() { defer close(filled); a.fill(growing(endless{})) }()
+		go func() { defer close(filled); a.fill((&gatherer{r: endless{}}).next) }()
 		synctest.Wait()
 		a.stop()
 		<-filled

@@ -314,37 +314,6 @@ func (s *channel) show(ctx context.Context, stream recorder.Stream, r io.Reader,
 	}
 }
 
-// pieces reads r; a piece is good until the next one is asked for. Where the
-// recorder waits for the auth service, the reading goes on meanwhile.
-func (s *channel) pieces(r io.Reader) (next func() ([]byte, error), stop func()) {
-	if recorder.Waits(s.rec.Mode()) {
-		a := newAhead()
-		s.cn.behind.Go(func() { a.fill(growing(r)) })
-		return a.next, a.stop
-	}
-	return growing(r), func() {}
-}
-
-// A terminal gives less than 4 KiB at once, a pipe as much as it holds.
-const (
-	showFirst = 4 << 10
-	showMost  = 64 << 10
-)
-
-// growing reads r with a buffer that grows while it is filled.
-func growing(r io.Reader) func() ([]byte, error) {
-	buf := make([]byte, showFirst)
-	full := false
-	return func() ([]byte, error) {
-		if full {
-			buf = make([]byte, 2*len(buf))
-		}
-		n, err := r.Read(buf)
-		full = n == len(buf) && n < showMost
-		return buf[:n], err
-	}
-}
-
 // exit sends how the process ended (RFC 4254 §6.10).
 func (s *channel) exit(st spawn.Status) {
 	if st.Signal != 0 {

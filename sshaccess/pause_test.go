@@ -98,7 +98,7 @@ func paused(t *testing.T, script string, terminal bool) (w *world, rec *counting
 // Output of a pause is recorded at once and kept, up to a bound at which the
 // program waits; all of it is shown, in order, when the session goes on.
 func TestOutputWaitsForTheEndOfAPause(t *testing.T) {
-	const last, most = 300_000, 256<<10 + 2*(32<<10)
+	const last, most = 300_000, 256<<10 + 64<<10 + len("ready\r\n")
 	for name, terminal := range map[string]bool{"terminal": true, "pipes": false} {
 		t.Run(name, func(t *testing.T) {
 			w, rec, owner, output, sid, goOn := paused(t, "seq 1 300000; echo en''d; exit 5", terminal)
