@@ -49,7 +49,7 @@ type world struct {
 	events *audittest.Recorder
 	log    *fakeLog
 	keys   *softkeys.Keys
-	blobs  *diskblob.Disk
+	blobs  *watchedBlobs
 }
 
 // fakeLog is an audit log that takes everything and finds nothing.
@@ -89,8 +89,9 @@ func newWorldWithLog(t *testing.T, log authapi.AuditLog) *world {
 	ks, err := softkeys.New(kv, nil)
 	must(t, err)
 	w.keys = ks
-	w.blobs, err = diskblob.Open(filepath.Join(w.dir, "records"))
+	disk, err := diskblob.Open(filepath.Join(w.dir, "records"))
 	must(t, err)
+	w.blobs = &watchedBlobs{Store: disk, read: map[string]int64{}, changed: make(chan struct{})}
 	every := []types.SystemRole{types.RoleProxy, types.RoleNode, types.RoleAuth}
 	w.server, err = authserver.New(t.Context(), authserver.Config{
 		ClusterName: "example", HostUUID: uuid.NewString(), Hostname: "auth1", DataDir: w.dir, Version: "1.0.0", Storage: "memory",

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"filippo.io/age"
 	"github.com/google/uuid"
 
 	"teleport/audit/audittest"
@@ -112,8 +113,13 @@ type made struct {
 // record makes a finished recording with one chunk for each line.
 func (w *world) record(user string, start time.Time, lines ...string) made {
 	w.t.Helper()
+	return w.recordTo(w.keys.Recipients(), user, start, lines...)
+}
+
+func (w *world) recordTo(to []age.Recipient, user string, start time.Time, lines ...string) made {
+	w.t.Helper()
 	m := made{id: uuid.NewString(), marks: []int{0}}
-	e, data, err := recfmt.NewEncoder(recfmt.EncoderOptions{Recipients: w.keys.Recipients(),
+	e, data, err := recfmt.NewEncoder(recfmt.EncoderOptions{Recipients: to,
 		Segment: recfmt.Segment{SessionID: m.id, Kind: "ssh", Cluster: "example", HostID: host, Generation: 1, Start: start}})
 	must(w.t, err)
 	m.marks = append(m.marks, len(data))

@@ -14,8 +14,12 @@ import (
 	"teleport/recfmt"
 )
 
-// maxFrame is the longest frame in a file.
-const maxFrame = recfmt.MaxPayload + recfmt.Overhead
+// maxFrame is the longest frame in a file, usualSegment what the first one of a
+// segment seldom exceeds, with its keys for some recipients.
+const (
+	maxFrame     = recfmt.MaxPayload + recfmt.Overhead
+	usualSegment = 16 << 10
+)
 
 // Reader gives the records of one recording, opened and proven, chunk by chunk:
 // it holds one at a time. Not for concurrent use.
@@ -169,11 +173,7 @@ func (r *Reader) begin(offset int64, part func(offset, length int64) ([]byte, er
 			at = s
 		}
 	}
-	b, err := part(at, maxFrame)
-	if err != nil {
-		return err
-	}
-	f, err := recfmt.ReadFrame(b, at)
+	f, err := segmentAt(at, part)
 	if err != nil {
 		return err
 	}
@@ -188,7 +188,8 @@ func (r *Reader) begin(offset int64, part func(offset, length int64) ([]byte, er
 		return err
 	}
 	var chain recfmt.Hash
-	if b, err = part(offset-int64(len(chain)), int64(len(chain))); err != nil {
+	b, err := part(offset-int64(len(chain)), int64(len(chain)))
+	if err != nil {
 		return err
 	}
 	copy(chain[:], b)
@@ -197,6 +198,22 @@ func (r *Reader) begin(offset int64, part func(offset, length int64) ([]byte, er
 		r.sc = recfmt.NewScannerAt(seg, body, offset, chain)
 	}
 	return err
+}
+
+// segmentAt reads the frame that begins a segment: first as much as nearly all have.
+func segmentAt(at int64, part func(offset, length int64) ([]byte, error)) (*recfmt.Frame, error) {
+	b, err := part(at, usualSegment)
+	if err != nil {
+		return nil, err
+	}
+	f, err := recfmt.ReadFrame(b, at)
+	if err == nil || len(b) < usualSegment {
+		return f, err
+	}
+	if b, err = part(at, maxFrame); err != nil {
+		return nil, err
+	}
+	return recfmt.ReadFrame(b, at)
 }
 
 // Meta is what is known of the recording. Of one that is under way it grows

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -360,6 +361,28 @@ func TestAlteredInStorage(t *testing.T) {
 	must(t, w.blobs.Put(t.Context(), meta.Key, bytes.NewReader(short), int64(len(short))))
 	if got, err := w.shown(m.id, 0); !errors.Is(err, fault.Untrusted) || got != "one two " {
 		t.Errorf("cut short: %q, %v", got, err)
+	}
+}
+
+// TestSeekInALongSegment: a segment may name more keys than most do; a playback
+// begins in the middle of it all the same.
+func TestSeekInALongSegment(t *testing.T) {
+	w := newWorld(t)
+	for _, keys := range []int{1, 30} {
+		m := w.recordTo(slices.Repeat(w.keys.Recipients(), keys), "alice", time.Now(), "one", "two", "three")
+		if head := m.marks[1]; (head > 16<<10) != (keys > 1) {
+			t.Fatalf("with %d keys a segment begins with %d bytes", keys, head)
+		}
+		w.send(m, 0, m.marks[len(m.marks)-2], 1<<20)
+		for _, stored := range []bool{false, true} {
+			if stored {
+				w.send(m, m.marks[len(m.marks)-2], len(m.data), 1<<20)
+				must(t, w.complete(m))
+			}
+			if got, err := w.shown(m.id, 3*time.Second); err != nil || got != "three" {
+				t.Errorf("%d keys, stored %v: %q, %v", keys, stored, got, err)
+			}
+		}
 	}
 }
 
