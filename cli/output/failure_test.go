@@ -43,6 +43,7 @@ func TestWrongUseIsSaidInPlainWords(t *testing.T) {
 		"users ls x":         `tool users ls takes no argument, and got "x"; use: tool users ls [flags]`,
 		"users ls --ttl=x":   `--ttl "x" is not a duration: write it like 30m or 12h; see: tool users ls --help`,
 		"users ls --n=x":     `--n "x" is not a number; see: tool users ls --help`,
+		"users ls --as=x":    `--as "x" is not a format: use text, json or yaml; see: tool users ls --help`,
 		"users ls --nope":    `unknown flag: --nope; see: tool users ls --help`,
 		"users ls --ttl=1s":  `tool users ls needs --out; see: tool users ls --help`,
 		"users ls --out=abc": "",
@@ -50,6 +51,7 @@ func TestWrongUseIsSaidInPlainWords(t *testing.T) {
 		ls := &cobra.Command{Use: "ls", Args: cobra.NoArgs, RunE: func(*cobra.Command, []string) error { return nil }}
 		ls.Flags().Duration("ttl", time.Hour, "")
 		ls.Flags().Int("n", 0, "")
+		ls.Flags().Var(new(output.Format), "as", "")
 		ls.Flags().String("out", "", "")
 		if err := ls.MarkFlagRequired("out"); err != nil {
 			t.Fatal(err)

@@ -53,6 +53,57 @@ func TestTableFits(t *testing.T) {
 	}
 }
 
+// TestTableWhole: what people copy is never shortened; on a narrow screen each row
+// is a paragraph, and nothing goes over its edge but a key that is wider.
+func TestTableWhole(t *testing.T) {
+	const id = "6a7c2c8e-4d6f-4c4e-9b52-7d1c0a1f5a11"
+	tb := output.NewTable("ID", "Kind", "Where", "Reason", "State").Whole().
+		Row(id, "ssh", "root@web-1.example.com", "", "stored").Row(id, "ssh", "루트@서버", strings.Repeat("long ", 30), "running")
+	for width, want := range map[int]string{
+		0:   "ID                                   Kind Where ",
+		100: "ID                                   Kind Where                  Reason ",
+		79:  "ID                                   Kind Where          Reason         State\n",
+		60: id + "\n  Kind: ssh  Where: root@web-1.example.com  State: stored\n\n" + id +
+			"\n  Kind: ssh  Where: 루트@서버\n  Reason: long long long long long long long long long long…\n  State: running\n",
+		40: id + "\n  Kind: ssh\n  Where: root@web-1.example.com\n  State: stored\n\n" + id +
+			"\n  Kind: ssh  Where: 루트@서버\n  Reason: long long long long long long…\n  State: running\n",
+	} {
+		var b bytes.Buffer
+		if err := tb.Write(&b, width); err != nil {
+			t.Fatal(err)
+		}
+		if !strings.HasPrefix(b.String(), want) || strings.Count(b.String(), id) != 2 {
+			t.Errorf("%d columns:\n%s", width, b.String())
+		}
+		for line := range strings.Lines(b.String()) {
+			if n := output.Width(strings.TrimSuffix(line, "\n")); width > 0 && n > width || strings.HasSuffix(line, " \n") {
+				t.Errorf("%d columns: %q has %d", width, line, n)
+			}
+		}
+	}
+}
+
+func TestAround(t *testing.T) {
+	for _, c := range []struct {
+		s, text string
+		n       int
+		want    string
+	}{
+		{"short", "short", 5, "short"},
+		{"a needle in much hay", "needle", 12, "a needle in…"},
+		{"much hay, a Needle, and as much hay behind", "needle", 17, "…y, a Needle, an…"},
+		{"much hay and more of it, then the needle", "needle", 20, "…it, then the needle"},
+		{"서버서버서버서버 바늘 서버서버서버", "바늘", 13, "…버 바늘 서…"},
+		{"much hay and no such thing", "needle", 8, "much ha…"},
+		{"hay hay needle hay", "needle", 3, "…n…"},
+		{"hay hay needle hay", "needle", 1, "…"},
+	} {
+		if got := output.Around(c.s, c.text, c.n); got != c.want || output.Width(got) > c.n {
+			t.Errorf("%q around %q in %d: %q", c.s, c.text, c.n, got)
+		}
+	}
+}
+
 func TestRoundTripOfEveryKind(t *testing.T) {
 	for _, f := range []output.Format{output.JSON, output.YAML} {
 		var docs []types.Resource

@@ -14,12 +14,21 @@ import (
 
 // Table is aligned text: a header, a rule, rows. The zero value has no columns.
 type Table struct {
-	head []string
-	rows [][]string
+	head  []string
+	rows  [][]string
+	whole bool // the first column is never shortened
 }
 
 // NewTable makes a table with the given column titles.
 func NewTable(columns ...string) *Table { return &Table{head: columns} }
+
+// Whole keeps the first column as it is on the narrowest screen, for what people
+// copy into their next command. Where the other columns would be left with too
+// little beside it, each row becomes a paragraph.
+func (t *Table) Whole() *Table {
+	t.whole = true
+	return t
+}
 
 // Row adds a row; missing cells are empty, further ones are dropped.
 func (t *Table) Row(cells ...string) *Table {
@@ -41,10 +50,16 @@ func (t *Table) Len() int { return len(t.rows) }
 // so that scripts get everything. No line ends in spaces.
 func (t *Table) Write(w io.Writer, width int) error {
 	widths := t.widths()
-	if width > 0 {
-		fit(widths, width)
-	}
 	var b strings.Builder
+	switch {
+	case width <= 0:
+	case !t.whole:
+		fit(widths, width)
+	case !fitBeside(widths, width):
+		t.paragraphs(&b, width)
+		_, err := io.WriteString(w, b.String())
+		return err
+	}
 	rule := make([]string, len(widths))
 	for i, n := range widths {
 		rule[i] = strings.Repeat("-", n)
@@ -74,6 +89,41 @@ func (t *Table) widths() []int {
 	return widths
 }
 
+// paragraphs writes each row as its first cell and, indented below, the others
+// with their titles, as many in a line as fit.
+func (t *Table) paragraphs(b *strings.Builder, width int) {
+	const indent = "  "
+	for i, row := range t.rows {
+		if i > 0 {
+			b.WriteByte('\n')
+		}
+		b.WriteString(row[0])
+		used := width // the first cell begins a line
+		for j := 1; j < len(row); j++ {
+			if row[j] == "" {
+				continue
+			}
+			item := shorten(t.head[j]+": "+row[j], width-len(indent))
+			if used+len(indent)+Width(item) > width {
+				b.WriteString("\n")
+				used = 0
+			}
+			b.WriteString(indent + item)
+			used += len(indent) + Width(item)
+		}
+		b.WriteByte('\n')
+	}
+}
+
+// fitBeside fits all columns but the first, and tells whether they keep what can
+// be read.
+func fitBeside(widths []int, width int) bool {
+	rest := widths[1:]
+	room := width - widths[0] - 1
+	shrink(rest, room, 12)
+	return total(rest) <= room
+}
+
 // fit takes columns off the widest until the sum fits. Columns keep 8 where that
 // is enough, and 4 on the narrowest screens.
 func fit(widths []int, width int) {
@@ -82,18 +132,22 @@ func fit(widths []int, width int) {
 }
 
 func shrink(widths []int, width, least int) {
-	total := len(widths) - 1
-	for _, n := range widths {
-		total += n
-	}
-	for total > width {
+	for n := total(widths); n > width; n-- {
 		i := slices.Index(widths, slices.Max(widths))
 		if widths[i] <= least {
 			return
 		}
 		widths[i]--
-		total--
 	}
+}
+
+// total is how wide columns are together, with the spaces between them.
+func total(widths []int) int {
+	n := len(widths) - 1
+	for _, w := range widths {
+		n += w
+	}
+	return n
 }
 
 // Pad makes s exactly n columns wide: shortened with "…", or filled with spaces.
@@ -115,6 +169,45 @@ func shorten(s string, n int) string {
 		used += runeWidth(c)
 	}
 	return s
+}
+
+// Around cuts s to n columns around the first place where text stands in it,
+// whatever its capitals: "…" stands for what is left out.
+func Around(s, text string, n int) string {
+	if Width(s) <= n || n < 2 {
+		return shorten(s, max(n, 1))
+	}
+	// Where lower case has other lengths than s, the place is only about right.
+	at := max(0, strings.Index(strings.ToLower(s), strings.ToLower(text)))
+	room := n - 1 - Width(text)
+	begin := min(at, len(s))
+	for before := 0; begin > 0; {
+		c, size := utf8.DecodeLastRuneInString(s[:begin])
+		if before += runeWidth(c); before > max(room/2, 0) {
+			break
+		}
+		begin -= size
+	}
+	if begin == 0 {
+		return shorten(s, n)
+	}
+	if rest := Width(s[begin:]); rest < n-1 { // the end has more room than it needs
+		return "…" + last(s, n-1)
+	}
+	return "…" + shorten(s[begin:], n-1)
+}
+
+// last is the end of s, at most n columns of it.
+func last(s string, n int) string {
+	i := len(s)
+	for i > 0 {
+		c, size := utf8.DecodeLastRuneInString(s[:i])
+		if n -= runeWidth(c); n < 0 {
+			break
+		}
+		i -= size
+	}
+	return s[i:]
 }
 
 // Width returns how many terminal columns s takes: two for the characters of

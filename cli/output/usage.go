@@ -98,6 +98,8 @@ func valueForm(complaint string) string {
 	switch {
 	case strings.Contains(complaint, "duration"):
 		return "a duration: write it like 30m or 12h"
+	case strings.Contains(complaint, "is not a format"):
+		return "a format: use text, json or yaml"
 	case strings.Contains(complaint, "ParseBool"):
 		return "true or false"
 	case strings.Contains(complaint, "out of range"):

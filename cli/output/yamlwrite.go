@@ -33,6 +33,19 @@ func ParseFormat(s string) (Format, error) {
 	return "", fault.New(fault.Invalid, "%q is not a format", s).WithHint("use text, json or yaml")
 }
 
+// String, Set and Type make a Format a flag: a wrong one is refused before a
+// command does anything.
+func (f *Format) String() string { return string(*f) }
+
+// Set implements the value of a flag.
+func (f *Format) Set(s string) (err error) {
+	*f, err = ParseFormat(s)
+	return err
+}
+
+// Type implements the value of a flag.
+func (f *Format) Type() string { return "format" }
+
 // Write prints any value as JSON or YAML. The value is read by its JSON tags, so
 // that both formats say the same.
 func Write(w io.Writer, f Format, v any) error {

@@ -41,16 +41,12 @@ type auditFlags struct {
 
 func (a *app) auditLs(use, short, example string) *cobra.Command {
 	var f auditFlags
-	var format string
+	format := output.Text
 	args := cobra.NoArgs
 	if strings.Contains(use, " ") {
 		args = cobra.ExactArgs(1)
 	}
 	c := a.verb(use, short, example, args, func(ctx context.Context, api *authclient.Client, args []string) error {
-		out, err := output.ParseFormat(format)
-		if err != nil {
-			return err
-		}
 		req, err := f.request(time.Now())
 		if err != nil {
 			return err
@@ -62,7 +58,7 @@ func (a *app) auditLs(use, short, example string) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return a.printEvents(out, events)
+		return a.printEvents(format, events)
 	})
 	fl := c.Flags()
 	fl.StringVar(&f.from, "from-utc", "", "from this time: 2026-01-31 or 2026-01-31T12:00:00Z")
@@ -73,7 +69,7 @@ func (a *app) auditLs(use, short, example string) *cobra.Command {
 	fl.StringVar(&f.user, "user", "", "events of one user")
 	fl.IntVar(&f.limit, "limit", 100, "at most this many")
 	fl.BoolVar(&f.ascending, "ascending", false, "oldest first")
-	fl.StringVarP(&format, "format", "f", "text", "text, json or yaml")
+	fl.VarP(&format, "format", "f", "text, json or yaml")
 	return c
 }
 

@@ -256,11 +256,11 @@ func (a *app) printReport(r verifyReport) error {
 		fmt.Fprintf(a.Out, "Signed until %s\n", r.LastTime.UTC().Format(time.RFC3339))
 	}
 	for _, p := range r.Problems {
-		b, err := json.Marshal(p)
-		if err != nil {
-			return err
+		where := ""
+		if p.Block > 0 {
+			where = fmt.Sprintf(" in block %d", p.Block)
 		}
-		fmt.Fprintf(a.Out, "  problem: %s\n", output.Clean(string(b)))
+		fmt.Fprintf(a.Out, "  problem: %s%s: %s\n", output.Clean(p.Kind), where, output.Clean(p.Text))
 	}
 	if more := r.Count - len(r.Problems); more > 0 {
 		fmt.Fprintf(a.Out, "  and %d more problems\n", more)

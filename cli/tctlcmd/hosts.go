@@ -44,7 +44,7 @@ func (a *app) nodesLs() *cobra.Command {
 				return err
 			}
 			return show(nodes, func() error {
-				t := output.NewTable("Host", "UUID", "Address", "Version", "Labels")
+				t := output.NewTable("Host", "UUID", "Address", "Version", "Labels").Whole()
 				for _, n := range nodes {
 					t.Row(n.Spec.Hostname, n.Name(), address(n), n.Spec.ServerVersion, output.Labels(n.AllLabels()))
 				}
@@ -84,7 +84,7 @@ func (a *app) inventoryList() *cobra.Command {
 				upgrader != "" && cmp.Or(i.Spec.Upgrader, "none") != upgrader || !runs(i, services)
 		})
 		return show(list, func() error {
-			t := output.NewTable("Server ID", "Hostname", "Services", "Agent Version", "Upgrader", "Upgrader Version")
+			t := output.NewTable("Server ID", "Hostname", "Services", "Agent Version", "Upgrader", "Upgrader Version").Whole()
 			for _, i := range list {
 				t.Row(i.Name(), i.Spec.Hostname, join(i.Spec.Services), i.Spec.Version, cmp.Or(i.Spec.Upgrader, "none"), cmp.Or(i.Spec.UpgraderVersion, "none"))
 			}

@@ -49,7 +49,7 @@ func (a *app) recordingsLs() *cobra.Command {
 				fmt.Fprintln(a.Err, "There is no recording that you may read in this time.")
 				return nil
 			}
-			t := output.NewTable("Session ID", "Kind", "User", "Participants", "Where", "Start (UTC)", "Length", "Bytes", "State")
+			t := output.NewTable("Session ID", "Kind", "User", "Participants", "Where", "Start (UTC)", "Length", "Bytes", "State").Whole()
 			for _, r := range list {
 				t.Row(r.SessionID, r.Kind, r.User, strings.Join(r.Participants, ", "), r.Login+"@"+r.Hostname, r.Start.Format(time.DateTime), r.Long(), fmt.Sprint(r.Size), r.State)
 			}
@@ -114,7 +114,7 @@ func (a *app) recordingsSearch() *cobra.Command {
 			return err
 		}
 		inOrder(hits)
-		return show(hits, func() error { return a.printHits(hits) })
+		return show(hits, func() error { return a.printHits(hits, args[0]) })
 	})
 	c.Long = searchLong
 	span.Flags(c.Flags())
@@ -149,19 +149,28 @@ func inOrder(hits []hit) {
 	})
 }
 
-func (a *app) printHits(hits []hit) error {
+// printHits shows a line for each place, of which a terminal sees as much as fits
+// around the text, and below it how to see it.
+func (a *app) printHits(hits []hit, text string) error {
 	if len(hits) == 0 {
 		fmt.Fprintln(a.Err, "It was not shown in any recording that you may read.")
 		return nil
 	}
-	last := ""
+	last, width := "", a.width()
 	for _, h := range hits {
 		if h.SessionID != last {
+			if last != "" {
+				fmt.Fprintln(a.Out)
+			}
 			last = h.SessionID
-			fmt.Fprintf(a.Out, "%s  %s on %s, %s\n", output.Clean(h.SessionID), output.Clean(h.User), output.Clean(h.Hostname), h.Start)
+			fmt.Fprintf(a.Out, "%s\n%s on %s, %s\n", output.Clean(h.SessionID), output.Clean(h.User), output.Clean(h.Hostname), h.Start)
 		}
+		line := output.Clean(strings.TrimSpace(h.Line))
 		at := playback.Clock(time.Duration(h.At * float64(time.Second)))
-		fmt.Fprintf(a.Out, "  %s  row %d, column %d: %s\n      %s\n", at, h.Row, h.Column, output.Clean(strings.TrimSpace(h.Line)), output.Clean(h.Play))
+		if width > 0 {
+			line = output.Around(line, output.Clean(text), width-len("  ")-len(at)-len("  "))
+		}
+		fmt.Fprintf(a.Out, "  %s  %s\n    row %d, column %d: %s\n", at, line, h.Row, h.Column, output.Clean(h.Play))
 	}
 	return nil
 }

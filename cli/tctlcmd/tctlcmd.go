@@ -101,12 +101,9 @@ func (a *app) table(t *output.Table, noun string) error {
 // formatFlag adds --format and returns how to print: a value as JSON or YAML,
 // or the text form.
 func (a *app) formatFlag(fl *pflag.FlagSet) func(v any, text func() error) error {
-	name := fl.StringP("format", "f", "text", "text, json or yaml")
+	f := output.Text
+	fl.VarP(&f, "format", "f", "text, json or yaml")
 	return func(v any, text func() error) error {
-		f, err := output.ParseFormat(*name)
-		if err != nil {
-			return err
-		}
 		if f == output.Text {
 			return text()
 		}

@@ -112,7 +112,7 @@ func (a *app) tokensLs() *cobra.Command {
 				_, err := fmt.Fprintln(a.Out, "There are no tokens. Make one: tctl tokens add --type=node")
 				return err
 			}
-			t := output.NewTable("Token", "Roles", "Method", "Uses", "Expires")
+			t := output.NewTable("Token", "Roles", "Method", "Uses", "Expires").Whole()
 			for _, k := range tokens {
 				t.Row(k.Spec.Prefix+"…", join(k.Spec.Roles), k.Spec.JoinMethod, uses(k), expiry(k))
 			}

@@ -121,7 +121,7 @@ func (a *app) usersLs() *cobra.Command {
 				_, err := fmt.Fprintln(a.Out, "There are no users yet. Invite one: tctl users add NAME --roles=access")
 				return err
 			}
-			t := output.NewTable("User", "Roles", "Logins", "Status")
+			t := output.NewTable("User", "Roles", "Logins", "Status").Whole()
 			for _, u := range users {
 				status := ""
 				if u.Status.IsLocked {

@@ -49,6 +49,8 @@ type world struct {
 	auth  *tls.Certificate
 	inner chan net.Conn // connections to the auth service
 	http  chan net.Conn // connections to the web API
+
+	recordings clienttest.Recordings
 }
 
 // node is an SSH server of the world.
@@ -267,6 +269,7 @@ func (r resources) List(_ context.Context, req *connect.Request[resourcev1.ListR
 func (w *world) authAPI() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle(resourcev1connect.NewResourceServiceHandler(resources{w: w}))
+	mux.Handle(w.recordings.Handler())
 	return mux
 }
 

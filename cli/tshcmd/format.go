@@ -49,9 +49,10 @@ func (a *app) writeDocs(format string, v any) error {
 	return err
 }
 
-// writeTable writes aligned columns, shortened to fit a terminal.
+// writeTable writes aligned columns, shortened to fit a terminal, but for the
+// first: it names what the next command is about.
 func (a *app) writeTable(head []string, rows [][]string) error {
-	t := output.NewTable(head...)
+	t := output.NewTable(head...).Whole()
 	for _, row := range rows {
 		t.Row(row...)
 	}

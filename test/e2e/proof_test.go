@@ -54,9 +54,9 @@ func TestVerifyNamesEachPlace(t *testing.T) {
 	}{
 		{what: "nothing", log: lines, recs: recs},
 		{what: "an event is removed", log: slices.Delete(slices.Clone(lines), at+1, at+2),
-			want: []string{`"missing"`, fmt.Sprintf("event %d of writer %s follows event %d", first+2, writer, first)}},
+			want: []string{"problem: missing in block ", fmt.Sprintf("event %d of writer %s follows event %d", first+2, writer, first)}},
 		{what: "two are swapped", log: slices.Concat(lines[:at+1], []string{lines[at+2], lines[at+1]}, lines[at+3:]),
-			want: []string{`"reordered"`, fmt.Sprintf("event %d of writer %s follows event %d", first+2, writer, first), fmt.Sprintf("event %d of writer %s follows event %d", first+1, writer, first+2)}},
+			want: []string{"problem: reordered in block ", fmt.Sprintf("event %d of writer %s follows event %d", first+2, writer, first), fmt.Sprintf("event %d of writer %s follows event %d", first+1, writer, first+2)}},
 		{what: "the log is cut", log: lines[:len(lines)/2], want: []string{"the export is cut short"}},
 		{what: "a recording is cut", recs: map[string]string{one: recs[one][:size-20]},
 			want: []string{"session " + one, fmt.Sprintf("cut short: %d of %d bytes are there", size-20, size)}},
