@@ -62,7 +62,7 @@ func TestTableWhole(t *testing.T) {
 	for width, want := range map[int]string{
 		0:   "ID                                   Kind Where ",
 		100: "ID                                   Kind Where                  Reason ",
-		79:  "ID                                   Kind Where          Reason         State\n",
+		83:  "ID                                   Kind Where            Reason           State\n",
 		60: id + "\n  Kind: ssh  Where: root@web-1.example.com  State: stored\n\n" + id +
 			"\n  Kind: ssh  Where: 루트@서버\n  Reason: long long long long long long long long long long…\n  State: running\n",
 		40: id + "\n  Kind: ssh\n  Where: root@web-1.example.com\n  State: stored\n\n" + id +

@@ -12,6 +12,9 @@ import (
 	"unicode/utf8"
 )
 
+// Minute is how lists write times.
+const Minute = "2006-01-02 15:04"
+
 // Table is aligned text: a header, a rule, rows. The zero value has no columns.
 type Table struct {
 	head  []string
@@ -116,11 +119,11 @@ func (t *Table) paragraphs(b *strings.Builder, width int) {
 }
 
 // fitBeside fits all columns but the first, and tells whether they keep what can
-// be read.
+// be read: a time, at least.
 func fitBeside(widths []int, width int) bool {
 	rest := widths[1:]
 	room := width - widths[0] - 1
-	shrink(rest, room, 12)
+	shrink(rest, room, len(Minute))
 	return total(rest) <= room
 }
 

@@ -94,7 +94,7 @@ func (a *app) writeRecordings(list []playback.Entry, more bool, format string) e
 		if len(people) == 0 {
 			people = []string{r.User}
 		}
-		rows = append(rows, []string{r.SessionID, r.Kind, strings.Join(people, ", "), r.Login + "@" + r.Hostname, r.Start.Format(time.DateTime), r.Long(), r.State})
+		rows = append(rows, []string{r.SessionID, r.Kind, strings.Join(people, ", "), r.Login + "@" + r.Hostname, r.Start.Format(output.Minute), r.Long(), r.State})
 	}
 	if err := a.writeTable([]string{"Session ID", "Kind", "Participants", "Where", "Start (UTC)", "Length", "State"}, rows); err != nil {
 		return err

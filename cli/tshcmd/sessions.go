@@ -5,10 +5,10 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
+	"teleport/cli/output"
 	"teleport/client"
 	"teleport/fault"
 	"teleport/types"
@@ -108,7 +108,7 @@ func (a *app) writeSessions(list []*types.SessionTracker, format string) error {
 		for _, p := range t.Spec.Participants {
 			present = append(present, p.User)
 		}
-		rows = append(rows, []string{t.Name(), t.Spec.Kind, t.Spec.State, t.Spec.Login + "@" + t.Spec.Hostname, t.Spec.Created.Local().Format(time.DateTime),
+		rows = append(rows, []string{t.Name(), t.Spec.Kind, t.Spec.State, t.Spec.Login + "@" + t.Spec.Hostname, t.Spec.Created.Local().Format(output.Minute),
 			t.Spec.User, strings.Join(present, ","), t.Spec.Reason})
 	}
 	return a.writeTable([]string{"ID", "Kind", "State", "Where", "Started", "Owner", "Present", "Reason"}, rows)
