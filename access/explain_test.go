@@ -77,7 +77,7 @@ func TestExplainRules(t *testing.T) {
 		role("none", func(s *types.RoleSpec) { s.Allow = types.RoleConditions{} }),
 		role("no", func(s *types.RoleSpec) {
 			s.Allow = types.RoleConditions{}
-			s.Deny.Rules = []types.Rule{{Resources: []string{"session"}, Verbs: []string{"*"}, Where: "email.local(session.participants) == user.metadata.name"}}
+			s.Deny.Rules = []types.Rule{{Resources: []string{"session"}, Verbs: []string{"*"}, Where: "email.local(session.participants) == session.participants"}}
 		}),
 	}
 	e := access.Explain(r)

@@ -26,6 +26,14 @@ type Dialect struct {
 	name  string
 	roots []string
 	funcs []function
+	known []typed
+}
+
+// typed is the type that all values at a path have, or at those below it where the
+// path ends in "*".
+type typed struct {
+	path string
+	kind kind
 }
 
 // Program is a compiled expression: immutable, safe for concurrent use.
@@ -194,7 +202,54 @@ func (c *compiler) binary(t *ast.BinaryExpr, depth int) (node, error) {
 	case token.LOR:
 		return orNode{x, y}, nil
 	}
-	return equalNode{x, y, t.Op == token.NEQ}, nil
+	return equalNode{x, y, t.Op == token.NEQ}, c.comparable(t.X, t.Y, x, y, t.Op == token.NEQ)
+}
+
+// comparable refuses a comparison that can never be what was meant: of a text with
+// a list, or of either with a truth value, where the types are known.
+func (c *compiler) comparable(a, b ast.Expr, x, y node, negate bool) error {
+	k, l := c.kindOf(x), c.kindOf(y)
+	if k == l || k == missing || l == missing {
+		return nil
+	}
+	err := invalid("%s cannot equal %s: it compares %s with %s", c.at(a), c.at(b), k, l)
+	not := map[bool]string{true: "!"}[negate]
+	switch {
+	case k == list && l == text:
+		return err.WithHint("write: %scontains(%s, %s)", not, c.at(a), c.at(b))
+	case k == text && l == list:
+		return err.WithHint("write: %scontains(%s, %s)", not, c.at(b), c.at(a))
+	}
+	for _, side := range []struct {
+		n     node
+		other ast.Expr
+	}{{x, b}, {y, a}} {
+		if v, ok := side.n.(constant); ok && v.v.kind == truth {
+			op := map[bool]string{false: "==", true: "!="}[negate]
+			return err.WithHint("write text in quotes: %s %s \"%t\"", c.at(side.other), op, v.v.flag)
+		}
+	}
+	return err
+}
+
+// kindOf is the type that a value is known to have; missing where it is known when
+// it is evaluated.
+func (c *compiler) kindOf(n node) kind {
+	switch t := n.(type) {
+	case pathNode:
+		for _, k := range c.d.known {
+			root := strings.Split(k.path, ".")
+			last := len(root) - 1
+			if root[last] == "*" && len(t.path) == len(root) && slices.Equal(t.path[:last], root[:last]) || slices.Equal(t.path, root) {
+				return k.kind
+			}
+		}
+	case callNode:
+		if t.f.eachOf() { // of one text it makes one
+			return c.kindOf(t.args[0])
+		}
+	}
+	return n.yields()
 }
 
 func (c *compiler) path(e ast.Expr) (node, error) {
@@ -267,6 +322,9 @@ func (c *compiler) call(t *ast.CallExpr, depth int) (node, error) {
 				n.reSize = states(tree)
 			}
 		}
+	}
+	if name == "equals" {
+		return n, c.comparable(t.Args[0], t.Args[1], n.args[0], n.args[1], false)
 	}
 	return n, nil
 }

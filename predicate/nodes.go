@@ -136,17 +136,35 @@ type function struct {
 	call        func(*run, []Value, *regexp.Regexp) (Value, error)
 }
 
+// eachOf tells whether it rewrites the values of its first argument, so that it
+// makes of one text one text at most.
+func (f *function) eachOf() bool {
+	switch f.name {
+	case "regexp.replace", "email.local", "strings.upper", "strings.lower":
+		return true
+	}
+	return false
+}
+
+// ofUsers are the types of what all dialects with users know of them.
+func ofUsers() []typed {
+	return []typed{{"user.metadata.name", text}, {"user.name", text}, {"user.spec.roles", list}, {"user.spec.traits.*", list}}
+}
+
 // Where returns the dialect of where clauses and filters in roles.
 func Where() *Dialect {
 	return &Dialect{name: "a where clause",
 		roots: []string{"user", "resource", "session", "session_tracker", "ssh_session", "impersonate_role", "impersonate_user", "request", "reviewer", "review"},
-		funcs: append(listFuncs(), regexFuncs()...)}
+		funcs: append(listFuncs(), regexFuncs()...),
+		known: append(ofUsers(), typed{"resource.metadata.name", text}, typed{"resource.metadata.labels.*", text},
+			typed{"session.participants", list}, typed{"session_tracker.participants", list}, typed{"session.user", text}, typed{"session.login", text})}
 }
 
 // LabelExpr returns the dialect of *_labels_expression fields.
 func LabelExpr() *Dialect {
 	return &Dialect{name: "a label expression", roots: []string{"labels", "user"},
-		funcs: append(append(listFuncs()[1:], regexFuncs()...), function{"labels_matching", "one regular expression", 1, 1, 0, list, labelsMatching})}
+		funcs: append(append(listFuncs()[1:], regexFuncs()...), function{"labels_matching", "one regular expression", 1, 1, 0, list, labelsMatching}),
+		known: append(ofUsers(), typed{"labels.*", text})}
 }
 
 // Query returns the dialect of --query in listings.
@@ -156,7 +174,8 @@ func Query() *Dialect {
 		function{"hasPrefix", "a value and a prefix", 2, 2, -1, truth, hasPrefix},
 		function{"search", "words", 1, 16, -1, truth, search},
 		function{"split", "text and a separator", 2, 2, -1, list, split})
-	return &Dialect{name: "a query", roots: []string{"labels", "name", "resource"}, funcs: append(fs, regexFuncs()[0])}
+	return &Dialect{name: "a query", roots: []string{"labels", "name", "resource"}, funcs: append(fs, regexFuncs()[0]),
+		known: []typed{{"name", text}, {"labels.*", text}, {"resource.metadata.name", text}, {"resource.metadata.labels.*", text}}}
 }
 
 // listFuncs returns the functions over lists; equals is the first.

@@ -38,7 +38,8 @@ func TestEval(t *testing.T) {
 		{labels, `labels["env"] == "prod"`, true},
 		{labels, `labels["env"] != "prod"`, false},
 		{labels, `labels["nope"] == ""`, true},
-		{labels, `user.spec.traits["team"] == labels["team"]`, true},
+		{labels, `strings.upper(labels["env"]) == "PROD" && strings.lower(labels["team"]) != "x"`, true},
+		{where, `user.spec.roles == session.json.roles && equals(resource.metadata.name, "uuid")`, true},
 		{labels, `contains(user.spec.traits["team"], labels["team"])`, true},
 		{labels, `contains_any(user.spec.traits["team"], labels["team"])`, true},
 		{labels, `contains_all(user.spec.roles, user.spec.traits["team"])`, false},
@@ -85,11 +86,51 @@ func TestCompileRefuses(t *testing.T) {
 	}
 }
 
+// TestComparisonsOfDifferentTypes are refused where the types are known, with what
+// was meant; where they are not, the values decide.
+func TestComparisonsOfDifferentTypes(t *testing.T) {
+	where, labels, query := predicate.Where(), predicate.LabelExpr(), predicate.Query()
+	for _, c := range []struct {
+		d         *predicate.Dialect
+		src, hint string
+	}{
+		{labels, `labels["team"] == user.spec.traits["team"]`, `write: contains(user.spec.traits["team"], labels["team"])`},
+		{labels, `labels["a"] == "b" || user.spec.traits.team != labels.team`, `write: !contains(user.spec.traits.team, labels.team)`},
+		{labels, `(user.spec.roles) == "dev"`, `write: contains((user.spec.roles), "dev")`},
+		{labels, `user.metadata.name == labels_matching("owner")`, `write: contains(labels_matching("owner"), user.metadata.name)`},
+		{labels, `strings.lower(user.spec.traits["team"]) == strings.lower(labels["team"])`, `write: contains(strings.lower(user.spec.traits["team"]), strings.lower(labels["team"]))`},
+		{labels, `labels["on"] == true`, `write text in quotes: labels["on"] == "true"`},
+		{labels, `false != labels["on"]`, `write text in quotes: labels["on"] != "false"`},
+		{labels, `user.spec.roles == (labels["a"] == "b")`, ""},
+		{where, `equals(user.spec.roles, "dev")`, `write: contains(user.spec.roles, "dev")`},
+		{where, `equals(user.metadata.name, session.participants)`, `write: contains(session.participants, user.metadata.name)`},
+		{where, `user.name == session_tracker.participants`, `write: contains(session_tracker.participants, user.name)`},
+		{query, `name == split(name, "-")`, `write: contains(split(name, "-"), name)`},
+		{query, `equals(labels["env"], true)`, `write text in quotes: labels["env"] == "true"`},
+	} {
+		_, err := predicate.Compile(c.d, c.src)
+		if fault.KindOf(err) != fault.Invalid || !strings.Contains(fault.Message(err), "compares") || fault.Hint(err) != c.hint {
+			t.Errorf("%s: %v; hint %q", c.src, err, fault.Hint(err))
+			continue
+		}
+		if _, fixed, ok := strings.Cut(c.hint, ": "); ok {
+			if _, err := predicate.Compile(c.d, fixed); err != nil {
+				t.Errorf("%s: the hint is no expression: %v", c.src, err)
+			}
+		}
+	}
+	for _, src := range []string{`resource.spec.nodes == name`, `labels["a"] == name`, `resource.spec.on == true`, `resource.spec.x == split(name, "-")`, `labels == name`} {
+		if _, err := predicate.Compile(query, src); err != nil {
+			t.Errorf("%s: %v", src, err)
+		}
+	}
+}
+
 // TestErrorsNeverGrant: an evaluation error yields false at every position.
 func TestErrorsNeverGrant(t *testing.T) {
 	for _, src := range []string{
 		`resource.spec.nope == "x"`, `!(resource.spec.nope == "x")`, `resource.spec.nope == "x" || true`, `true && resource.spec.nope != "x"`,
-		`!contains(email.local(user.spec.roles), "x")`, `user.spec.roles`, `resource.spec.use_tunnel == "true"`, `session_tracker.participants == "x"`,
+		`!contains(email.local(user.spec.roles), "x")`, `user.spec.roles`, `resource.spec.use_tunnel == "true"`, `session_tracker.spec.user == "x"`,
 		`!contains(user.spec, "x")`, `contains(session.json.mixed, "a")`, `!contains(session.json.mixed, "a")`,
 	} {
 		p, err := predicate.Compile(predicate.Where(), src)
