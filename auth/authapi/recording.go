@@ -1,6 +1,7 @@
 package authapi
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -89,9 +90,13 @@ func (s recordingService) List(ctx context.Context, req *connect.Request[recordi
 	if err != nil {
 		return nil, err
 	}
-	page, next, err := r.List(ctx, recordings.Query{From: moment(m.FromUnixNano), To: moment(m.ToUnixNano), User: m.User, Host: m.Host,
-		Limit: int(m.Limit), Page: m.PageToken, See: see})
+	q, err := newRecordingQuery(m.Query)
 	if err != nil {
+		return nil, err
+	}
+	page, next, err := r.List(ctx, recordings.Query{From: moment(m.FromUnixNano), To: moment(m.ToUnixNano), User: m.User, Host: m.Host,
+		Limit: int(m.Limit), Page: m.PageToken, See: func(m *recordings.Meta) bool { return see(m) && q.match(m) }})
+	if err = cmp.Or(err, q.failed); err != nil {
 		return nil, err
 	}
 	resp := &recordingv1.ListResponse{NextPageToken: next}

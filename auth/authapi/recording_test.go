@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -213,6 +214,59 @@ func TestRecordingOfAnother(t *testing.T) {
 	}
 	if n := len(w.events.Events(event.TypeRecordingAccess)); n != 0 {
 		t.Errorf("%d accesses are in the log", n)
+	}
+}
+
+// TestRecordingsAreQueried: a query narrows the list of what the caller may see and
+// never widens it; what cannot be evaluated is an error, and no empty list.
+func TestRecordingsAreQueried(t *testing.T) {
+	w := newWorld(t)
+	host, cert := w.host("node1", types.RoleNode)
+	node := w.client(cert)
+	ofAlice, data := w.recording(host, "alice", "one")
+	w.upload(node, ofAlice, data)
+	ofBob, data := w.recording(host, "bob", "two")
+	w.upload(node, ofBob, data)
+	alice, audra := w.client(w.user("alice", "access")), w.client(w.user("audra", "auditor"))
+	w.settle()
+	for _, c := range []struct {
+		query string
+		want  []string // of an auditor; alice sees her own of them
+	}{
+		{`resource.user == "alice"`, []string{ofAlice}},
+		{`resource.user != "alice" && resource.hostname == "n1" && resource.state == "stored"`, []string{ofBob}},
+		{`name == "` + ofBob + `" || resource.session_id == "` + ofAlice + `"`, []string{ofAlice, ofBob}},
+		{`contains(resource.participants, "bob") && resource.login == "bob" && resource.interactive`, []string{ofBob}},
+		{`resource.kind == "db" || resource.duration == "7" || resource.size == "0" || resource.host_id == "x"`, nil},
+		{`hasPrefix(resource.start, "20") && search("ALICE")`, []string{ofAlice}},
+	} {
+		for name, user := range map[string]*authclient.Client{"alice": alice, "audra": audra} {
+			list, err := user.ListRecordings(t.Context(), &recordingv1.ListRequest{Query: c.query})
+			if err != nil {
+				t.Errorf("%s, %s: %v", name, c.query, err)
+				continue
+			}
+			var got []string
+			for _, r := range list.Recordings {
+				got = append(got, r.SessionId)
+			}
+			want := slices.DeleteFunc(slices.Clone(c.want), func(id string) bool { return name == "alice" && id != ofAlice })
+			slices.Sort(got)
+			slices.Sort(want)
+			if !slices.Equal(got, want) {
+				t.Errorf("%s, %s: %q, want %q", name, c.query, got, want)
+			}
+		}
+	}
+	for _, query := range []string{`resource.nope == "x"`, `resource.user`, `resource.user == `, `user.name == "alice"`, `name == true`, strings.Repeat("(", 5000)} {
+		if list, err := audra.ListRecordings(t.Context(), &recordingv1.ListRequest{Query: query}); !errors.Is(err, fault.Invalid) && !errors.Is(err, fault.Limit) {
+			t.Errorf("%.30s: %v, %v", query, list, err)
+		}
+	}
+	for _, c := range []*authclient.Client{w.client(w.user("nobody")), node} {
+		if _, err := c.ListRecordings(t.Context(), &recordingv1.ListRequest{Query: `resource.user == "alice"`}); !errors.Is(err, fault.Denied) {
+			t.Errorf("without a rule: %v", err)
+		}
 	}
 }
 

@@ -28,7 +28,7 @@ func (a *app) recordingsCmd() *cobra.Command {
 
 func (a *app) recordingsLs() *cobra.Command {
 	var span output.TimeRange
-	var user, host string
+	var user, host, query string
 	var limit int
 	var show func(any, func() error) error
 	c := a.verb("ls", "List recorded sessions, the newest first", "  tctl recordings ls --last=168h --user=alice", cobra.NoArgs, func(ctx context.Context, api *authclient.Client, _ []string) error {
@@ -39,14 +39,14 @@ func (a *app) recordingsLs() *cobra.Command {
 		if limit < 1 {
 			return fault.New(fault.Invalid, "--limit must be at least 1")
 		}
-		req := &recordingv1.ListRequest{FromUnixNano: output.UnixNano(from), ToUnixNano: output.UnixNano(to), User: user, Host: host}
+		req := &recordingv1.ListRequest{FromUnixNano: output.UnixNano(from), ToUnixNano: output.UnixNano(to), User: user, Host: host, Query: query}
 		list, more, err := playback.List(ctx, api, req, limit)
 		if err != nil {
 			return err
 		}
 		return show(list, func() error {
 			if len(list) == 0 {
-				fmt.Fprintln(a.Err, "There is no recording that you may read in this time.")
+				fmt.Fprintln(a.Err, "There is no recording of this time that you may read and that matches.")
 				return nil
 			}
 			t := output.NewTable("Session ID", "Kind", "User", "Participants", "Where", "Start (UTC)", "Length", "Bytes", "State").Whole()
@@ -63,6 +63,7 @@ func (a *app) recordingsLs() *cobra.Command {
 	span.Flags(c.Flags())
 	c.Flags().StringVar(&user, "user", "", "sessions of this user")
 	c.Flags().StringVar(&host, "host", "", "sessions on this host: UUID or name")
+	c.Flags().StringVar(&query, "query", "", "only what this expression is true of, such as 'resource.state == \"abandoned\"'")
 	c.Flags().IntVar(&limit, "limit", 100, "at most this many")
 	show = a.formatFlag(c.Flags())
 	return c

@@ -92,7 +92,7 @@ func TestRecordingsOfUsersAndHosts(t *testing.T) {
 	}
 	data := w.session(of(one, "alice", "web-1", time.Hour), "one\r\n")
 	w.session(of(two, "bob", "db-1", 2*time.Hour), "two\r\n")
-	for flag, want := range map[string]string{"--user=alice": one, "--user=bob": two, "--host=web-1": one, "--host=" + none: one + two, "--user=carol": ""} {
+	for flag, want := range map[string]string{"--user=alice": one, "--user=bob": two, "--host=web-1": one, "--host=" + none: one + two, "--user=carol": "", `--query=resource.user == "bob"`: two} {
 		r := w.tctl("recordings", "ls", flag)
 		got := ""
 		for line := range strings.Lines(r.out) {

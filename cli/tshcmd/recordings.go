@@ -29,28 +29,34 @@ const recordingsLsLong = `List the recorded sessions that you may read, the newe
 
 Without --from-utc, --to-utc and --last it is those of the last 24 hours.
 "State" tells whether a recording is stored, still arriving, abandoned (its
-server died; it ends where that did) or broken.`
+server died; it ends where that did) or broken.
+
+--query takes an expression over name (the session's id) and what --format=json
+shows: resource.user, login, hostname, participants, kind, state, interactive.`
 
 const recordingsLsExample = `  tsh recordings ls
   tsh recordings ls --last=168h --limit=500
+  tsh recordings ls --query='resource.hostname == "web-1" && contains(resource.participants, "bob")'
   tsh recordings ls --from-utc=2026-01-31 --to-utc=2026-02-01 --format=json
   tsh play $(tsh recordings ls --format=names | head -1)`
 
 func (a *app) recordingsLsCmd() *cobra.Command {
 	var format string
 	var span output.TimeRange
+	var query string
 	var limit int
 	cmd := &cobra.Command{Use: "ls", Short: "List recorded sessions", Long: recordingsLsLong, Example: recordingsLsExample, Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.recordingsLs(cmd.Context(), span, limit, format)
+			return a.recordingsLs(cmd.Context(), span, query, limit, format)
 		}}
 	a.formatFlag(cmd, &format, textFormat, jsonFormat, yamlFormat, namesFormat)
 	span.Flags(cmd.Flags())
+	cmd.Flags().StringVar(&query, "query", "", "show only what this expression is true of")
 	cmd.Flags().IntVar(&limit, "limit", 50, "at most this many")
 	return cmd
 }
 
-func (a *app) recordingsLs(ctx context.Context, span output.TimeRange, limit int, format string) error {
+func (a *app) recordingsLs(ctx context.Context, span output.TimeRange, query string, limit int, format string) error {
 	if err := checkFormat(format, textFormat, jsonFormat, yamlFormat, namesFormat); err != nil {
 		return err
 	}
@@ -66,7 +72,7 @@ func (a *app) recordingsLs(ctx context.Context, span output.TimeRange, limit int
 		return err
 	}
 	defer api.Close()
-	req := &recordingv1.ListRequest{FromUnixNano: output.UnixNano(from), ToUnixNano: output.UnixNano(to)}
+	req := &recordingv1.ListRequest{FromUnixNano: output.UnixNano(from), ToUnixNano: output.UnixNano(to), Query: query}
 	list, more, err := playback.List(ctx, api, req, limit)
 	if err != nil {
 		return err
@@ -85,7 +91,7 @@ func (a *app) writeRecordings(list []playback.Entry, more bool, format string) e
 		return nil
 	}
 	if len(list) == 0 {
-		fmt.Fprintln(a.errs, "There is no recording that you may read in this time.")
+		fmt.Fprintln(a.errs, "There is no recording of this time that you may read and that matches.")
 		return nil
 	}
 	rows := make([][]string, 0, len(list))

@@ -61,6 +61,12 @@ func TestRecordingsAreListed(t *testing.T) {
 	if r = w.tsh("", "recordings", "ls", "--from-utc=2020-01-01", until, "--format=names"); r.out != ids[3]+"\n"+ids[4]+"\n"+old.SessionID+"\n" {
 		t.Errorf("until a time: %+v", r)
 	}
+	if r = w.tsh("", "recordings", "ls", "--format=names", `--query=name == "`+ids[1]+`" || resource.hostname == "x"`); r.code != 0 || r.out != ids[1]+"\n" {
+		t.Errorf("by a query: %+v", r)
+	}
+	if r = w.tsh("", "recordings", "ls", `--query=name == true`); r.code != 2 || r.out != "" || !strings.Contains(r.err, `hint: write text in quotes: name == "true"`) {
+		t.Errorf("by a wrong query: %+v", r)
+	}
 	var list []struct {
 		ID       string  `json:"session_id"`
 		Duration float64 `json:"duration"`

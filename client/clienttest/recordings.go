@@ -17,6 +17,7 @@ import (
 	"teleport/api/gen/recordingv1/recordingv1connect"
 	"teleport/api/rpc"
 	"teleport/fault"
+	"teleport/predicate"
 	"teleport/recfmt"
 	"teleport/screen"
 )
@@ -118,6 +119,9 @@ func (r *Recordings) get(id string) (kept, error) {
 func (r *Recordings) List(_ context.Context, req *connect.Request[recordingv1.ListRequest]) (*connect.Response[recordingv1.ListResponse], error) {
 	m := req.Msg
 	list, err := r.found(m.FromUnixNano, m.ToUnixNano, m.User, m.Host)
+	if err == nil {
+		list, err = queried(list, m.Query)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -133,6 +137,24 @@ func (r *Recordings) List(_ context.Context, req *connect.Request[recordingv1.Li
 		resp.Recordings = append(resp.Recordings, k.about)
 	}
 	return connect.NewResponse(resp), nil
+}
+
+// queried keeps what an expression is true of.
+func queried(list []kept, query string) ([]kept, error) {
+	if query == "" {
+		return list, nil
+	}
+	p, err := predicate.Compile(predicate.Query(), query)
+	if err != nil {
+		return nil, rpc.ToWire(err)
+	}
+	return slices.DeleteFunc(list, func(k kept) bool {
+		ok, evalErr := p.Eval(predicate.Vars{"name": k.about.SessionId, "resource": map[string]string{"user": k.about.User, "hostname": k.about.Hostname}})
+		if evalErr != nil {
+			err = rpc.ToWire(evalErr)
+		}
+		return !ok
+	}), err
 }
 
 // Play implements the service.
