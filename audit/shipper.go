@@ -30,7 +30,10 @@ type ShipperOptions struct {
 	Timeout time.Duration     // of one Ship (30 s)
 	Drain   time.Duration     // for the last events when Serve ends (5 s)
 	Rescan  time.Duration     // how often spools of ended processes are looked for (1 min)
-	Log     *slog.Logger
+	// Pace is the least time from one batch to the next that is not full (50 ms):
+	// the first event after a rest leaves at once, and a flood in few batches.
+	Pace time.Duration
+	Log  *slog.Logger
 }
 
 // Shipper sends the spool of a writer, and those that earlier processes of
@@ -41,6 +44,7 @@ type Shipper struct {
 	o    ShipperOptions
 	live spool
 	left map[uint64]bool // generations that this process has left; their sessions live on
+	next time.Time       // when the next batch may leave
 
 	mu       sync.Mutex
 	failures int
@@ -57,6 +61,9 @@ func NewShipper(w *Writer, ship Ship, o ShipperOptions) *Shipper {
 	}
 	if o.Rescan <= 0 {
 		o.Rescan = time.Minute
+	}
+	if o.Pace <= 0 {
+		o.Pace = 50 * time.Millisecond
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
@@ -92,7 +99,7 @@ func (s *Shipper) loop(ctx context.Context) {
 			_ = lifecycle.Sleep(ctx, s.o.Backoff.Delay(n)) // ctx is looked at above
 			continue
 		}
-		if at.committed > at.acked {
+		if !at.drained() {
 			continue // what came meanwhile
 		}
 		t := time.NewTimer(time.Until(rescan))
@@ -155,6 +162,12 @@ func (s *Shipper) Flush(ctx context.Context) error {
 // shipLive sends what this process's writer has committed.
 func (s *Shipper) shipLive(ctx context.Context) error {
 	for {
+		if s.w.state().drained() {
+			return nil
+		}
+		if lifecycle.Sleep(ctx, time.Until(s.next)) != nil {
+			return nil // the end of ctx: they stay on disk, or leave with the drain
+		}
 		at := s.w.state()
 		committed := at.committed
 		if at.acked == 0 {
@@ -164,6 +177,9 @@ func (s *Shipper) shipLive(ctx context.Context) error {
 		b, err := s.live.batch(committed)
 		if err != nil || len(b.Records) == 0 {
 			return err
+		}
+		if len(b.Records) < batchRecords {
+			s.next = time.Now().Add(s.o.Pace)
 		}
 		if err := s.send(ctx, b); err != nil {
 			s.live = before

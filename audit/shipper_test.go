@@ -124,6 +124,41 @@ func TestNothingIsLost(t *testing.T) {
 	})
 }
 
+// TestAFloodLeavesInFewBatches: the first event after a rest leaves at once, and
+// those that follow it wait for each other.
+func TestAFloodLeavesInFewBatches(t *testing.T) {
+	dir, logDir := spoolDir(t), t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		auth := &farAuth{log: openLog(t, logDir)}
+		w := newWriter(t, dir, hostA)
+		s := NewShipper(w, auth.ship, ShipperOptions{})
+		stop := serve(t, s)
+		defer stop()
+		arrived := func(n int64) {
+			t.Helper()
+			synctest.Wait()
+			if got := auth.batches.Load(); got != n {
+				t.Errorf("%d batches, not %d", got, n)
+			}
+		}
+		emit(t, w, exec("alice", "first"))
+		arrived(1)
+		for range 100 {
+			emit(t, w, exec("alice", "more"))
+			time.Sleep(s.o.Pace / 200)
+		}
+		arrived(1)
+		time.Sleep(s.o.Pace / 2)
+		arrived(2)
+		if !w.state().drained() {
+			t.Error("some have not arrived")
+		}
+		time.Sleep(time.Minute)
+		emit(t, w, exec("alice", "after a rest"))
+		arrived(3)
+	})
+}
+
 // TestRunningGenerationShipsForItself: a draining process keeps its own spool.
 func TestRunningGenerationShipsForItself(t *testing.T) {
 	dir, logDir := spoolDir(t), t.TempDir()

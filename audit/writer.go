@@ -391,6 +391,8 @@ type progress struct {
 	changed    <-chan struct{} // closes when any of these moves
 }
 
+func (p progress) drained() bool { return p.acked >= p.committed }
+
 func (w *Writer) state() progress {
 	w.mu.Lock()
 	defer w.mu.Unlock()
