@@ -94,6 +94,9 @@ var floors = []row{
 	{"proxy/*", 4, []string{"proxy/*", "sshaccess/sshproxy"}},
 	{"agent/*", 4, []string{"agent/*"}},
 	{"sshaccess/*", 4, []string{"agent/agentd", "sshaccess/*"}},
+	{"dbaccess", 4, []string{"agent/agentd", "dbaccess/relay"}},
+	{"dbaccess/relay", 4, nil},
+	{"dbaccess/*", 4, []string{"dbaccess", "dbaccess/relay"}}, // an engine knows no other engine
 	{"client/*", 4, []string{"client/*"}},
 
 	{"config", 5, nil},

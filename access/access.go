@@ -25,9 +25,10 @@ const (
 	ActionForwardAgent  Action = "forward_agent"
 	ActionFileCopy      Action = "file_copy"
 	ActionX11           Action = "x11"
-	ActionJoin          Action = "join" // a live session, as Mode
-	ActionList          Action = "list" // see it in listings
-	ActionRule          Action = "rule" // a verb on a kind, by rules
+	ActionJoin          Action = "join"     // a live session, as Mode
+	ActionDatabase      Action = "database" // a database as Login, in DBName
+	ActionList          Action = "list"     // see it in listings
+	ActionRule          Action = "rule"     // a verb on a kind, by rules
 )
 
 // Request is everything that a decision depends on.
@@ -45,7 +46,11 @@ type Request struct {
 	Resource types.Resource
 	Labels   map[string]string
 	HostID   string // the agent's UUID, for server_id locks
-	Login    string // "" with ActionDial: not known yet
+	Login    string // "" with ActionDial: not known yet; of a database, the user in it
+	// DBName and DBRoles are for ActionDatabase: the database within the server,
+	// and the roles that an automatic user asks for (none: all that it may have).
+	DBName  string
+	DBRoles []string
 	// Rules:
 	Kind string
 	Verb string
@@ -96,6 +101,8 @@ type Limits struct {
 	FileCopy          bool          `json:"file_copy"`
 	X11               bool          `json:"x11"`
 	PTY               bool          `json:"pty"`
+	// Database is set by ActionDatabase.
+	Database *DatabaseLimits `json:"database,omitempty"`
 }
 
 // Decision is the outcome, with enough in it to say why.

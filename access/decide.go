@@ -25,7 +25,7 @@ func (d *decider) decide() Decision {
 		return d.decideList()
 	case ActionJoin:
 		return d.decideJoin()
-	case ActionDial, ActionLogin, ActionForwardLocal, ActionForwardRemote, ActionForwardAgent, ActionFileCopy, ActionX11:
+	case ActionDial, ActionLogin, ActionForwardLocal, ActionForwardRemote, ActionForwardAgent, ActionFileCopy, ActionX11, ActionDatabase:
 		return d.decideUse()
 	}
 	return d.refuse(reason(CodeUnknownAction, "", "the action %q is not known", d.r.Action))
@@ -84,6 +84,10 @@ func labelsOf(res types.Resource) map[string]string {
 		if len(t.Spec.CmdLabels) > 0 {
 			return t.AllLabels()
 		}
+	case *types.Database:
+		return t.AllLabels()
+	case *types.DatabaseServer:
+		return t.Spec.Database.AllLabels()
 	}
 	return res.Head().Metadata.Labels
 }
@@ -153,6 +157,9 @@ func (d *decider) checkTarget() *Reason {
 		return reason(CodeKindNotSupported, "", "no resource is named")
 	}
 	h, a := d.r.Resource.Head(), &d.r.Identity.Authority
+	if s, ok := d.r.Resource.(*types.DatabaseServer); ok {
+		h = s.Spec.Database.Head() // what certificates and requests name
+	}
 	f := familyOf(h.Kind)
 	if f.usage == "" {
 		return reason(CodeKindNotSupported, "", "%s is not a kind of protected resource", h.Kind)
@@ -205,7 +212,10 @@ func (d *decider) decideUse() Decision {
 	if why := d.checkTarget(); why != nil {
 		return d.refuse(why)
 	}
-	if kind := d.r.Resource.Head().Kind; kind != types.KindNode {
+	switch kind := d.r.Resource.Head().Kind; {
+	case databaseOf(d.r.Resource) != nil:
+		return d.decideDatabase()
+	case kind != types.KindNode || d.r.Action == ActionDatabase:
 		return d.refuse(reason(CodeKindNotSupported, "", "%s cannot be used in this way", kind))
 	}
 	if d.r.Action != ActionDial && d.r.Login == "" {
@@ -384,8 +394,13 @@ func (d *decider) explainLabels() []Reason {
 
 // displayName is how people know a resource.
 func displayName(res types.Resource) string {
-	if n, ok := res.(*types.Node); ok && n.Spec.Hostname != "" {
-		return n.Spec.Hostname
+	switch t := res.(type) {
+	case *types.Node:
+		if t.Spec.Hostname != "" {
+			return t.Spec.Hostname
+		}
+	case *types.DatabaseServer:
+		return t.Spec.Database.Metadata.Name
 	}
 	return res.Head().Metadata.Name
 }

@@ -116,7 +116,12 @@ func (d *decider) saysUse(name string) (out []Reason, denies bool) {
 	if d.deniesLabels(role) {
 		out, denies = append(out, *reason(CodeDeniedByRole, name, "its deny labels match, or cannot be evaluated")), true
 	}
-	if d.r.Login != "" {
+	db := databaseOf(d.r.Resource)
+	if db != nil {
+		if why := d.deniesDatabase(); why != nil && !denies {
+			out, denies = append(out, *why), true
+		}
+	} else if d.r.Login != "" {
 		if why := d.deniesLogin(d.r.Login); why != nil {
 			out, denies = append(out, *reason(CodeLoginDenied, name, "it denies the login %s", d.r.Login)), true
 		}
@@ -125,6 +130,8 @@ func (d *decider) saysUse(name string) (out []Reason, denies bool) {
 	switch {
 	case len(d.matched) == 0:
 		out = append(out, *d.labelsSay(role))
+	case db != nil:
+		out = append(out, d.saysDatabase(db, role)...)
 	case d.r.Login != "" && !d.grantsLogin(role, d.r.Login):
 		out = append(out, *reason(CodeRoleLogin, name, "its labels match, and it does not grant the login %s", d.r.Login))
 	case d.r.Login == "" && len(d.possibleLogins()) == 0:

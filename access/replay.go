@@ -46,6 +46,10 @@ func Record(r Request, d Decision) event.Decision {
 			e.Labels = labelsOf(r.Resource)
 		}
 	}
+	if db := databaseOf(r.Resource); db != nil {
+		e.ResourceKind, e.ResourceName = types.KindDatabase, db.Metadata.Name // whichever agent's
+		e.DBName, e.DBRoles, e.DBProtocol, e.DBAutomatic = r.DBName, r.DBRoles, db.Spec.Protocol, db.Spec.AdminUser != nil
+	}
 	recordBearer(&e, r.Identity)
 	return e
 }
@@ -123,7 +127,15 @@ func recall(e event.Decision) (Request, error) {
 	h := res.Head()
 	h.Kind, h.Metadata.Name, h.Metadata.Labels = kind.Name, e.ResourceName, e.Labels
 	r := Request{Action: Action(e.Action), Resource: res, Labels: e.Labels, HostID: e.HostID, Login: e.Login,
-		LocksStale: e.LocksStale, Live: e.Live, Now: e.At}
+		LocksStale: e.LocksStale, Live: e.Live, Now: e.At, DBName: e.DBName, DBRoles: e.DBRoles}
+	if db := databaseOf(res); db != nil {
+		if db.Spec.Protocol = e.DBProtocol; e.DBProtocol == "" {
+			return incomplete("what the database speaks")
+		}
+		if e.DBAutomatic {
+			db.Spec.AdminUser = &types.DatabaseAdmin{}
+		}
+	}
 	if r.Labels == nil {
 		r.Labels = map[string]string{}
 	}

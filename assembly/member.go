@@ -173,7 +173,10 @@ func (p *Process) openWriter(uuid, cluster string) error {
 func (p *Process) replicaKinds() []string {
 	kinds := append(types.PolicyKinds(), types.KindCheckpoint)
 	if p.cfg.Proxy != nil {
-		kinds = append(kinds, types.KindNode, types.KindSessionTracker)
+		kinds = append(kinds, types.KindNode, types.KindDatabaseServer, types.KindSessionTracker)
+	}
+	if p.cfg.DB != nil {
+		kinds = append(kinds, types.KindDatabase)
 	}
 	return kinds
 }

@@ -86,7 +86,11 @@ type Process struct {
 	via       *route             // how this process reaches auth
 	handOver  context.CancelFunc // ends the answers on diag_addr; nil without one
 	debug     *debugSocket
-	agent     *agentd.Agent        // nil without a service of an agent
+	agent     *agentd.Agent     // nil without a service of an agent
+	services  []agentd.Service  // of the agent
+	node      *nodeDoc          // nil without the SSH service
+	databases *frontedDatabases // nil without the database service
+	sshPort   func(*agentd.Agent) error
 	decisions *predicate.Cache     // compiled role patterns, shared by all who decide here
 	strangers *sshserver.Strangers // what the refused may write to the audit log
 	closers   []func() error
@@ -289,6 +293,8 @@ func (p *Process) build(ctx context.Context) error {
 		{true, p.buildShared},
 		{p.cfg.Proxy != nil, p.buildProxy},
 		{p.cfg.SSH != nil, p.buildSSH},
+		{p.cfg.DB != nil, p.buildDB},
+		{true, p.buildAgent},
 	}
 	for _, s := range steps {
 		if !s.wanted {
@@ -338,6 +344,9 @@ func (p *Process) roles() []types.SystemRole {
 	}
 	if p.cfg.SSH != nil {
 		roles = append(roles, types.RoleNode)
+	}
+	if p.cfg.DB != nil {
+		roles = append(roles, types.RoleDb)
 	}
 	return roles
 }

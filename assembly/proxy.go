@@ -155,7 +155,8 @@ func (x *proxyParts) buildGate() error {
 		return err
 	}
 	x.proxy = proxyd.New(proxyd.Options{UUID: x.uuid, Cluster: x.cluster, Policy: p.replica, Proxies: p.proxyAddrs,
-		Router: nodeRouter{router.New(p.replica, x.registry, x.dialDirect), x.ender, x.cluster, p.replica.Settings}, Sessions: p.sessions,
+		Router: resources{nodeRouter{router.New(p.replica, x.registry, x.dialDirect), x.ender, x.cluster, p.replica.Settings},
+			router.NewDatabases(p.replica, x.registry)}, Sessions: p.sessions,
 		Peer: func(cs tls.ConnectionState) (*types.Identity, error) {
 			return tlscert.Peer(cs, p.replica.Trust(), p.clock.Now(), types.IdentityUser)
 		},
@@ -172,6 +173,30 @@ func (x *proxyParts) buildGate() error {
 		},
 		Cache: p.decisions, LiveSessions: p.sessionsOn, Refused: p.dialRefused, Log: p.log, Now: p.clock.Now})
 	return nil
+}
+
+// resources is every router of the proxy, by kind.
+type resources struct {
+	nodes     nodeRouter
+	databases *router.Databases
+}
+
+func (r resources) Resolve(kind, name string, visible func(types.Resource) bool) (types.Resource, error) {
+	if kind == types.KindDatabase {
+		d, err := r.databases.Resolve(name, func(d *types.Database) bool { return visible(d) })
+		if err != nil {
+			return nil, err
+		}
+		return d, nil
+	}
+	return r.nodes.Resolve(kind, name, visible)
+}
+
+func (r resources) Dial(ctx context.Context, res types.Resource, h dial.Header) (net.Conn, dial.Reply, error) {
+	if d, ok := res.(*types.Database); ok {
+		return r.databases.Dial(ctx, d, h)
+	}
+	return r.nodes.Dial(ctx, res, h)
 }
 
 // nodeRouter is the router of nodes as the proxy asks for it.

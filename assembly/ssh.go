@@ -76,24 +76,42 @@ func (p *Process) buildSSH(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	agent, err := agentd.New(agentd.Options{Cluster: id.Cluster, UUID: id.Name, Hostname: p.cfg.Nodename, Generation: p.number,
-		Services: []agentd.Service{sshService{service, id.Name, p.cfg.SSH.Detached}}, Locks: p.replica.Locks, Log: p.log, Streams: p.streams(id.Name, node.document)})
-	if err != nil {
-		return err
-	}
-	p.agent = agent
+	p.services = append(p.services, sshService{service, id.Name, p.cfg.SSH.Detached})
+	p.node = node
 	node.labels.RunOnce(ctx)
 	if err := node.announce(); err != nil {
 		return err
 	}
 	p.group.Add(lifecycle.Service{Name: "command labels", Serve: node.labels.Serve})
+	p.sshPort = func(agent *agentd.Agent) error {
+		if ln == nil {
+			return nil
+		}
+		return (&listener{p, agent, service}).run(ln)
+	}
+	return nil
+}
+
+// buildAgent makes what takes dials for the services that were built, and the
+// ways by which dials come.
+func (p *Process) buildAgent(context.Context) error {
+	if len(p.services) == 0 {
+		return nil
+	}
+	id := p.member.Identity()
+	agent, err := agentd.New(agentd.Options{Cluster: id.Cluster, UUID: id.Name, Hostname: p.cfg.Nodename, Generation: p.number,
+		Services: p.services, Locks: p.replica.Locks, Log: p.log, Streams: p.streams(id.Name)})
+	if err != nil {
+		return err
+	}
+	p.agent = agent
 	p.group.Add(lifecycle.Service{Name: "resumable streams", Stage: lifecycle.Work, Serve: agent.Serve})
-	if ln != nil {
-		if err := (&listener{p, agent, service}).run(ln); err != nil {
+	if p.sshPort != nil {
+		if err := p.sshPort(agent); err != nil {
 			return err
 		}
 	}
-	if p.cfg.SSH.Direct {
+	if p.cfg.SSH != nil && p.cfg.SSH.Direct {
 		return nil
 	}
 	return p.holdTunnels(agent)
@@ -131,7 +149,7 @@ func (p *Process) holdTunnels(agent *agentd.Agent) error {
 	}
 	pool, err := tunnel.NewPool(tunnel.PoolOptions{UUID: id.Name, Cluster: id.Cluster, Credentials: p.tunnelCredentials(),
 		Dial:   func(ctx context.Context, t tunnel.Target) (net.Conn, error) { return p.dialProxy(ctx, config, t) },
-		Handle: agent.Handle, Hello: tunframe.Hello{Generation: p.number, Services: []string{"ssh"}, Release: types.Release},
+		Handle: agent.Handle, Hello: tunframe.Hello{Generation: p.number, Services: p.serviceNames(), Release: types.Release},
 		Last: p.farewell, Drain: maxDrain, Backoff: lifecycle.Backoff{Min: 250 * time.Millisecond, Max: 8 * time.Second}, Log: p.log})
 	if err != nil {
 		return err
@@ -141,6 +159,18 @@ func (p *Process) holdTunnels(agent *agentd.Agent) error {
 	p.group.Add(lifecycle.Service{Name: "tunnel health", Serve: func(ctx context.Context) error { return p.followTunnels(ctx, pool, settled) }})
 	p.group.Add(lifecycle.Service{Name: "tunnels of this agent", Stage: lifecycle.Work, Ready: settled, Serve: pool.Serve})
 	return nil
+}
+
+// serviceNames are the services of this agent, as its tunnels name them.
+func (p *Process) serviceNames() []string {
+	var names []string
+	if p.cfg.SSH != nil {
+		names = append(names, "ssh")
+	}
+	if p.cfg.DB != nil {
+		names = append(names, "db")
+	}
+	return names
 }
 
 // dialProxy opens TLS to one proxy, or to whichever answers at the public address.

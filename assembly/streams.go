@@ -3,10 +3,12 @@ package assembly
 import (
 	"context"
 	"slices"
+	"strings"
 	"time"
 
 	"teleport/access"
 	"teleport/agent/agentd"
+	"teleport/config"
 	"teleport/fault"
 	"teleport/generation"
 	"teleport/resume"
@@ -17,19 +19,36 @@ import (
 )
 
 // streams keep the sessions of this host while their clients have no connection.
-func (p *Process) streams(uuid string, node func() *types.Node) *agentd.Streams {
+func (p *Process) streams(uuid string) *agentd.Streams {
 	return &agentd.Streams{
-		Timeout: p.cfg.SSH.Detached,
+		Timeout: p.detached(),
 		Verify:  p.verifyUser,
-		Decide: func(id *types.Identity, from resume.Party, now time.Time) access.Decision {
+		Decide: func(id *types.Identity, resource string, from resume.Party, now time.Time) access.Decision {
 			r := access.Ask(p.replica, id, from.Client.Addr(), now)
-			r.Action, r.Resource, r.HostID, r.Live, r.Cache = access.ActionDial, node(), uuid, true, p.decisions
+			r.Action, r.HostID, r.Live, r.Cache = access.ActionDial, uuid, true, p.decisions
+			kind, name, _ := strings.Cut(resource, "/")
+			switch {
+			case kind == types.KindNode && p.node != nil:
+				r.Resource = p.node.document()
+			case kind == types.KindDatabase:
+				if d := p.databases.find(name); d != nil {
+					r.Resource = d
+				}
+			}
 			return access.Decide(r)
 		},
 		Observe:  p.streamChanged,
 		Handover: generation.NewHandover(p.cfg.DataDir, p.number),
 		Changed:  p.replica.Subscribe,
 	}
+}
+
+// detached is how long a stream is kept whose client lost its connection.
+func (p *Process) detached() time.Duration {
+	if p.cfg.SSH != nil {
+		return p.cfg.SSH.Detached
+	}
+	return config.DefaultDetached
 }
 
 // emitWithin bounds what a slow disk may cost an event.

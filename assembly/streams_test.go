@@ -19,7 +19,7 @@ func TestDetachedSessionsLiveTenMinutes(t *testing.T) {
 		t.Fatal(err)
 	}
 	p := &Process{cfg: c}
-	if s := p.streams("", nil); s.Timeout != 10*time.Minute {
+	if s := p.streams(""); s.Timeout != 10*time.Minute {
 		t.Errorf("it is kept for %s", s.Timeout)
 	}
 }

@@ -12,6 +12,8 @@ import (
 	"crypto/tls"
 	"errors"
 	"net"
+	"slices"
+	"strings"
 	"time"
 
 	"teleport/api/authclient"
@@ -169,6 +171,26 @@ func (c *Client) Nodes(ctx context.Context, f Filter) ([]*types.Node, error) {
 	}
 	defer api.Close()
 	return authclient.List[types.Node](ctx, api, types.KindNode, authclient.ListOptions{Labels: f.Labels, Search: f.Search, Query: f.Query})
+}
+
+// Databases lists the databases that the user may see and that a live agent
+// fronts, each once.
+func (c *Client) Databases(ctx context.Context, f Filter) ([]*types.DatabaseServer, error) {
+	api, err := c.API()
+	if err != nil {
+		return nil, err
+	}
+	defer api.Close()
+	all, err := authclient.List[types.DatabaseServer](ctx, api, types.KindDatabaseServer, authclient.ListOptions{Labels: f.Labels, Search: f.Search, Query: f.Query})
+	if err != nil {
+		return nil, err
+	}
+	slices.SortStableFunc(all, func(a, b *types.DatabaseServer) int {
+		return strings.Compare(a.Spec.Database.Metadata.Name, b.Spec.Database.Metadata.Name)
+	})
+	return slices.CompactFunc(all, func(a, b *types.DatabaseServer) bool {
+		return a.Spec.Database.Metadata.Name == b.Spec.Database.Metadata.Name
+	}), nil
 }
 
 // Sessions lists the live sessions that the user may see: own ones, those that

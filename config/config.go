@@ -49,6 +49,7 @@ type Config struct {
 	Auth          *Auth
 	Proxy         *Proxy
 	SSH           *SSH
+	DB            *DB
 }
 
 // Auth is the auth service's part.
@@ -84,6 +85,9 @@ type Proxy struct {
 	// TrustedBalancers are those whose word on a client's address is believed.
 	TrustedBalancers []netip.Prefix
 }
+
+// DefaultDetached is how long a session is kept whose client lost its connection.
+const DefaultDetached = 10 * time.Minute
 
 // SSH is the SSH service's part.
 type SSH struct {
@@ -152,7 +156,7 @@ func Build(f *File, fl Flags) (*Config, error) {
 	if fl.Debug {
 		c.Log.Severity = "DEBUG"
 	}
-	steps := []func(*Config, *File, Flags) error{common, services, authPart, proxyPart, sshPart, joining}
+	steps := []func(*Config, *File, Flags) error{common, services, authPart, proxyPart, sshPart, dbPart, joining}
 	for _, step := range steps {
 		if err := step(c, f, fl); err != nil {
 			return nil, err
@@ -201,7 +205,7 @@ func common(c *Config, f *File, fl Flags) error {
 	if err != nil {
 		return err
 	}
-	for name, s := range map[string]LaterService{"kubernetes_service": f.Kube, "db_service": f.Db, "app_service": f.App,
+	for name, s := range map[string]LaterService{"kubernetes_service": f.Kube, "app_service": f.App,
 		"windows_desktop_service": f.Desktop, "discovery_service": f.Discover} {
 		if s.Enabled.Or(false) {
 			return fault.New(fault.Invalid, "%s is enabled, and this version does not have that service", name).
@@ -228,7 +232,7 @@ func tokenValue(s string) (types.Secret, error) {
 
 // services decides which services run.
 func services(c *Config, f *File, fl Flags) error {
-	auth, proxy, ssh := true, true, true
+	auth, proxy, ssh, db := true, true, true, false
 	if fl.AuthServer != "" || fl.ProxyServer != "" {
 		auth = false
 	}
@@ -245,8 +249,10 @@ func services(c *Config, f *File, fl Flags) error {
 				proxy = true
 			case "node", "ssh":
 				ssh = true
+			case "db":
+				db = true
 			default:
-				return fault.New(fault.Invalid, "unknown role %q", r).WithHint("Roles of this version: auth, proxy, node.")
+				return fault.New(fault.Invalid, "unknown role %q", r).WithHint("Roles of this version: auth, proxy, node, db.")
 			}
 		}
 	}
@@ -259,8 +265,11 @@ func services(c *Config, f *File, fl Flags) error {
 	if f.SSH.Enabled.Or(ssh) {
 		c.SSH = &SSH{}
 	}
-	if c.Auth == nil && c.Proxy == nil && c.SSH == nil {
-		return fault.New(fault.Invalid, "no service is enabled").WithHint("Enable auth_service, proxy_service or ssh_service.")
+	if f.DB.Enabled.Or(db) {
+		c.DB = &DB{}
+	}
+	if c.Auth == nil && c.Proxy == nil && c.SSH == nil && c.DB == nil {
+		return fault.New(fault.Invalid, "no service is enabled").WithHint("Enable auth_service, proxy_service, ssh_service or db_service.")
 	}
 	return nil
 }
@@ -437,7 +446,7 @@ func sshPart(c *Config, f *File, fl Flags) error {
 			return fault.New(fault.Invalid, "ssh_service.commands %q: period must be at least 1m", cmd.Name)
 		}
 	}
-	s.Detached = cmp.Or(in.Detached.Std(), 10*time.Minute)
+	s.Detached = cmp.Or(in.Detached.Std(), DefaultDetached)
 	if s.Detached < time.Second || s.Detached > 24*time.Hour {
 		return fault.New(fault.Invalid, "ssh_service.detached_session_timeout %s is outside 1s..24h", s.Detached)
 	}
@@ -522,6 +531,9 @@ func (c *Config) String() string {
 	}
 	if c.SSH != nil {
 		s = append(s, "ssh")
+	}
+	if c.DB != nil {
+		s = append(s, "db")
 	}
 	return fmt.Sprintf("%s (%s)", c.Nodename, strings.Join(s, ", "))
 }

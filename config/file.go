@@ -20,7 +20,7 @@ type File struct {
 	SSH      SSHService   `yaml:"ssh_service"`
 	Debug    DebugService `yaml:"debug_service"`
 	Kube     LaterService `yaml:"kubernetes_service"`
-	Db       LaterService `yaml:"db_service"`
+	DB       DBService    `yaml:"db_service"`
 	App      LaterService `yaml:"app_service"`
 	Desktop  LaterService `yaml:"windows_desktop_service"`
 	Discover LaterService `yaml:"discovery_service"`

@@ -38,6 +38,14 @@ func (r *Replica) Locks() []*types.Lock { return list[*types.Lock](r, types.Kind
 // Nodes returns the live nodes in name order.
 func (r *Replica) Nodes() []*types.Node { return list[*types.Node](r, types.KindNode) }
 
+// Databases returns the registered databases in name order.
+func (r *Replica) Databases() []*types.Database { return list[*types.Database](r, types.KindDatabase) }
+
+// DatabaseServers returns the databases that live agents front, in name order.
+func (r *Replica) DatabaseServers() []*types.DatabaseServer {
+	return list[*types.DatabaseServer](r, types.KindDatabaseServer)
+}
+
 // Proxies returns the live proxies in name order.
 func (r *Replica) Proxies() []*types.Proxy { return list[*types.Proxy](r, types.KindProxy) }
 

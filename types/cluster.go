@@ -1,6 +1,9 @@
 package types
 
-import "time"
+import (
+	"maps"
+	"time"
+)
 
 // CAType names a certificate authority: one per purpose and direction.
 type CAType string
@@ -101,13 +104,16 @@ type CommandLabel struct {
 
 // AllLabels merges static labels and the results of command labels.
 func (n *Node) AllLabels() map[string]string {
-	m := make(map[string]string, len(n.Metadata.Labels)+len(n.Spec.CmdLabels))
-	for k, v := range n.Spec.CmdLabels {
+	return mergeLabels(n.Metadata.Labels, n.Spec.CmdLabels)
+}
+
+// mergeLabels lets the static label win where a command gives the same.
+func mergeLabels(static map[string]string, commands map[string]CommandLabel) map[string]string {
+	m := make(map[string]string, len(static)+len(commands))
+	for k, v := range commands {
 		m[k] = v.Result
 	}
-	for k, v := range n.Metadata.Labels {
-		m[k] = v
-	}
+	maps.Copy(m, static)
 	return m
 }
 

@@ -57,6 +57,22 @@ func exampleNode() Resource {
 		CmdLabels: map[string]CommandLabel{"kernel": {Command: []string{"/bin/uname", "-r"}, Period: Duration(time.Hour), Result: "6.12.0"}}}}
 }
 
+func exampleDatabase() Resource {
+	h := named(KindDatabase, V3, "orders")
+	h.Metadata.Description = "Orders of the shop"
+	h.Metadata.Labels = map[string]string{"env": "staging"}
+	return &Database{Header: h, Spec: DatabaseSpec{Protocol: "postgres", URI: "orders.example.com:5432",
+		TLS: DatabaseTLS{Mode: TLSVerifyFull}, AdminUser: &DatabaseAdmin{Name: "teleport-admin"}}}
+}
+
+func exampleDatabaseServer() Resource {
+	d := exampleDatabase().(*Database)
+	return &DatabaseServer{Header: named(KindDatabaseServer, V3, ServerName("orders", exampleUUID)),
+		Spec: DatabaseServerSpec{HostID: exampleUUID, Hostname: "db-agent-1", Version: "1.0.0", Database: *d},
+		Status: DatabaseServerStatus{TargetHealth: TargetHealth{Addr: "orders.example.com:5432", Protocol: "TCP", Status: HealthHealthy,
+			Since: exampleTime(), Reason: "threshold_met"}}}
+}
+
 func exampleServer() ServerSpec {
 	return ServerSpec{Hostname: "gate-1", Addr: "10.0.0.5:3080", PublicAddrs: []string{"teleport.example.com:443"}, ServerVersion: "1.0.0", Generation: 1}
 }

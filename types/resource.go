@@ -16,6 +16,8 @@ const (
 	KindToken            = "token"
 	KindCertAuthority    = "cert_authority"
 	KindNode             = "node"
+	KindDatabase         = "db"
+	KindDatabaseServer   = "db_server"
 	KindProxy            = "proxy"
 	KindAuthServer       = "auth_server"
 	KindInstance         = "instance"

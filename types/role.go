@@ -109,3 +109,10 @@ type HostUserMode string
 
 // DBUserMode is the name of a database user mode; older documents hold its number.
 type DBUserMode string
+
+// Modes of automatic database users.
+const (
+	DBUserOff  DBUserMode = "off"
+	DBUserKeep DBUserMode = "keep"
+	DBUserDrop DBUserMode = "best_effort_drop"
+)

@@ -34,8 +34,8 @@ type Streams struct {
 	// Verify makes the identity of a user's certificate.
 	Verify func(*ssh.Certificate, time.Time) (*types.Identity, error)
 	// Decide decides, from the policy of now, whether the identity may still dial
-	// from where it comes.
-	Decide func(id *types.Identity, from resume.Party, now time.Time) access.Decision
+	// a resource (kind/name) from where it comes.
+	Decide func(id *types.Identity, resource string, from resume.Party, now time.Time) access.Decision
 	// Observe tells the audit log. It may block.
 	Observe func(resume.Notice)
 	// Handover is where older processes are asked for streams that this one does
@@ -63,7 +63,7 @@ func (s *Streams) admit(x *resume.Stream, from resume.Party) error {
 	if end := x.Identity.Authority.Expires; !end.IsZero() && !now.Before(end) {
 		return fault.New(fault.Denied, "your certificate has expired, and the session cannot go on").WithHint("log in again: tsh login")
 	}
-	d := s.Decide(x.Identity, from, now)
+	d := s.Decide(x.Identity, x.Resource, from, now)
 	switch {
 	case d.Allow:
 		return nil
@@ -75,7 +75,7 @@ func (s *Streams) admit(x *resume.Stream, from resume.Party) error {
 
 // keep counts the time without a connection as idle.
 func (s *Streams) keep(x *resume.Stream) time.Duration {
-	d := s.Decide(x.Identity, x.From(), s.Now())
+	d := s.Decide(x.Identity, x.Resource, x.From(), s.Now())
 	if idle := d.Limits.IdleTimeout; idle > 0 {
 		return max(0, min(s.Timeout, idle-time.Since(x.LastHeard())))
 	}

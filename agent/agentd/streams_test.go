@@ -120,7 +120,7 @@ func (h *host) allLocks() []*types.Lock {
 	return h.locks
 }
 
-func (h *host) decide(id *types.Identity, from resume.Party, now time.Time) access.Decision {
+func (h *host) decide(id *types.Identity, _ string, from resume.Party, now time.Time) access.Decision {
 	role := &types.Role{Spec: h.role}
 	role.Metadata.Name = "dev"
 	node := &types.Node{Spec: types.NodeSpec{Hostname: "web-1"}}

@@ -134,6 +134,12 @@ func (c *Client) SignHost(ctx context.Context, req *issuev1.SignHostRequest) (*i
 	return unary(ctx, c.issue.SignHost, req)
 }
 
+// SignDatabase issues a certificate for a database server (local administrator
+// only).
+func (c *Client) SignDatabase(ctx context.Context, req *issuev1.SignHostRequest) (*issuev1.IssuedCerts, error) {
+	return unary(ctx, c.issue.SignDatabase, req)
+}
+
 // OpenSSH issues the certificate with which this proxy enters a server without an
 // agent for a user (proxies only).
 func (c *Client) OpenSSH(ctx context.Context, req *issuev1.OpenSSHRequest) (*issuev1.IssuedCerts, error) {
@@ -156,6 +162,12 @@ func (c *Client) ReleaseConnections(ctx context.Context, req *presencev1.Release
 // whose SSH it ends (proxies only).
 func (c *Client) Bridge(ctx context.Context, req *issuev1.BridgeRequest) (*issuev1.IssuedCerts, error) {
 	return unary(ctx, c.issue.Bridge, req)
+}
+
+// DatabaseCert issues the certificate with which this agent logs in to a database
+// for a user (database agents only).
+func (c *Client) DatabaseCert(ctx context.Context, req *issuev1.DatabaseRequest) (*issuev1.IssuedCerts, error) {
+	return unary(ctx, c.issue.Database, req)
 }
 
 // InviteUser makes a user without credentials and the link that sets them.

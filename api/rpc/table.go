@@ -52,11 +52,14 @@ func AccessTable() Table {
 
 		issuev1connect.IssueServiceReissueProcedure: AnyUser(),
 		// Signing for somebody else is the local administrator's alone.
-		issuev1connect.IssueServiceSignUserProcedure: System(types.RoleAdmin),
-		issuev1connect.IssueServiceSignHostProcedure: System(types.RoleAdmin),
+		issuev1connect.IssueServiceSignUserProcedure:     System(types.RoleAdmin),
+		issuev1connect.IssueServiceSignHostProcedure:     System(types.RoleAdmin),
+		issuev1connect.IssueServiceSignDatabaseProcedure: System(types.RoleAdmin),
 		// A proxy enters servers without an agent for users whose certificate it shows.
 		issuev1connect.IssueServiceOpenSSHProcedure: System(types.RoleProxy),
 		issuev1connect.IssueServiceBridgeProcedure:  System(types.RoleProxy),
+		// An agent logs in to databases that it fronts for users whose certificate it shows.
+		issuev1connect.IssueServiceDatabaseProcedure: System(types.RoleDb),
 
 		accountv1connect.AccountServiceInviteUserProcedure:  Rule(types.KindUser, "create"),
 		accountv1connect.AccountServiceResetUserProcedure:   Rule(types.KindUser, "update"),

@@ -161,13 +161,29 @@ func (a *API) request(c rpc.Caller) access.Request {
 	return access.Ask(a.d.Policy, c.Identity, c.Addr.Addr(), a.d.Now())
 }
 
-// mayList decides whether a user sees a node in listings.
-func (a *API) mayList(c rpc.Caller, n *types.Node) bool {
+// selectedByLabels reports whether roles give access to resources of a kind by
+// their labels, so that whoever may use one sees it without a rule.
+func selectedByLabels(kind string) bool {
+	return kind == types.KindNode || kind == types.KindDatabase || kind == types.KindDatabaseServer
+}
+
+// mayList decides whether a user sees a node or a database in listings.
+func (a *API) mayList(c rpc.Caller, doc types.Resource) bool {
 	if c.Identity.Kind != types.IdentityUser {
 		return false
 	}
 	r := a.request(c)
-	r.Action, r.Resource, r.Labels, r.HostID = access.ActionList, n, n.AllLabels(), n.Metadata.Name
+	r.Action, r.Resource = access.ActionList, doc
+	switch d := doc.(type) {
+	case *types.Node:
+		r.Labels, r.HostID = d.AllLabels(), d.Metadata.Name
+	case *types.Database:
+		r.Labels = d.AllLabels()
+	case *types.DatabaseServer:
+		r.Labels, r.HostID = d.Spec.Database.AllLabels(), d.Spec.HostID
+	default:
+		return false
+	}
 	return access.Decide(r).Allow
 }
 

@@ -64,6 +64,13 @@ func newQueryEnv(r types.Resource) *queryEnv {
 	case *types.Node:
 		name, labels = d.Spec.Hostname, d.AllLabels()
 		words = append(append(words, d.Spec.Hostname, d.Spec.Addr), d.Spec.PublicAddrs...)
+	case *types.Database:
+		labels = d.AllLabels()
+		words = append(words, d.Spec.Protocol, d.Spec.URI)
+	case *types.DatabaseServer:
+		db := &d.Spec.Database
+		name, labels = db.Metadata.Name, db.AllLabels()
+		words = append(words, name, db.Metadata.Description, db.Spec.Protocol, db.Spec.URI, d.Spec.Hostname)
 	case *types.Proxy:
 		name = d.Spec.Hostname
 		words = append(append(words, d.Spec.Hostname, d.Spec.Addr), d.Spec.PublicAddrs...)

@@ -84,6 +84,7 @@ func userIdentity(name string, edit func(*types.Identity)) *types.Identity {
 func (w *world) kit() []thief {
 	_, proxy := w.host("proxy1", types.RoleProxy)
 	_, node := w.host("node1", types.RoleNode)
+	_, db := w.host("db1", types.RoleDb)
 	locked := w.user("locked", "editor")
 	lock := &types.Lock{Header: types.Header{Kind: types.KindLock, Version: "v2", Metadata: types.Metadata{Name: "00000000-0000-4000-8000-000000000001"}}}
 	lock.Spec.Target.User = "locked"
@@ -98,6 +99,7 @@ func (w *world) kit() []thief {
 		{"auditor", w.user("audra", "auditor")},
 		{"proxy", proxy},
 		{"node", node},
+		{"database agent", db},
 		{"locked editor", locked},
 		{"route", w.forge(userIdentity("ed", func(id *types.Identity) {
 			id.Authority.Route = &types.Route{Kind: "node", Name: "node1"}

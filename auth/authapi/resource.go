@@ -81,9 +81,8 @@ func (a *API) ownOrPublic(c rpc.Caller, kind, name string, doc types.Resource) b
 		}
 	case types.KindCertAuthority:
 		return true
-	case types.KindNode:
-		n, ok := doc.(*types.Node)
-		return ok && a.mayList(c, n)
+	case types.KindNode, types.KindDatabase, types.KindDatabaseServer:
+		return a.mayList(c, doc)
 	case types.KindSessionTracker:
 		t, ok := doc.(*types.SessionTracker)
 		return ok && a.mayAttend(c, t)
@@ -159,11 +158,8 @@ func (a *API) visible(ctx context.Context, c rpc.Caller, kind types.KindInfo, wi
 		return all, nil
 	case a.may(c, kind.Name, "list", nil) && a.may(c, kind.Name, verb, nil):
 		return all, nil
-	case kind.Name == types.KindNode && c.Identity.Kind == types.IdentityUser:
-		return func(r types.Resource) bool {
-			n, ok := r.(*types.Node)
-			return ok && a.mayList(c, n)
-		}, nil
+	case selectedByLabels(kind.Name) && c.Identity.Kind == types.IdentityUser:
+		return func(r types.Resource) bool { return a.mayList(c, r) }, nil
 	case kind.Name == types.KindSessionTracker && c.Identity.Kind == types.IdentityUser:
 		return func(r types.Resource) bool {
 			t, ok := r.(*types.SessionTracker)

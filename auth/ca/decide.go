@@ -27,6 +27,8 @@ type profile struct {
 	// signer is the authority that signs, where it is not the one of the
 	// identity's kind: such certificates pass nowhere as a user's of the cluster.
 	signer types.CAType
+	// sign makes another certificate than one that carries the identity.
+	sign func(*deciding, *types.Identity, *signers) (Certs, error)
 }
 
 var profiles = map[Profile]profile{
@@ -36,8 +38,10 @@ var profiles = map[Profile]profile{
 	ProfileBridge:     {decide: (*deciding).bridge, narrows: true},
 	ProfileBridgeSSH:  {decide: (*deciding).bridgeSSH, narrows: true},
 	ProfileOpenSSH:    {decide: (*deciding).openSSH, narrows: true, signer: types.CAOpenSSH},
+	ProfileDatabase:   {decide: (*deciding).database, narrows: true, signer: types.CADBClient, sign: signDatabase},
 	ProfileSignUser:   {decide: (*deciding).signUser},
 	ProfileSignHost:   {decide: (*deciding).signHost},
+	ProfileSignDB:     {decide: (*deciding).signHost, signer: types.CADB, sign: signDatabaseServer},
 	ProfileHostJoin:   {decide: (*deciding).hostJoin},
 	ProfileHostSSHD:   {decide: (*deciding).hostSSHD},
 	ProfileHostRenew:  {decide: (*deciding).hostRenew},
@@ -246,12 +250,16 @@ func (d *deciding) openSSH() (*types.Identity, error) {
 // narrowed verifies the subject's certificate and cuts it down to what the account
 // allows now.
 func (d *deciding) narrowed() (*types.Identity, Account, error) {
-	p, err := d.certificate(types.IdentityUser)
+	kinds := []types.IdentityKind{types.IdentityUser}
+	if d.r.Profile == ProfileDatabase {
+		kinds = append(kinds, types.IdentityBridge)
+	}
+	p, err := d.certificate(kinds...)
 	if err != nil {
 		return nil, Account{}, err
 	}
 	route := p.Authority.Route != nil
-	if (p.Authority.DisallowReissue || route) && d.r.Profile != ProfileBridge && d.r.Profile != ProfileBridgeSSH {
+	if (p.Authority.DisallowReissue || route) && !slices.Contains([]Profile{ProfileBridge, ProfileBridgeSSH, ProfileDatabase}, d.r.Profile) {
 		return nil, Account{}, fault.New(fault.Denied, "this certificate is for one use and issues no other").
 			WithHint("ask with the certificate of the login")
 	}
@@ -310,21 +318,27 @@ func (d *deciding) restrict(id *types.Identity) error {
 
 // proxy verifies the caller's own certificate: a live host of role Proxy.
 func (d *deciding) proxy() (*types.Identity, error) {
+	p, err := d.processOf(types.RoleProxy)
+	d.caller = p
+	return p, err
+}
+
+// processOf verifies the caller's own certificate: a live host of a role.
+func (d *deciding) processOf(role types.SystemRole) (*types.Identity, error) {
 	p, err := tlscert.Verify(d.r.Caller, d.i.c.Trust(), d.now, types.IdentityHost)
 	if err != nil {
 		return nil, err
 	}
-	if p.Cluster != d.i.c.Cluster || !p.HasSystemRole(types.RoleProxy) {
-		return nil, fault.New(fault.Denied, "only a proxy of this cluster may ask for this certificate")
+	if p.Cluster != d.i.c.Cluster || !p.HasSystemRole(role) {
+		return nil, fault.New(fault.Denied, "only a process of this cluster with the role %s may ask for this certificate", role)
 	}
-	d.caller = p
 	return p, d.i.c.Policy.CheckLocks(d.ctx, p)
 }
 
-// certificate verifies the subject's own certificate of a kind and notes it as the
-// parent.
-func (d *deciding) certificate(kind types.IdentityKind) (*types.Identity, error) {
-	id, err := d.verify(kind)
+// certificate verifies the subject's own certificate of one of the kinds and notes
+// it as the parent.
+func (d *deciding) certificate(kinds ...types.IdentityKind) (*types.Identity, error) {
+	id, err := d.verify(kinds...)
 	if err != nil {
 		return nil, err
 	}
@@ -337,16 +351,16 @@ func (d *deciding) certificate(kind types.IdentityKind) (*types.Identity, error)
 
 // verify reads the identity of the subject's certificate. An SSH certificate is
 // all that a proxy has of a user whose SSH it ends, and is good for that alone.
-func (d *deciding) verify(kind types.IdentityKind) (*types.Identity, error) {
+func (d *deciding) verify(kinds ...types.IdentityKind) (*types.Identity, error) {
 	bySSH := d.r.Profile == ProfileOpenSSH || d.r.Profile == ProfileBridgeSSH
 	switch c := d.r.Subject.(type) {
 	case Certificate:
 		if !bySSH {
-			return tlscert.Verify(c.Chain, d.i.c.Trust(), d.now, kind)
+			return tlscert.Verify(c.Chain, d.i.c.Trust(), d.now, kinds...)
 		}
 	case SSHCertificate:
 		if bySSH {
-			return sshcert.Verify(c.Cert, d.i.c.Trust(), kind, d.now)
+			return sshcert.Verify(c.Cert, d.i.c.Trust(), kinds[0], d.now)
 		}
 	}
 	return nil, d.wrongSubject()

@@ -23,15 +23,18 @@ func (d *deciding) createEvent(id *types.Identity) *event.CertCreate {
 	if id.Kind == types.IdentityBridge {
 		e.CertType = string(types.IdentityUser)
 	}
-	if d.r.Profile == ProfileOpenSSH {
+	switch d.r.Profile {
+	case ProfileOpenSSH:
 		e.Identity.ProxyUUID = d.caller.Name // who holds the key
+	case ProfileDatabase:
+		e.Identity.Hostname, e.Identity.Logins = d.caller.Name, []string{d.r.Login} // who holds it, and who it is in the database
 	}
 	if d.r.Addr.IsValid() {
 		e.RemoteAddr = d.r.Addr.String()
 	}
 	e.UserCluster = d.i.c.Cluster
 	switch {
-	case d.parent != nil && d.parent.Kind == types.IdentityUser:
+	case d.parent != nil && (d.parent.Kind == types.IdentityUser || d.parent.Kind == types.IdentityBridge):
 		e.User.User, e.UserKind, e.UserRoles = d.parent.Name, 1, d.parent.Authority.Roles
 		e.Impersonator = d.parent.Proofs.Impersonator
 	case d.parent != nil:

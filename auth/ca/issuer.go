@@ -122,7 +122,11 @@ func (i *Issuer) Issue(ctx context.Context, r Request) (Certs, error) {
 	id.IssuedAt = now
 	id = cert.Canonical(id)
 	if d.parent != nil && p.narrows {
-		if err := checkNarrower(id, d.parent); err != nil {
+		within := checkNarrower
+		if p.sign != nil {
+			within = checkWithin
+		}
+		if err := within(id, d.parent); err != nil {
 			return Certs{}, err
 		}
 	}
@@ -146,6 +150,9 @@ func (i *Issuer) Issue(ctx context.Context, r Request) (Certs, error) {
 		// It is shown by a proxy, from the proxy's own address: that of the person was
 		// held against the pin here, and is for each connection by the proxy.
 		id.Authority.PinnedIP = netip.Addr{}
+	}
+	if p.sign != nil {
+		return p.sign(d, id, s)
 	}
 	return sign(id, r.Keys, s, now)
 }
@@ -216,33 +223,47 @@ func (i *Issuer) load(ctx context.Context, trust *cert.Trust, caType types.CATyp
 		if doc.Spec.Type != caType || doc.Spec.Cluster != i.c.Cluster {
 			continue
 		}
-		active := doc.Spec.Active
-		sshKey, err := i.c.Keys.Signer(ctx, active.SSHKeyID)
-		if err != nil {
-			return nil, err
-		}
 		s := &signers{}
-		if s.ssh, err = ssh.NewSignerFromSigner(sshKey); err != nil {
-			return nil, fault.Wrap(err, fault.Internal, "the %s authority's SSH key cannot sign", caType)
-		}
-		if caType == types.CAOpenSSH { // signs SSH certificates alone
-			if keys.SSHLine(s.ssh.PublicKey()) != active.SSHPublic {
-				return nil, fault.New(fault.Internal, "the %s authority's private key is not that of its document", caType)
+		if caType != types.CADB && caType != types.CADBClient { // which sign X.509 alone
+			if err := s.loadSSH(ctx, i.c.Keys, doc); err != nil {
+				return nil, err
 			}
-			return s, nil
 		}
-		if s.tls, err = i.c.Keys.Signer(ctx, active.TLSKeyID); err != nil {
-			return nil, err
-		}
-		if s.tlsCert, err = cert.ParseAuthority([]byte(active.TLSCert)); err != nil {
-			return nil, err
-		}
-		if keys.SSHLine(s.ssh.PublicKey()) != active.SSHPublic || !keys.Equal(s.tls.Public(), s.tlsCert.PublicKey) {
-			return nil, fault.New(fault.Internal, "the %s authority's private keys are not those of its document", caType)
+		if caType != types.CAOpenSSH { // which signs SSH certificates alone
+			if err := s.loadTLS(ctx, i.c.Keys, doc); err != nil {
+				return nil, err
+			}
 		}
 		return s, nil
 	}
 	return nil, fault.New(fault.Unavailable, "cluster %q has no %s authority yet", i.c.Cluster, caType)
+}
+
+func (s *signers) loadSSH(ctx context.Context, from keystore.Keystore, doc *types.CertAuthority) error {
+	key, err := from.Signer(ctx, doc.Spec.Active.SSHKeyID)
+	if err != nil {
+		return err
+	}
+	if s.ssh, err = ssh.NewSignerFromSigner(key); err != nil {
+		return fault.Wrap(err, fault.Internal, "the %s authority's SSH key cannot sign", doc.Spec.Type)
+	}
+	if keys.SSHLine(s.ssh.PublicKey()) != doc.Spec.Active.SSHPublic {
+		return fault.New(fault.Internal, "the %s authority's private SSH key is not that of its document", doc.Spec.Type)
+	}
+	return nil
+}
+
+func (s *signers) loadTLS(ctx context.Context, from keystore.Keystore, doc *types.CertAuthority) (err error) {
+	if s.tls, err = from.Signer(ctx, doc.Spec.Active.TLSKeyID); err != nil {
+		return err
+	}
+	if s.tlsCert, err = cert.ParseAuthority([]byte(doc.Spec.Active.TLSCert)); err != nil {
+		return err
+	}
+	if !keys.Equal(s.tls.Public(), s.tlsCert.PublicKey) {
+		return fault.New(fault.Internal, "the %s authority's private TLS key is not that of its document", doc.Spec.Type)
+	}
+	return nil
 }
 
 // pinned returns the address that a certificate is bound to, if at all.

@@ -94,7 +94,7 @@ func newWorld(t testing.TB) *world {
 	w.must(err)
 	w.token = types.NewSecret("0123456789abcdef0123456789abcdef")
 	doc, err := tokenjoin.NewToken(w.token, tokenjoin.Options{
-		Roles: []types.SystemRole{types.RoleNode, types.RoleProxy}, Expires: start.Add(365 * 24 * time.Hour), Scope: &types.JoinScope{Names: []string{"web-*"}},
+		Roles: []types.SystemRole{types.RoleNode, types.RoleProxy, types.RoleDb}, Expires: start.Add(365 * 24 * time.Hour), Scope: &types.JoinScope{Names: []string{"web-*"}},
 	})
 	w.must(err)
 	w.gate, err = join.NewGate(tokens{doc.Metadata.Name: doc}, w.log, func() time.Time { return w.now }, tokenjoin.Method{})
@@ -206,14 +206,18 @@ func TestLogin(t *testing.T) {
 // Each profile takes its own sort of credential and no other.
 func TestSubjects(t *testing.T) {
 	w := newWorld(t)
-	user, proxy, node := w.login("alice"), w.host(types.RoleProxy), w.host(types.RoleNode)
+	user, proxy, node, agent := w.login("alice"), w.host(types.RoleProxy), w.host(types.RoleNode), w.host(types.RoleDb)
 	self := w.issued(Request{Profile: ProfileHostSelf, Subject: Process{}, Host: Host{UUID: certtest.HostUUID, Hostname: "gate", SystemRoles: []types.SystemRole{types.RoleAuth}}})
 	admin := w.issued(Request{Profile: ProfileAdmin, Subject: Process{}, Host: Host{UUID: certtest.HostUUID}})
 	route := &types.Route{Kind: "node", Name: "n1"}
 	routed := w.issued(Request{Profile: ProfileReissue, Subject: w.of(user), Route: route})
 	bridge := w.issued(Request{Profile: ProfileBridge, Subject: w.of(user), Caller: w.chain(proxy), Route: route})
+	shop := types.DatabaseRoute{User: "app"}.Route("shop")
+	toShop := w.issued(Request{Profile: ProfileReissue, Subject: w.of(user), Route: shop})
+	bridgeToShop := w.issued(Request{Profile: ProfileBridge, Subject: w.of(user), Caller: w.chain(proxy), Route: shop})
 	subjects := map[string]Subject{
 		"nil": nil, "user": w.of(user), "proxy": w.of(proxy), "node": w.of(node), "auth": w.of(self), "admin": w.of(admin), "route": w.of(routed), "bridge": w.of(bridge),
+		"route to shop": w.of(toShop), "bridge to shop": w.of(bridgeToShop),
 		"ceremony": Ceremony{User: "alice", At: w.now}, "old ceremony": Ceremony{User: "alice", At: w.now.Add(-time.Hour)}, "process": Process{},
 		"admission": w.admit(types.RoleNode), "user by SSH": SSHCertificate{w.sshOf(user)}, "route by SSH": SSHCertificate{w.sshOf(routed)}, "node by SSH": SSHCertificate{w.sshOf(node)}, "made-up admission": Joined{&join.Admission{}}, "no admission": Joined{}, "no certificate": Certificate{},
 	}
@@ -221,7 +225,7 @@ func TestSubjects(t *testing.T) {
 		ProfileLogin: {"ceremony"}, ProfileReissue: {"user"}, ProfileWebSession: {"user"}, ProfileBridge: {"user", "route"},
 		ProfileSignUser: {"admin"}, ProfileSignHost: {"admin"}, ProfileHostJoin: {"admission"}, ProfileHostRenew: {"proxy", "node", "auth"},
 		ProfileHostSelf: {"process"}, ProfileAdmin: {"process"}, ProfileOpenSSH: {"user by SSH"}, ProfileBridgeSSH: {"user by SSH", "route by SSH"},
-		ProfileHostSSHD: {"admission"},
+		ProfileHostSSHD: {"admission"}, ProfileDatabase: {"route to shop", "bridge to shop"}, ProfileSignDB: {"admin"},
 	}
 	if len(allowed) != len(profiles) {
 		t.Fatalf("%d profiles are listed here, %d exist", len(allowed), len(profiles))
@@ -234,6 +238,11 @@ func TestSubjects(t *testing.T) {
 				r.Caller, r.Route = w.chain(proxy), route
 			case ProfileWebSession:
 				r.Caller = w.chain(proxy)
+			case ProfileDatabase:
+				r = database(w.chain(agent))
+				r.Subject = s
+			case ProfileSignDB:
+				r.Keys = Keys{TLS: certtest.Key(t).Public()}
 			case ProfileOpenSSH, ProfileBridgeSSH:
 				r = w.openSSH(user, proxy, user.Identity.Authority.Logins[0])
 				r.Subject, r.Profile = s, p
@@ -257,7 +266,7 @@ func TestSubjects(t *testing.T) {
 			if logged := w.log.count(event.TypeCertCreate) - before; (logged == 1) != want {
 				t.Errorf("%s from %s: %d events", p, name, logged)
 			}
-			if err == nil && p != ProfileOpenSSH && p != ProfileBridgeSSH && p != ProfileHostSSHD { // which have no X.509 half: see their own tests
+			if err == nil && p != ProfileOpenSSH && p != ProfileBridgeSSH && p != ProfileHostSSHD && p != ProfileDatabase && p != ProfileSignDB { // which have no X.509 half: see their own tests
 				w.check(c)
 			}
 		}

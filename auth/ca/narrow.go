@@ -42,3 +42,13 @@ func checkNarrower(child, parent *types.Identity) error {
 	}
 	return nil
 }
+
+// checkWithin holds what a route leads to against the certificate of that route.
+// Such a certificate has no children; this one is none, as it carries no
+// identity. In all else it is held against it as a child would be.
+func checkWithin(child, parent *types.Identity) error {
+	c, p := *child, *parent
+	c.Kind, p.Kind = types.IdentityUser, types.IdentityUser
+	p.Authority.Route, p.Authority.DisallowReissue = nil, false
+	return checkNarrower(&c, &p)
+}

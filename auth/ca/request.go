@@ -23,8 +23,10 @@ const (
 	ProfileBridge     Profile = "bridge"      // minutes, a user's identity and route carried by a proxy
 	ProfileBridgeSSH  Profile = "bridge_ssh"  // minutes, the same at one node as one login, for the key of the proxy that records there
 	ProfileOpenSSH    Profile = "openssh"     // minutes, one login at a server without an agent, for the key of the proxy that enters it
+	ProfileDatabase   Profile = "database"    // minutes, one user in one database, for the key of the agent that logs in there
 	ProfileSignUser   Profile = "sign_user"   // tctl auth sign --user, asked by the local administrator
 	ProfileSignHost   Profile = "sign_host"   // tctl auth sign --host, for OpenSSH servers
+	ProfileSignDB     Profile = "sign_db"     // tctl auth sign --format=db, for database servers
 	ProfileHostJoin   Profile = "host_join"   // the first certificates of a process
 	ProfileHostSSHD   Profile = "host_sshd"   // the host key of a stock SSH server that joins
 	ProfileHostRenew  Profile = "host_renew"  // the next ones, from those it holds
@@ -110,8 +112,8 @@ type Host struct {
 type Request struct {
 	Profile Profile
 	Subject Subject
-	// Caller is the proxy's own certificate for web_session, the bridges and openssh: exactly
-	// one leaf, verified by the issuer. Empty otherwise.
+	// Caller is the proxy's own certificate for web_session, the bridges and openssh, and
+	// the agent's for database: exactly one leaf, verified by the issuer. Empty otherwise.
 	Caller []*x509.Certificate
 	Keys   Keys
 	// TTL asked for; 0 is the profile's own. More than allowed is cut, not refused.
@@ -119,7 +121,7 @@ type Request struct {
 	// Usage and Route narrow reissue and bridges.
 	Usage []string
 	Route *types.Route
-	// Login is the one that openssh and bridge_ssh are for.
+	// Login is the one that openssh and bridge_ssh are for, and for database the user in it.
 	Login string
 	// User is whom sign_user is for.
 	User string

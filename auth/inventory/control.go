@@ -19,7 +19,7 @@ import (
 
 // Bounds of what one process may announce.
 const (
-	maxAnnounced = 64
+	maxAnnounced = 1000
 	maxText      = 255
 )
 
@@ -35,6 +35,9 @@ var (
 	errSilent     = fault.New(fault.Timeout, "the process did not ping within its lease")
 )
 
+// docKey names a document that a process announced.
+type docKey struct{ kind, name string }
+
 // control is one stream.
 type control struct {
 	inv   *Inventory
@@ -49,8 +52,8 @@ type control struct {
 	kicked chan error
 	again  chan struct{} // look at the refused documents again
 
-	written map[string][]byte // kind → announced document as last written
-	refused map[string][]byte // kind → document whose name was taken
+	written map[docKey][]byte // announced documents as last written
+	refused map[docKey][]byte // documents whose name was taken
 	names   []string          // of the node that was written
 
 	live sessionSet // guarded by inv.mu
@@ -63,7 +66,7 @@ func (i *Inventory) Control(ctx context.Context, id *types.Identity, addr netip.
 		return fault.New(fault.Denied, "only a process of the cluster holds a control stream")
 	}
 	c := &control{inv: i, id: id, addr: addr, stream: stream, kicked: make(chan error, 1), again: make(chan struct{}, 1),
-		written: map[string][]byte{}, refused: map[string][]byte{}, live: sessionSet{written: map[string][]byte{}}}
+		written: map[docKey][]byte{}, refused: map[docKey][]byte{}, live: sessionSet{written: map[string][]byte{}}}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	messages := make(chan received)
@@ -275,76 +278,77 @@ func (c *control) announce(ctx context.Context, docs [][]byte) error {
 	if len(docs) > maxAnnounced {
 		return fault.New(fault.Limit, "at most %d resources can be announced at once", maxAnnounced)
 	}
-	present := map[string]bool{}
+	present := map[docKey]bool{}
 	for _, raw := range docs {
-		kind, err := c.announceOne(ctx, raw)
+		key, err := c.announceOne(ctx, raw)
 		if err != nil {
 			return err
 		}
-		present[kind] = true
+		present[key] = true
 	}
-	for kind := range c.written {
-		if present[kind] {
+	for key := range c.written {
+		if present[key] {
 			continue
 		}
-		if err := c.withdraw(ctx, kind); err != nil {
+		if err := c.withdraw(ctx, key); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// announceOne registers one document and returns its kind. An error is our own
+// announceOne registers one document and returns which it is. An error is our own
 // trouble; a refusal is told to the peer.
-func (c *control) announceOne(ctx context.Context, raw []byte) (string, error) {
+func (c *control) announceOne(ctx context.Context, raw []byte) (docKey, error) {
 	doc, err := c.inv.d.Store.Decode(ctx, raw)
 	if err != nil {
-		return "", c.refuse(ctx, documentHead(raw), err)
+		return docKey{}, c.refuse(ctx, documentHead(raw), err)
 	}
 	h := doc.Head()
 	if err := admit(c.id, doc); err != nil {
-		return "", c.refuse(ctx, *h, err)
+		return docKey{}, c.refuse(ctx, *h, err)
 	}
+	key := docKey{h.Kind, h.Metadata.Name}
 	if !c.owner() {
-		return h.Kind, nil // a newer generation speaks for this host
+		return key, nil // a newer generation speaks for this host
 	}
-	if bytes.Equal(c.written[h.Kind], raw) {
-		return h.Kind, nil
+	if bytes.Equal(c.written[key], raw) {
+		return key, nil
 	}
 	if n, ok := doc.(*types.Node); ok {
 		names := namesOf(n)
 		err := c.inv.claimNames(ctx, c.id.Name, names)
 		if errors.Is(err, fault.AlreadyExists) {
-			first := c.refused[h.Kind] == nil
-			c.refused[h.Kind] = raw
+			first := c.refused[key] == nil
+			c.refused[key] = raw
 			if !first {
-				return h.Kind, nil
+				return key, nil
 			}
-			return h.Kind, c.refuse(ctx, *h, err)
+			return key, c.refuse(ctx, *h, err)
 		}
 		if err != nil {
-			return "", err
+			return docKey{}, err
 		}
 		c.names = names
 	}
 	h.Metadata.Revision, h.Metadata.Expires = "", nil
 	if _, err := c.inv.d.Store.Put(ctx, store.Upsert, doc); err != nil {
-		return "", err
+		return docKey{}, err
 	}
-	c.written[h.Kind] = raw
-	delete(c.refused, h.Kind)
-	return h.Kind, nil
+	c.written[key] = raw
+	delete(c.refused, key)
+	return key, nil
 }
 
-func (c *control) withdraw(ctx context.Context, kind string) error {
-	delete(c.written, kind)
+func (c *control) withdraw(ctx context.Context, key docKey) error {
+	delete(c.written, key)
 	if !c.owner() {
 		return nil
 	}
-	if err := c.inv.d.Store.Delete(ctx, kind, "", c.id.Name, ""); err != nil && !errors.Is(err, fault.NotFound) {
+	if err := c.inv.d.Store.Delete(ctx, key.kind, "", key.name, ""); err != nil && !errors.Is(err, fault.NotFound) {
 		return err
 	}
-	if kind == types.KindNode {
+	if key.kind == types.KindNode {
 		c.inv.mu.Lock()
 		c.inv.names.drop(c.id.Name)
 		c.inv.mu.Unlock()
@@ -355,8 +359,9 @@ func (c *control) withdraw(ctx context.Context, kind string) error {
 // retry looks again at documents whose name was taken, and withdraws a node that
 // another auth service admitted a rival of, earlier.
 func (c *control) retry(ctx context.Context) error {
-	if raw := c.written[types.KindNode]; raw != nil && c.owner() && c.inv.lostNames(c.id.Name, c.names) {
-		if err := c.withdraw(ctx, types.KindNode); err != nil {
+	node := docKey{types.KindNode, c.id.Name}
+	if raw := c.written[node]; raw != nil && c.owner() && c.inv.lostNames(c.id.Name, c.names) {
+		if err := c.withdraw(ctx, node); err != nil {
 			return err
 		}
 		if _, err := c.announceOne(ctx, raw); err != nil { // which refuses it, and says why

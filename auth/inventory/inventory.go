@@ -52,6 +52,7 @@ type Inventory struct {
 	self      string
 	instances store.Collection[*types.Instance]
 	nodes     store.Collection[*types.Node]
+	databases store.Collection[*types.DatabaseServer]
 	auths     store.Collection[*types.AuthServer]
 	trackers  store.Collection[*types.SessionTracker]
 
@@ -99,6 +100,7 @@ func New(d Deps) *Inventory {
 		d: d, self: d.Self.Metadata.Name,
 		instances: store.Of[*types.Instance](d.Store),
 		nodes:     store.Of[*types.Node](d.Store),
+		databases: store.Of[*types.DatabaseServer](d.Store),
 		auths:     store.Of[*types.AuthServer](d.Store),
 		streams:   map[streamKey]*control{},
 		owners:    map[string]*control{},
@@ -271,8 +273,12 @@ func (i *Inventory) remove(ctx context.Context, uuid string, epoch uint64) error
 	if err != nil {
 		return err
 	}
-	for _, kind := range announcedKinds() {
-		if err := i.d.Store.Delete(ctx, kind, "", uuid, ""); err != nil && !errors.Is(err, fault.NotFound) {
+	keys, err := i.announcedBy(ctx, uuid)
+	if err != nil {
+		return err
+	}
+	for _, key := range keys {
+		if err := i.d.Store.Delete(ctx, key.kind, "", key.name, ""); err != nil && !errors.Is(err, fault.NotFound) {
 			return err
 		}
 	}

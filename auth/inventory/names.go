@@ -13,9 +13,24 @@ import (
 	"teleport/types"
 )
 
-// announcedKinds are the kinds that a process may announce; documents of them
-// bear the host's UUID as name.
-func announcedKinds() []string { return []string{types.KindNode, types.KindProxy} }
+// announcers are the kinds that a process may announce, and the role that it
+// needs for each.
+func announcers() map[string]types.SystemRole {
+	return map[string]types.SystemRole{types.KindNode: types.RoleNode, types.KindProxy: types.RoleProxy, types.KindDatabaseServer: types.RoleDb}
+}
+
+// announcedBy finds the documents of a host: of most kinds there is one, named by
+// its UUID; of those that front resources, one for each.
+func (i *Inventory) announcedBy(ctx context.Context, uuid string) ([]docKey, error) {
+	keys := []docKey{{types.KindNode, uuid}, {types.KindProxy, uuid}}
+	servers, err := i.databases.All(ctx)
+	for _, s := range servers {
+		if s.Spec.HostID == uuid {
+			keys = append(keys, docKey{types.KindDatabaseServer, s.Metadata.Name})
+		}
+	}
+	return keys, err
+}
 
 // nameIndex maps what live nodes are found by, host names and the hosts of their
 // addresses, to UUIDs, so that a name belongs to one process at a time. It is
@@ -168,14 +183,21 @@ func (i *Inventory) lostNames(uuid string, names []string) bool {
 // allows.
 func admit(id *types.Identity, doc types.Resource) error {
 	h := doc.Head()
-	need := map[string]types.SystemRole{types.KindNode: types.RoleNode, types.KindProxy: types.RoleProxy}[h.Kind]
+	need := announcers()[h.Kind]
+	own := id.Name
+	if s, ok := doc.(*types.DatabaseServer); ok {
+		own = types.ServerName(s.Spec.Database.Metadata.Name, id.Name)
+		if s.Spec.HostID != id.Name {
+			return fault.New(fault.Denied, "it may register only what it fronts itself")
+		}
+	}
 	switch {
 	case need == "":
 		return fault.New(fault.Denied, "a process does not register documents of the kind %s", h.Kind)
 	case !id.HasSystemRole(need):
 		return fault.New(fault.Denied, "its certificate does not have the role %s", need)
-	case h.Metadata.Name != id.Name:
-		return fault.New(fault.Denied, "it may register only its own UUID, %s", id.Name)
+	case h.Metadata.Name != own:
+		return fault.New(fault.Denied, "it may register only under its own UUID, %s", id.Name)
 	}
 	hostname, labels, addrs := "", h.Metadata.Labels, []string(nil)
 	switch d := doc.(type) {
@@ -186,6 +208,17 @@ func admit(id *types.Identity, doc types.Resource) error {
 		hostname, labels, addrs = d.Spec.Hostname, d.AllLabels(), addresses(d)
 	case *types.Proxy:
 		hostname, addrs = d.Spec.Hostname, d.Spec.PublicAddrs
+	case *types.DatabaseServer:
+		db := &d.Spec.Database
+		hostname, labels = d.Spec.Hostname, db.AllLabels()
+		if !join.Covers(id.Authority.Scope, db.Metadata.Name, labels) {
+			return fault.New(fault.Denied, "its join token does not allow the database %q with these labels", db.Metadata.Name).
+				WithHint("join with a token whose scope covers them")
+		}
+		if own := id.Authority.Hostname; own != "" && hostname != own {
+			return fault.New(fault.Denied, "its certificate is for the host name %q, not %q", own, hostname)
+		}
+		return nil
 	}
 	if own := id.Authority.Hostname; own != "" && hostname != own {
 		return fault.New(fault.Denied, "its certificate is for the host name %q, not %q", own, hostname)

@@ -133,7 +133,7 @@ type signFlags struct {
 
 func (a *app) authSign() *cobra.Command {
 	var f signFlags
-	c := a.verb("sign", "Issue certificates for a user or a host", "  tctl auth sign --user=ci --out=ci.id --ttl=1h\n  tctl auth sign --host=web-1.example.com --format=openssh --out=web-1", cobra.NoArgs,
+	c := a.verb("sign", "Issue certificates for a user or a host", "  tctl auth sign --user=ci --out=ci.id --ttl=1h\n  tctl auth sign --host=web-1.example.com --format=openssh --out=web-1\n  tctl auth sign --format=db --host=db.example.com --out=server --ttl=2190h", cobra.NoArgs,
 		func(ctx context.Context, api *authclient.Client, _ []string) error {
 			if (f.user == "") == (len(f.hosts) == 0) {
 				return fault.New(fault.Invalid, "say either --user or --host")
@@ -144,12 +144,15 @@ func (a *app) authSign() *cobra.Command {
 			if f.user != "" {
 				return a.signUser(ctx, api, f)
 			}
+			if f.format == "db" || f.format == "redis" {
+				return a.signDatabase(ctx, api, f)
+			}
 			return a.signHost(ctx, api, f)
 		})
 	c.Flags().StringVar(&f.user, "user", "", "user to issue certificates for")
 	c.Flags().StringSliceVar(&f.hosts, "host", nil, "names of the host to issue a certificate for")
 	c.Flags().StringVarP(&f.out, "out", "o", "", "base name of the files to write")
-	c.Flags().StringVar(&f.format, "format", "file", "file (one identity file), openssh or tls")
+	c.Flags().StringVar(&f.format, "format", "file", "file (one identity file), openssh or tls; for database servers db or redis")
 	c.Flags().DurationVar(&f.ttl, "ttl", 12*time.Hour, "how long the certificates are valid; roles may allow less")
 	c.Flags().BoolVar(&f.overwrite, "overwrite", false, "replace files that exist")
 	if err := c.MarkFlagRequired("out"); err != nil {
@@ -162,7 +165,7 @@ func (a *app) authSign() *cobra.Command {
 func (f signFlags) check() error {
 	known := []string{"file", "openssh", "tls"}
 	if f.user == "" {
-		known = known[1:]
+		known = append(known[1:], "db", "redis")
 	}
 	if f.format != "" && !slices.Contains(known, f.format) && (f.user != "" || f.format != "file") {
 		return fault.New(fault.Invalid, "unknown format %q", f.format).WithHint("formats: %s", strings.Join(known, ", "))
@@ -263,7 +266,7 @@ func (a *app) signHost(ctx context.Context, api *authclient.Client, f signFlags)
 		}
 		files = []identityfile.File{{Name: base + ".key", Data: key, Private: true}, {Name: base + ".crt", Data: certs.TlsCert}}
 	default:
-		return fault.New(fault.Invalid, "unknown format %q", f.format).WithHint("For hosts: openssh, tls.")
+		return fault.New(fault.Invalid, "unknown format %q", f.format).WithHint("For hosts: openssh, tls, db, redis.")
 	}
 	return a.writeFiles(f, files, "Valid until "+time.Unix(certs.ExpiresUnix, 0).Format("2006-01-02 15:04 MST"))
 }

@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgproto3"
 	"golang.org/x/crypto/ssh"
 
 	"teleport/api/authclient"
@@ -76,6 +77,14 @@ func (w *world) acceptors(gate credential) []acceptor {
 			}
 			return command(conn, c)
 		}},
+		{"agent's databases, gate alice", []string{"Service db"}, func(ctx context.Context, c credential) error {
+			conn, err := w.dial(gate, types.KindDatabase, databaseName)
+			if err != nil {
+				return fmt.Errorf("the gate: %w", err)
+			}
+			defer conn.Close()
+			return query(ctx, conn, c)
+		}},
 		{"agent's own port, dial", []string{"ALPN tunframe.ALPNDirect"}, w.dialDirect},
 		{"agent's own port, SSH", []string{"Preamble tlsroute.SSH"}, func(ctx context.Context, c credential) error {
 			conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", w.node)
@@ -88,12 +97,14 @@ func (w *world) acceptors(gate credential) []acceptor {
 	}
 }
 
-func (w *world) dialNode(c credential) (net.Conn, error) {
+func (w *world) dialNode(c credential) (net.Conn, error) { return w.dial(c, types.KindNode, nodeName) }
+
+func (w *world) dial(c credential, kind, name string) (net.Conn, error) {
 	conn, err := c.tlsTo(w.web, tunframe.ALPNDial)
 	if err != nil {
 		return nil, err
 	}
-	h := dial.New(types.KindNode, nodeName)
+	h := dial.New(kind, name)
 	if h.Stream, err = dial.NewStreamID(); err == nil {
 		err = dial.WriteHeader(conn, &h)
 	}
@@ -130,6 +141,35 @@ func (w *world) dialDirect(_ context.Context, c credential) error {
 	defer cancel()
 	_, err = dial.ReadReply(ctx, conn)
 	return err
+}
+
+// query opens a session with the database behind a dial. There is no database at
+// its address: whoever is told so was let in.
+func query(ctx context.Context, conn net.Conn, c credential) error {
+	conf := c.tlsConfig("")
+	conf.NextProtos = nil
+	inner := tls.Client(conn, conf)
+	_ = conn.SetDeadline(time.Now().Add(patience))
+	if err := inner.HandshakeContext(ctx); err != nil {
+		return err
+	}
+	front := pgproto3.NewFrontend(inner, inner)
+	front.Send(&pgproto3.StartupMessage{ProtocolVersion: pgproto3.ProtocolVersionNumber, Parameters: map[string]string{"user": "app", "database": "orders"}})
+	if err := front.Flush(); err != nil {
+		return err
+	}
+	m, err := front.Receive()
+	if err != nil {
+		return err
+	}
+	said, ok := m.(*pgproto3.ErrorResponse)
+	switch {
+	case !ok:
+		return fmt.Errorf("it says %T", m)
+	case said.Code == "08006" && strings.Contains(said.Message, "does not answer"):
+		return nil
+	}
+	return errors.New(said.Message)
 }
 
 func sshConfig(c credential, login string) *ssh.ClientConfig {
@@ -337,7 +377,7 @@ func TestEveryAcceptorIsTried(t *testing.T) {
 	for _, a := range (&world{}).acceptors(credential{}) {
 		tried = append(tried, a.covers...)
 	}
-	found := append(registrations(t, "../../assembly"), "Service ssh")
+	found := append(registrations(t, "../../assembly"), "Service ssh", "Service db")
 	for _, name := range alpnNames(t, "../../auth/authserver/listener.go") {
 		found = append(found, "auth "+name)
 	}
@@ -346,8 +386,8 @@ func TestEveryAcceptorIsTried(t *testing.T) {
 	if !slices.Equal(tried, found) {
 		t.Errorf("acceptors in the source: %q\nacceptors that the kit tries: %q", found, tried)
 	}
-	if n := services(t, "../../assembly"); n != 1 {
-		t.Errorf("agents have %d services, and the kit tries 1", n)
+	if n := services(t, "../../assembly"); n != 2 {
+		t.Errorf("agents have %d services, and the kit tries 2", n)
 	}
 }
 
@@ -430,9 +470,14 @@ func alpnNames(t *testing.T, path string) []string {
 func services(t *testing.T, dir string) int {
 	n := 0
 	walk(t, dir, func(node ast.Node) {
-		if lit, ok := node.(*ast.CompositeLit); ok {
-			if a, ok := lit.Type.(*ast.ArrayType); ok && text(a.Elt) == "agentd.Service" {
-				n += len(lit.Elts)
+		switch x := node.(type) {
+		case *ast.CompositeLit:
+			if a, ok := x.Type.(*ast.ArrayType); ok && text(a.Elt) == "agentd.Service" {
+				n += len(x.Elts)
+			}
+		case *ast.CallExpr:
+			if text(x.Fun) == "append" && len(x.Args) > 0 && text(x.Args[0]) == "p.services" {
+				n += len(x.Args) - 1
 			}
 		}
 	})

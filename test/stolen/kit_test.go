@@ -37,6 +37,8 @@ import (
 const (
 	clusterName = "example.test"
 	nodeName    = "box"
+
+	databaseName = "shop"
 )
 
 // world is a cluster whose CA keys the test has read from its own disk.
@@ -84,7 +86,8 @@ func (w *world) run() (stop func()) {
 	w.auth, w.web = "127.0.0.1:"+cluster.FreePort(w.t), "127.0.0.1:"+cluster.FreePort(w.t)
 	w.node = "127.0.0.1:" + cluster.FreePort(w.t)
 	text := fmt.Sprintf("version: v3\nteleport: {nodename: %s, data_dir: %s}\nauth_service: {enabled: yes, cluster_name: %s, listen_addr: %s, session_recording: %s}\n"+
-		"proxy_service: {enabled: yes, web_listen_addr: %s}\nssh_service: {enabled: yes, force_listen: yes, listen_addr: %s}\n", nodeName, w.dir, clusterName, w.auth, w.mode, w.web, w.node)
+		"proxy_service: {enabled: yes, web_listen_addr: %s}\nssh_service: {enabled: yes, force_listen: yes, listen_addr: %s}\n"+
+		"db_service: {enabled: yes, databases: [{name: %s, protocol: postgres, uri: '127.0.0.1:1'}]}\n", nodeName, w.dir, clusterName, w.auth, w.mode, w.web, w.node, databaseName)
 	file, err := config.Parse("test", []byte(text))
 	must(w.t, err)
 	cfg, err := config.Build(file, config.Flags{})
@@ -142,7 +145,7 @@ func (w *world) read() {
 	}
 	for _, name := range []string{"alice", "bob", "locked"} {
 		u := &types.User{Header: types.Header{Kind: types.KindUser, Version: "v2", Metadata: types.Metadata{Name: name}}}
-		u.Spec.Roles, u.Spec.Traits = []string{"access"}, map[string][]string{"logins": {"root"}}
+		u.Spec.Roles, u.Spec.Traits = []string{"access"}, map[string][]string{"logins": {"root"}, "db_users": {"app"}, "db_names": {"orders"}}
 		_, err := docs.Put(ctx, store.Create, u)
 		must(t, err)
 	}
@@ -198,7 +201,7 @@ func (w *world) forgeSSH(id *types.Identity, ca crypto.Signer) ssh.Signer {
 func user(name string, change func(*types.Identity)) *types.Identity {
 	id := &types.Identity{Kind: types.IdentityUser, Cluster: clusterName, Name: name, IssuedAt: time.Now()}
 	id.Authority = types.Authority{Expires: time.Now().Add(time.Hour), Roles: []string{"access"}, Logins: []string{"root"},
-		Traits: map[string][]string{"logins": {"root"}}, PermitPTY: true, PermitPortForward: true}
+		Traits: map[string][]string{"logins": {"root"}, "db_users": {"app"}, "db_names": {"orders"}}, PermitPTY: true, PermitPortForward: true}
 	if change != nil {
 		change(id)
 	}
@@ -232,7 +235,7 @@ func (w *world) kit() []credential {
 	must(w.t, err)
 	bareSigner, err := ssh.NewSignerFromSigner(bare)
 	must(w.t, err)
-	here, err := os.ReadFile(filepath.Join(w.dir, "host_uuid")) // of all three services
+	here, err := os.ReadFile(filepath.Join(w.dir, "host_uuid")) // of all services
 	must(w.t, err)
 	// bridge is what a proxy gets to speak for alice at this very node, and its key.
 	bridge := func(proxy string) *types.Identity {
@@ -241,6 +244,15 @@ func (w *world) kit() []credential {
 			id.Authority.Route = &types.Route{Kind: types.KindNode, Name: strings.TrimSpace(string(here))}
 			id.Authority.UserExpires, id.Authority.Expires = id.Authority.Expires, time.Now().Add(5*time.Minute)
 		})
+	}
+	// way is a user's certificate for the database, and the bridge that carries it.
+	way := func(name, user string) func(*types.Identity) {
+		return func(id *types.Identity) { id.Authority.Route = types.DatabaseRoute{User: user}.Route(name) }
+	}
+	carried := func(proxy string) *types.Identity {
+		id := bridge(proxy)
+		way(databaseName, "app")(id)
+		return id
 	}
 	route := func(id *types.Identity) { id.Authority.Route = &types.Route{Kind: types.KindNode, Name: "another"} }
 	return []credential{
@@ -263,6 +275,12 @@ func (w *world) kit() []credential {
 		}), types.CAHost),
 		w.forge("bridge for SSH, this proxy's", bridge(strings.TrimSpace(string(here))), types.CAHost),
 		w.forge("bridge for SSH, another's", bridge(uuid.NewString()), types.CAHost),
+		w.forge("route to the database", user("alice", way(databaseName, "app")), types.CAUser),
+		w.forge("route to the database, as another", user("alice", way(databaseName, "postgres")), types.CAUser),
+		w.forge("route to another database", user("alice", way("payroll", "app")), types.CAUser),
+		w.forge("route to the database, of another", user("bob", way(databaseName, "app")), types.CAUser),
+		w.forge("bridge to the database, this proxy's", carried(strings.TrimSpace(string(here))), types.CAHost),
+		w.forge("bridge to the database, another's", carried(uuid.NewString()), types.CAHost),
 		w.forge("bridge by the user authority", bridge(strings.TrimSpace(string(here))), types.CAUser),
 		// What a proxy enters a stock SSH server with opens nothing of the cluster.
 		{name: "openssh, for a stock server", ssh: w.forgeSSH(user("alice", func(id *types.Identity) {

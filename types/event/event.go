@@ -123,6 +123,12 @@ type Decision struct {
 	DeviceID       string    `json:"device_id,omitempty" class:"public"`
 	AccessRequests []string  `json:"access_requests,omitempty" class:"public"`
 	Permits        []string  `json:"permits,omitempty" class:"public"` // pty, agent_forwarding, port_forwarding, x11_forwarding
+	// The database within the server, the roles asked for, and what of the
+	// database's document decisions look at.
+	DBName      string   `json:"db_name,omitempty" class:"public"`
+	DBRoles     []string `json:"db_roles,omitempty" class:"public"`
+	DBProtocol  string   `json:"db_protocol,omitempty" class:"public"`
+	DBAutomatic bool     `json:"db_automatic_users,omitempty" class:"public"` // it can make its users
 }
 
 // Identity is what an issued certificate says.

@@ -424,6 +424,94 @@ func (x *BridgeRequest) GetClientAddr() string {
 	return ""
 }
 
+type DatabaseRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The user's certificate with its route, DER: as the user showed it in TLS.
+	UserCert []byte `protobuf:"bytes,1,opt,name=user_cert,json=userCert,proto3" json:"user_cert,omitempty"`
+	// The agent's key to certify, PKIX DER.
+	TlsPublic []byte `protobuf:"bytes,2,opt,name=tls_public,json=tlsPublic,proto3" json:"tls_public,omitempty"`
+	// Name of the database, which the agent fronts, and of the user in it.
+	Database string `protobuf:"bytes,3,opt,name=database,proto3" json:"database,omitempty"`
+	DbUser   string `protobuf:"bytes,4,opt,name=db_user,json=dbUser,proto3" json:"db_user,omitempty"`
+	DbName   string `protobuf:"bytes,5,opt,name=db_name,json=dbName,proto3" json:"db_name,omitempty"`
+	// Address of the user, IP:port.
+	ClientAddr    string `protobuf:"bytes,6,opt,name=client_addr,json=clientAddr,proto3" json:"client_addr,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DatabaseRequest) Reset() {
+	*x = DatabaseRequest{}
+	mi := &file_teleport_issue_v1_issue_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DatabaseRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DatabaseRequest) ProtoMessage() {}
+
+func (x *DatabaseRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_teleport_issue_v1_issue_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DatabaseRequest.ProtoReflect.Descriptor instead.
+func (*DatabaseRequest) Descriptor() ([]byte, []int) {
+	return file_teleport_issue_v1_issue_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *DatabaseRequest) GetUserCert() []byte {
+	if x != nil {
+		return x.UserCert
+	}
+	return nil
+}
+
+func (x *DatabaseRequest) GetTlsPublic() []byte {
+	if x != nil {
+		return x.TlsPublic
+	}
+	return nil
+}
+
+func (x *DatabaseRequest) GetDatabase() string {
+	if x != nil {
+		return x.Database
+	}
+	return ""
+}
+
+func (x *DatabaseRequest) GetDbUser() string {
+	if x != nil {
+		return x.DbUser
+	}
+	return ""
+}
+
+func (x *DatabaseRequest) GetDbName() string {
+	if x != nil {
+		return x.DbName
+	}
+	return ""
+}
+
+func (x *DatabaseRequest) GetClientAddr() string {
+	if x != nil {
+		return x.ClientAddr
+	}
+	return ""
+}
+
 type IssuedCerts struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	User          string                 `protobuf:"bytes,1,opt,name=user,proto3" json:"user,omitempty"`
@@ -438,7 +526,7 @@ type IssuedCerts struct {
 
 func (x *IssuedCerts) Reset() {
 	*x = IssuedCerts{}
-	mi := &file_teleport_issue_v1_issue_proto_msgTypes[6]
+	mi := &file_teleport_issue_v1_issue_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -450,7 +538,7 @@ func (x *IssuedCerts) String() string {
 func (*IssuedCerts) ProtoMessage() {}
 
 func (x *IssuedCerts) ProtoReflect() protoreflect.Message {
-	mi := &file_teleport_issue_v1_issue_proto_msgTypes[6]
+	mi := &file_teleport_issue_v1_issue_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -463,7 +551,7 @@ func (x *IssuedCerts) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IssuedCerts.ProtoReflect.Descriptor instead.
 func (*IssuedCerts) Descriptor() ([]byte, []int) {
-	return file_teleport_issue_v1_issue_proto_rawDescGZIP(), []int{6}
+	return file_teleport_issue_v1_issue_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *IssuedCerts) GetUser() string {
@@ -550,6 +638,15 @@ const file_teleport_issue_v1_issue_proto_rawDesc = "" +
 	"\x04node\x18\x03 \x01(\tR\x04node\x12\x14\n" +
 	"\x05login\x18\x04 \x01(\tR\x05login\x12\x1f\n" +
 	"\vclient_addr\x18\x05 \x01(\tR\n" +
+	"clientAddr\"\xbc\x01\n" +
+	"\x0fDatabaseRequest\x12\x1b\n" +
+	"\tuser_cert\x18\x01 \x01(\fR\buserCert\x12\x1d\n" +
+	"\n" +
+	"tls_public\x18\x02 \x01(\fR\ttlsPublic\x12\x1a\n" +
+	"\bdatabase\x18\x03 \x01(\tR\bdatabase\x12\x17\n" +
+	"\adb_user\x18\x04 \x01(\tR\x06dbUser\x12\x17\n" +
+	"\adb_name\x18\x05 \x01(\tR\x06dbName\x12\x1f\n" +
+	"\vclient_addr\x18\x06 \x01(\tR\n" +
 	"clientAddr\"\xb6\x01\n" +
 	"\vIssuedCerts\x12\x12\n" +
 	"\x04user\x18\x01 \x01(\tR\x04user\x12\x18\n" +
@@ -557,13 +654,15 @@ const file_teleport_issue_v1_issue_proto_rawDesc = "" +
 	"\bssh_cert\x18\x03 \x01(\tR\asshCert\x12\x19\n" +
 	"\btls_cert\x18\x04 \x01(\fR\atlsCert\x12 \n" +
 	"\vauthorities\x18\x05 \x03(\fR\vauthorities\x12!\n" +
-	"\fexpires_unix\x18\x06 \x01(\x03R\vexpiresUnix2\x96\x03\n" +
+	"\fexpires_unix\x18\x06 \x01(\x03R\vexpiresUnix2\xba\x04\n" +
 	"\fIssueService\x12L\n" +
 	"\aReissue\x12!.teleport.issue.v1.ReissueRequest\x1a\x1e.teleport.issue.v1.IssuedCerts\x12N\n" +
 	"\bSignUser\x12\".teleport.issue.v1.SignUserRequest\x1a\x1e.teleport.issue.v1.IssuedCerts\x12N\n" +
-	"\bSignHost\x12\".teleport.issue.v1.SignHostRequest\x1a\x1e.teleport.issue.v1.IssuedCerts\x12L\n" +
+	"\bSignHost\x12\".teleport.issue.v1.SignHostRequest\x1a\x1e.teleport.issue.v1.IssuedCerts\x12R\n" +
+	"\fSignDatabase\x12\".teleport.issue.v1.SignHostRequest\x1a\x1e.teleport.issue.v1.IssuedCerts\x12L\n" +
 	"\aOpenSSH\x12!.teleport.issue.v1.OpenSSHRequest\x1a\x1e.teleport.issue.v1.IssuedCerts\x12J\n" +
-	"\x06Bridge\x12 .teleport.issue.v1.BridgeRequest\x1a\x1e.teleport.issue.v1.IssuedCertsB\x1aZ\x18teleport/api/gen/issuev1b\x06proto3"
+	"\x06Bridge\x12 .teleport.issue.v1.BridgeRequest\x1a\x1e.teleport.issue.v1.IssuedCerts\x12N\n" +
+	"\bDatabase\x12\".teleport.issue.v1.DatabaseRequest\x1a\x1e.teleport.issue.v1.IssuedCertsB\x1aZ\x18teleport/api/gen/issuev1b\x06proto3"
 
 var (
 	file_teleport_issue_v1_issue_proto_rawDescOnce sync.Once
@@ -577,7 +676,7 @@ func file_teleport_issue_v1_issue_proto_rawDescGZIP() []byte {
 	return file_teleport_issue_v1_issue_proto_rawDescData
 }
 
-var file_teleport_issue_v1_issue_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
+var file_teleport_issue_v1_issue_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
 var file_teleport_issue_v1_issue_proto_goTypes = []any{
 	(*PublicKeys)(nil),      // 0: teleport.issue.v1.PublicKeys
 	(*ReissueRequest)(nil),  // 1: teleport.issue.v1.ReissueRequest
@@ -585,27 +684,32 @@ var file_teleport_issue_v1_issue_proto_goTypes = []any{
 	(*SignHostRequest)(nil), // 3: teleport.issue.v1.SignHostRequest
 	(*OpenSSHRequest)(nil),  // 4: teleport.issue.v1.OpenSSHRequest
 	(*BridgeRequest)(nil),   // 5: teleport.issue.v1.BridgeRequest
-	(*IssuedCerts)(nil),     // 6: teleport.issue.v1.IssuedCerts
+	(*DatabaseRequest)(nil), // 6: teleport.issue.v1.DatabaseRequest
+	(*IssuedCerts)(nil),     // 7: teleport.issue.v1.IssuedCerts
 }
 var file_teleport_issue_v1_issue_proto_depIdxs = []int32{
-	0, // 0: teleport.issue.v1.ReissueRequest.keys:type_name -> teleport.issue.v1.PublicKeys
-	0, // 1: teleport.issue.v1.SignUserRequest.keys:type_name -> teleport.issue.v1.PublicKeys
-	0, // 2: teleport.issue.v1.SignHostRequest.keys:type_name -> teleport.issue.v1.PublicKeys
-	1, // 3: teleport.issue.v1.IssueService.Reissue:input_type -> teleport.issue.v1.ReissueRequest
-	2, // 4: teleport.issue.v1.IssueService.SignUser:input_type -> teleport.issue.v1.SignUserRequest
-	3, // 5: teleport.issue.v1.IssueService.SignHost:input_type -> teleport.issue.v1.SignHostRequest
-	4, // 6: teleport.issue.v1.IssueService.OpenSSH:input_type -> teleport.issue.v1.OpenSSHRequest
-	5, // 7: teleport.issue.v1.IssueService.Bridge:input_type -> teleport.issue.v1.BridgeRequest
-	6, // 8: teleport.issue.v1.IssueService.Reissue:output_type -> teleport.issue.v1.IssuedCerts
-	6, // 9: teleport.issue.v1.IssueService.SignUser:output_type -> teleport.issue.v1.IssuedCerts
-	6, // 10: teleport.issue.v1.IssueService.SignHost:output_type -> teleport.issue.v1.IssuedCerts
-	6, // 11: teleport.issue.v1.IssueService.OpenSSH:output_type -> teleport.issue.v1.IssuedCerts
-	6, // 12: teleport.issue.v1.IssueService.Bridge:output_type -> teleport.issue.v1.IssuedCerts
-	8, // [8:13] is the sub-list for method output_type
-	3, // [3:8] is the sub-list for method input_type
-	3, // [3:3] is the sub-list for extension type_name
-	3, // [3:3] is the sub-list for extension extendee
-	0, // [0:3] is the sub-list for field type_name
+	0,  // 0: teleport.issue.v1.ReissueRequest.keys:type_name -> teleport.issue.v1.PublicKeys
+	0,  // 1: teleport.issue.v1.SignUserRequest.keys:type_name -> teleport.issue.v1.PublicKeys
+	0,  // 2: teleport.issue.v1.SignHostRequest.keys:type_name -> teleport.issue.v1.PublicKeys
+	1,  // 3: teleport.issue.v1.IssueService.Reissue:input_type -> teleport.issue.v1.ReissueRequest
+	2,  // 4: teleport.issue.v1.IssueService.SignUser:input_type -> teleport.issue.v1.SignUserRequest
+	3,  // 5: teleport.issue.v1.IssueService.SignHost:input_type -> teleport.issue.v1.SignHostRequest
+	3,  // 6: teleport.issue.v1.IssueService.SignDatabase:input_type -> teleport.issue.v1.SignHostRequest
+	4,  // 7: teleport.issue.v1.IssueService.OpenSSH:input_type -> teleport.issue.v1.OpenSSHRequest
+	5,  // 8: teleport.issue.v1.IssueService.Bridge:input_type -> teleport.issue.v1.BridgeRequest
+	6,  // 9: teleport.issue.v1.IssueService.Database:input_type -> teleport.issue.v1.DatabaseRequest
+	7,  // 10: teleport.issue.v1.IssueService.Reissue:output_type -> teleport.issue.v1.IssuedCerts
+	7,  // 11: teleport.issue.v1.IssueService.SignUser:output_type -> teleport.issue.v1.IssuedCerts
+	7,  // 12: teleport.issue.v1.IssueService.SignHost:output_type -> teleport.issue.v1.IssuedCerts
+	7,  // 13: teleport.issue.v1.IssueService.SignDatabase:output_type -> teleport.issue.v1.IssuedCerts
+	7,  // 14: teleport.issue.v1.IssueService.OpenSSH:output_type -> teleport.issue.v1.IssuedCerts
+	7,  // 15: teleport.issue.v1.IssueService.Bridge:output_type -> teleport.issue.v1.IssuedCerts
+	7,  // 16: teleport.issue.v1.IssueService.Database:output_type -> teleport.issue.v1.IssuedCerts
+	10, // [10:17] is the sub-list for method output_type
+	3,  // [3:10] is the sub-list for method input_type
+	3,  // [3:3] is the sub-list for extension type_name
+	3,  // [3:3] is the sub-list for extension extendee
+	0,  // [0:3] is the sub-list for field type_name
 }
 
 func init() { file_teleport_issue_v1_issue_proto_init() }
@@ -619,7 +723,7 @@ func file_teleport_issue_v1_issue_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_teleport_issue_v1_issue_proto_rawDesc), len(file_teleport_issue_v1_issue_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   7,
+			NumMessages:   8,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

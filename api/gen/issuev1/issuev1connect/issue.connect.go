@@ -40,10 +40,15 @@ const (
 	IssueServiceSignUserProcedure = "/teleport.issue.v1.IssueService/SignUser"
 	// IssueServiceSignHostProcedure is the fully-qualified name of the IssueService's SignHost RPC.
 	IssueServiceSignHostProcedure = "/teleport.issue.v1.IssueService/SignHost"
+	// IssueServiceSignDatabaseProcedure is the fully-qualified name of the IssueService's SignDatabase
+	// RPC.
+	IssueServiceSignDatabaseProcedure = "/teleport.issue.v1.IssueService/SignDatabase"
 	// IssueServiceOpenSSHProcedure is the fully-qualified name of the IssueService's OpenSSH RPC.
 	IssueServiceOpenSSHProcedure = "/teleport.issue.v1.IssueService/OpenSSH"
 	// IssueServiceBridgeProcedure is the fully-qualified name of the IssueService's Bridge RPC.
 	IssueServiceBridgeProcedure = "/teleport.issue.v1.IssueService/Bridge"
+	// IssueServiceDatabaseProcedure is the fully-qualified name of the IssueService's Database RPC.
+	IssueServiceDatabaseProcedure = "/teleport.issue.v1.IssueService/Database"
 )
 
 // IssueServiceClient is a client for the teleport.issue.v1.IssueService service.
@@ -54,6 +59,8 @@ type IssueServiceClient interface {
 	SignUser(context.Context, *connect.Request[issuev1.SignUserRequest]) (*connect.Response[issuev1.IssuedCerts], error)
 	// SignHost issues a host certificate (tctl auth sign --host).
 	SignHost(context.Context, *connect.Request[issuev1.SignHostRequest]) (*connect.Response[issuev1.IssuedCerts], error)
+	// SignDatabase issues a certificate for a database server (tctl auth sign --format=db).
+	SignDatabase(context.Context, *connect.Request[issuev1.SignHostRequest]) (*connect.Response[issuev1.IssuedCerts], error)
 	// OpenSSH issues a proxy the certificate with which it enters a server without
 	// an agent, for the user whose live certificate it shows.
 	OpenSSH(context.Context, *connect.Request[issuev1.OpenSSHRequest]) (*connect.Response[issuev1.IssuedCerts], error)
@@ -61,6 +68,9 @@ type IssueServiceClient interface {
 	// agent, for the user whose live certificate it shows, where the cluster
 	// records at its proxies.
 	Bridge(context.Context, *connect.Request[issuev1.BridgeRequest]) (*connect.Response[issuev1.IssuedCerts], error)
+	// Database issues an agent the client certificate with which it logs in to a
+	// database, for the user whose live certificate it shows.
+	Database(context.Context, *connect.Request[issuev1.DatabaseRequest]) (*connect.Response[issuev1.IssuedCerts], error)
 }
 
 // NewIssueServiceClient constructs a client for the teleport.issue.v1.IssueService service. By
@@ -92,6 +102,12 @@ func NewIssueServiceClient(httpClient connect.HTTPClient, baseURL string, opts .
 			connect.WithSchema(issueServiceMethods.ByName("SignHost")),
 			connect.WithClientOptions(opts...),
 		),
+		signDatabase: connect.NewClient[issuev1.SignHostRequest, issuev1.IssuedCerts](
+			httpClient,
+			baseURL+IssueServiceSignDatabaseProcedure,
+			connect.WithSchema(issueServiceMethods.ByName("SignDatabase")),
+			connect.WithClientOptions(opts...),
+		),
 		openSSH: connect.NewClient[issuev1.OpenSSHRequest, issuev1.IssuedCerts](
 			httpClient,
 			baseURL+IssueServiceOpenSSHProcedure,
@@ -104,16 +120,24 @@ func NewIssueServiceClient(httpClient connect.HTTPClient, baseURL string, opts .
 			connect.WithSchema(issueServiceMethods.ByName("Bridge")),
 			connect.WithClientOptions(opts...),
 		),
+		database: connect.NewClient[issuev1.DatabaseRequest, issuev1.IssuedCerts](
+			httpClient,
+			baseURL+IssueServiceDatabaseProcedure,
+			connect.WithSchema(issueServiceMethods.ByName("Database")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
 // issueServiceClient implements IssueServiceClient.
 type issueServiceClient struct {
-	reissue  *connect.Client[issuev1.ReissueRequest, issuev1.IssuedCerts]
-	signUser *connect.Client[issuev1.SignUserRequest, issuev1.IssuedCerts]
-	signHost *connect.Client[issuev1.SignHostRequest, issuev1.IssuedCerts]
-	openSSH  *connect.Client[issuev1.OpenSSHRequest, issuev1.IssuedCerts]
-	bridge   *connect.Client[issuev1.BridgeRequest, issuev1.IssuedCerts]
+	reissue      *connect.Client[issuev1.ReissueRequest, issuev1.IssuedCerts]
+	signUser     *connect.Client[issuev1.SignUserRequest, issuev1.IssuedCerts]
+	signHost     *connect.Client[issuev1.SignHostRequest, issuev1.IssuedCerts]
+	signDatabase *connect.Client[issuev1.SignHostRequest, issuev1.IssuedCerts]
+	openSSH      *connect.Client[issuev1.OpenSSHRequest, issuev1.IssuedCerts]
+	bridge       *connect.Client[issuev1.BridgeRequest, issuev1.IssuedCerts]
+	database     *connect.Client[issuev1.DatabaseRequest, issuev1.IssuedCerts]
 }
 
 // Reissue calls teleport.issue.v1.IssueService.Reissue.
@@ -131,6 +155,11 @@ func (c *issueServiceClient) SignHost(ctx context.Context, req *connect.Request[
 	return c.signHost.CallUnary(ctx, req)
 }
 
+// SignDatabase calls teleport.issue.v1.IssueService.SignDatabase.
+func (c *issueServiceClient) SignDatabase(ctx context.Context, req *connect.Request[issuev1.SignHostRequest]) (*connect.Response[issuev1.IssuedCerts], error) {
+	return c.signDatabase.CallUnary(ctx, req)
+}
+
 // OpenSSH calls teleport.issue.v1.IssueService.OpenSSH.
 func (c *issueServiceClient) OpenSSH(ctx context.Context, req *connect.Request[issuev1.OpenSSHRequest]) (*connect.Response[issuev1.IssuedCerts], error) {
 	return c.openSSH.CallUnary(ctx, req)
@@ -141,6 +170,11 @@ func (c *issueServiceClient) Bridge(ctx context.Context, req *connect.Request[is
 	return c.bridge.CallUnary(ctx, req)
 }
 
+// Database calls teleport.issue.v1.IssueService.Database.
+func (c *issueServiceClient) Database(ctx context.Context, req *connect.Request[issuev1.DatabaseRequest]) (*connect.Response[issuev1.IssuedCerts], error) {
+	return c.database.CallUnary(ctx, req)
+}
+
 // IssueServiceHandler is an implementation of the teleport.issue.v1.IssueService service.
 type IssueServiceHandler interface {
 	// Reissue narrows the caller's own user certificate.
@@ -149,6 +183,8 @@ type IssueServiceHandler interface {
 	SignUser(context.Context, *connect.Request[issuev1.SignUserRequest]) (*connect.Response[issuev1.IssuedCerts], error)
 	// SignHost issues a host certificate (tctl auth sign --host).
 	SignHost(context.Context, *connect.Request[issuev1.SignHostRequest]) (*connect.Response[issuev1.IssuedCerts], error)
+	// SignDatabase issues a certificate for a database server (tctl auth sign --format=db).
+	SignDatabase(context.Context, *connect.Request[issuev1.SignHostRequest]) (*connect.Response[issuev1.IssuedCerts], error)
 	// OpenSSH issues a proxy the certificate with which it enters a server without
 	// an agent, for the user whose live certificate it shows.
 	OpenSSH(context.Context, *connect.Request[issuev1.OpenSSHRequest]) (*connect.Response[issuev1.IssuedCerts], error)
@@ -156,6 +192,9 @@ type IssueServiceHandler interface {
 	// agent, for the user whose live certificate it shows, where the cluster
 	// records at its proxies.
 	Bridge(context.Context, *connect.Request[issuev1.BridgeRequest]) (*connect.Response[issuev1.IssuedCerts], error)
+	// Database issues an agent the client certificate with which it logs in to a
+	// database, for the user whose live certificate it shows.
+	Database(context.Context, *connect.Request[issuev1.DatabaseRequest]) (*connect.Response[issuev1.IssuedCerts], error)
 }
 
 // NewIssueServiceHandler builds an HTTP handler from the service implementation. It returns the
@@ -183,6 +222,12 @@ func NewIssueServiceHandler(svc IssueServiceHandler, opts ...connect.HandlerOpti
 		connect.WithSchema(issueServiceMethods.ByName("SignHost")),
 		connect.WithHandlerOptions(opts...),
 	)
+	issueServiceSignDatabaseHandler := connect.NewUnaryHandler(
+		IssueServiceSignDatabaseProcedure,
+		svc.SignDatabase,
+		connect.WithSchema(issueServiceMethods.ByName("SignDatabase")),
+		connect.WithHandlerOptions(opts...),
+	)
 	issueServiceOpenSSHHandler := connect.NewUnaryHandler(
 		IssueServiceOpenSSHProcedure,
 		svc.OpenSSH,
@@ -195,6 +240,12 @@ func NewIssueServiceHandler(svc IssueServiceHandler, opts ...connect.HandlerOpti
 		connect.WithSchema(issueServiceMethods.ByName("Bridge")),
 		connect.WithHandlerOptions(opts...),
 	)
+	issueServiceDatabaseHandler := connect.NewUnaryHandler(
+		IssueServiceDatabaseProcedure,
+		svc.Database,
+		connect.WithSchema(issueServiceMethods.ByName("Database")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/teleport.issue.v1.IssueService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case IssueServiceReissueProcedure:
@@ -203,10 +254,14 @@ func NewIssueServiceHandler(svc IssueServiceHandler, opts ...connect.HandlerOpti
 			issueServiceSignUserHandler.ServeHTTP(w, r)
 		case IssueServiceSignHostProcedure:
 			issueServiceSignHostHandler.ServeHTTP(w, r)
+		case IssueServiceSignDatabaseProcedure:
+			issueServiceSignDatabaseHandler.ServeHTTP(w, r)
 		case IssueServiceOpenSSHProcedure:
 			issueServiceOpenSSHHandler.ServeHTTP(w, r)
 		case IssueServiceBridgeProcedure:
 			issueServiceBridgeHandler.ServeHTTP(w, r)
+		case IssueServiceDatabaseProcedure:
+			issueServiceDatabaseHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -228,10 +283,18 @@ func (UnimplementedIssueServiceHandler) SignHost(context.Context, *connect.Reque
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("teleport.issue.v1.IssueService.SignHost is not implemented"))
 }
 
+func (UnimplementedIssueServiceHandler) SignDatabase(context.Context, *connect.Request[issuev1.SignHostRequest]) (*connect.Response[issuev1.IssuedCerts], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("teleport.issue.v1.IssueService.SignDatabase is not implemented"))
+}
+
 func (UnimplementedIssueServiceHandler) OpenSSH(context.Context, *connect.Request[issuev1.OpenSSHRequest]) (*connect.Response[issuev1.IssuedCerts], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("teleport.issue.v1.IssueService.OpenSSH is not implemented"))
 }
 
 func (UnimplementedIssueServiceHandler) Bridge(context.Context, *connect.Request[issuev1.BridgeRequest]) (*connect.Response[issuev1.IssuedCerts], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("teleport.issue.v1.IssueService.Bridge is not implemented"))
+}
+
+func (UnimplementedIssueServiceHandler) Database(context.Context, *connect.Request[issuev1.DatabaseRequest]) (*connect.Response[issuev1.IssuedCerts], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("teleport.issue.v1.IssueService.Database is not implemented"))
 }

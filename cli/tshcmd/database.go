@@ -1,0 +1,254 @@
+package tshcmd
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"teleport/client"
+	"teleport/client/localproxy"
+	"teleport/fault"
+	"teleport/types"
+)
+
+const dbLong = `Work with the databases that you may reach.
+
+Programs of other makers speak with a database through tsh: it listens on this
+machine, and what comes there travels to the database's agent within your
+certificate, which names that one database. The database sees a short-lived
+certificate of the agent's; there is no password anywhere.`
+
+const dbConnectExample = `  tsh db ls
+  tsh db connect orders --db-user=alice --db-name=shop
+  tsh proxy db orders --tunnel --db-user=alice --db-name=shop --port=5433`
+
+// dbFlags choose who one is in a database.
+type dbFlags struct {
+	user, name string
+	roles      []string
+	port       string
+	tunnel     bool
+}
+
+func (a *app) dbCmd() *cobra.Command {
+	db := &cobra.Command{Use: "db", Short: "Use databases", Long: dbLong, Example: dbConnectExample, Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() }}
+	var ls lsFlags
+	list := &cobra.Command{Use: "ls [label=value,...]", Short: "List databases", Args: cobra.ArbitraryArgs,
+		Long: "List the databases that you may see and that an agent fronts at the moment.",
+		RunE: func(cmd *cobra.Command, args []string) error { return a.dbLs(cmd.Context(), ls, args) }}
+	a.formatFlag(list, &ls.format, textFormat, jsonFormat, yamlFormat, namesFormat)
+	list.Flags().StringVar(&ls.query, "query", "", "show only what this expression is true of")
+	list.Flags().StringVar(&ls.search, "search", "", "show only what all these comma-separated words are found in")
+	list.Flags().BoolVarP(&ls.verbose, "verbose", "v", false, "show agents, addresses and whole labels")
+	var f dbFlags
+	connect := &cobra.Command{Use: "connect NAME [-- ARGS...]", Short: "Connect with the database's own client", Args: cobra.MinimumNArgs(1),
+		Long:              "Start the database's own client (psql) on a database. Arguments after -- are the client's.",
+		Example:           "  tsh db connect orders --db-user=alice --db-name=shop -- -c 'select 1'",
+		ValidArgsFunction: a.completeDatabases,
+		RunE:              func(cmd *cobra.Command, args []string) error { return a.dbConnect(cmd.Context(), f, args[0], args[1:]) }}
+	dbUserFlags(connect, &f)
+	db.AddCommand(list, connect)
+	return db
+}
+
+func dbUserFlags(cmd *cobra.Command, f *dbFlags) {
+	cmd.Flags().StringVarP(&f.user, "db-user", "u", "", "user in the database")
+	cmd.Flags().StringVarP(&f.name, "db-name", "n", "", "database within the server")
+	cmd.Flags().StringSliceVarP(&f.roles, "db-roles", "r", nil, "roles in the database, where its users are made automatically (default: all that yours allow)")
+}
+
+func (a *app) proxyDBCmd() *cobra.Command {
+	var f dbFlags
+	cmd := &cobra.Command{Use: "db NAME", Short: "Let database clients reach a database", Args: cobra.ExactArgs(1),
+		Long: `Listen on this machine for clients of a database, until it is interrupted.
+
+Every program that can connect to the port has your access to this one database:
+it stays on this machine's loopback address.`,
+		Example:           "  tsh proxy db orders --tunnel --db-user=alice --db-name=shop --port=5433",
+		ValidArgsFunction: a.completeDatabases,
+		RunE:              func(cmd *cobra.Command, args []string) error { return a.proxyDB(cmd.Context(), f, args[0]) }}
+	dbUserFlags(cmd, &f)
+	cmd.Flags().StringVarP(&f.port, "port", "p", "0", "port to listen on; 0 is any that is free")
+	cmd.Flags().BoolVar(&f.tunnel, "tunnel", true, "carry your certificate for the client, which then needs none")
+	return cmd
+}
+
+func (a *app) dbLs(ctx context.Context, f lsFlags, args []string) error {
+	if err := checkFormat(f.format, textFormat, jsonFormat, yamlFormat, namesFormat); err != nil {
+		return err
+	}
+	filter := client.Filter{Query: f.query, Search: words(f.search)}
+	var err error
+	if filter.Labels, err = parseLabels(args); err != nil {
+		return err
+	}
+	c, _, err := a.connect()
+	if err != nil {
+		return err
+	}
+	servers, err := c.Databases(ctx, filter)
+	if err != nil {
+		return err
+	}
+	switch f.format {
+	case jsonFormat, yamlFormat:
+		docs := make([]*types.Database, 0, len(servers))
+		for _, s := range servers {
+			docs = append(docs, &s.Spec.Database)
+		}
+		return a.writeDocs(f.format, docs)
+	case namesFormat:
+		for _, s := range servers {
+			fmt.Fprintln(a.out, clean(s.Spec.Database.Metadata.Name))
+		}
+		return nil
+	}
+	if len(servers) == 0 {
+		fmt.Fprintln(a.errs, "There is no database that you may reach and that matches.")
+		return nil
+	}
+	head := []string{"Name", "Protocol", "Description", "Labels"}
+	if f.verbose {
+		head = append(head, "Address", "Agent")
+	}
+	rows := make([][]string, 0, len(servers))
+	for _, s := range servers {
+		d := &s.Spec.Database
+		row := []string{d.Metadata.Name, d.Spec.Protocol, d.Metadata.Description, labelText(d.AllLabels(), f.verbose)}
+		if f.verbose {
+			row = append(row, d.Spec.URI, s.Spec.Hostname)
+		}
+		rows = append(rows, row)
+	}
+	return a.writeTable(head, rows)
+}
+
+func (a *app) completeDatabases(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	if len(args) > 0 {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	c, _, err := a.connect()
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveError
+	}
+	servers, err := c.Databases(cmd.Context(), client.Filter{})
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveError
+	}
+	var names []string
+	for _, s := range servers {
+		names = append(names, s.Spec.Database.Metadata.Name)
+	}
+	return names, cobra.ShellCompDirectiveNoFileComp
+}
+
+// database finds one by name.
+func (a *app) database(ctx context.Context, c *client.Client, name string) (*types.Database, error) {
+	servers, err := c.Databases(ctx, client.Filter{})
+	if err != nil {
+		return nil, err
+	}
+	i := slices.IndexFunc(servers, func(s *types.DatabaseServer) bool { return s.Spec.Database.Metadata.Name == name })
+	if i < 0 {
+		return nil, fault.New(fault.NotFound, "there is no database %q, or you may not see it", name).WithHint("tsh db ls lists what you can reach")
+	}
+	return &servers[i].Spec.Database, nil
+}
+
+// way opens a local listener through which one database is reached.
+func (a *app) way(ctx context.Context, f dbFlags, name string) (*types.Database, net.Listener, *localproxy.Proxy, error) {
+	c, _, err := a.connect()
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	d, err := a.database(ctx, c, name)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	if f.user == "" {
+		return nil, nil, nil, fault.New(fault.Invalid, "name the user in the database").WithHint("--db-user=…")
+	}
+	way := c.Database(name, types.DatabaseRoute{User: f.user, Name: f.name, Roles: f.roles})
+	ln, err := localproxy.Listen(ctx, cmp.Or(f.port, "0"))
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	return d, ln, localproxy.New(localproxy.Options{Dial: way.Dial, Failed: func(err error) {
+		fmt.Fprintf(a.errs, "tsh: a connection was not let through: %s\n", fault.Message(err))
+	}}), nil
+}
+
+// nativeClient is the database's own program, and its arguments for an address.
+func nativeClient(d *types.Database, f dbFlags, addr net.Addr) ([]string, error) {
+	host, port, err := net.SplitHostPort(addr.String())
+	if err != nil {
+		return nil, err
+	}
+	switch d.Spec.Protocol {
+	case "postgres", "cockroachdb":
+		return []string{"psql", "host=" + host + " port=" + port + " user=" + quoted(f.user) + " dbname=" + quoted(cmp.Or(f.name, f.user)) + " sslmode=disable"}, nil
+	}
+	return nil, fault.New(fault.Unimplemented, "tsh does not know the client of %s", d.Spec.Protocol).WithHint("tsh proxy db %s --tunnel lets yours in", d.Metadata.Name)
+}
+
+// quoted is a value of a libpq connection string.
+func quoted(s string) string {
+	return "'" + strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(s) + "'"
+}
+
+func (a *app) dbConnect(ctx context.Context, f dbFlags, name string, args []string) error {
+	d, ln, proxy, err := a.way(ctx, f, name)
+	if err != nil {
+		return err
+	}
+	defer ln.Close()
+	argv, err := nativeClient(d, f, ln.Addr())
+	if err != nil {
+		return err
+	}
+	path, err := exec.LookPath(argv[0])
+	if err != nil {
+		return fault.New(fault.NotFound, "the program %s is not installed on this machine", argv[0])
+	}
+	// Ctrl-C is the client's, where it cancels a statement: it ends nothing here.
+	ctx, stop := context.WithCancel(context.WithoutCancel(ctx))
+	served := make(chan error, 1)
+	go func() { served <- proxy.Serve(ctx, ln) }()
+	cmd := exec.Command(path, append(argv[1:], args...)...)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, a.out, a.errs
+	err = cmd.Run()
+	stop()
+	<-served
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		return exitCode(exit.ExitCode()) // it has said why
+	}
+	return err
+}
+
+func (a *app) proxyDB(ctx context.Context, f dbFlags, name string) error {
+	if !f.tunnel {
+		return fault.New(fault.Unimplemented, "a client with its own certificate is not served by this version").WithHint("leave --tunnel on")
+	}
+	d, ln, proxy, err := a.way(ctx, f, name)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(a.out, "Started an authenticated tunnel for the %s database %q on %s.\n", d.Spec.Protocol, name, ln.Addr())
+	if argv, err := nativeClient(d, f, ln.Addr()); err == nil {
+		fmt.Fprintf(a.out, "\nUse one of the following:\n\n  %s %q\n", argv[0], argv[1])
+	}
+	if f.port == "0" {
+		fmt.Fprintf(a.errs, "To have the same port each time, use --port.\n")
+	}
+	return proxy.Serve(ctx, ln)
+}

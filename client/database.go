@@ -1,0 +1,111 @@
+package client
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"net"
+	"sync"
+	"time"
+
+	"teleport/api/gen/issuev1"
+	"teleport/cert"
+	"teleport/cert/tlscert"
+	"teleport/dial"
+	"teleport/fault"
+	"teleport/keys"
+	"teleport/types"
+)
+
+// Database reaches one database as the user and with the names of a route. Its
+// certificate is made at the first connection, kept in memory, and made anew at
+// half its life. Safe for concurrent use.
+type Database struct {
+	c     *Client
+	name  string
+	route types.DatabaseRoute
+
+	mu    sync.Mutex
+	cert  *tls.Certificate
+	renew time.Time
+}
+
+// Database returns the way to a database. Nothing is dialled.
+func (c *Client) Database(name string, route types.DatabaseRoute) *Database {
+	return &Database{c: c, name: name, route: route}
+}
+
+// Dial opens a connection to the database's agent: within it the client speaks
+// the database's own protocol, in plain text. The agent is verified by the UUID
+// that answered.
+func (d *Database) Dial(ctx context.Context) (net.Conn, error) {
+	own, err := d.certificate(ctx)
+	if err != nil {
+		return nil, err
+	}
+	conn, reply, err := d.c.Dial(ctx, types.KindDatabase, d.name)
+	if err != nil {
+		return nil, err
+	}
+	config, err := tlscert.ClientConfig(tlscert.Source{Certificate: func() *tls.Certificate { return own },
+		Trust: func() *cert.Trust { return d.c.trust }, Now: time.Now}, tlscert.Server{Cluster: d.c.cfg.Cluster, UUID: reply.AgentUUID})
+	if err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	inner := tls.Client(conn, config)
+	ctx, cancel := context.WithTimeout(ctx, dial.Timeout)
+	defer cancel()
+	if err := inner.HandshakeContext(ctx); err != nil {
+		conn.Close()
+		return nil, fault.Wrap(err, fault.Untrusted, "the agent of the database %s could not be verified, or did not take the certificate", d.name)
+	}
+	return inner, nil
+}
+
+// certificate returns one that names this database alone.
+func (d *Database) certificate(ctx context.Context) (*tls.Certificate, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.cert != nil && time.Now().Before(d.renew) {
+		return d.cert, nil
+	}
+	if err := d.c.cfg.Credential.Check(time.Now()); err != nil {
+		return nil, err
+	}
+	api, err := d.c.API()
+	if err != nil {
+		return nil, err
+	}
+	defer api.Close()
+	key, err := newKey(string(keys.DefaultSuite), keys.UserTLS)
+	if err != nil {
+		return nil, err
+	}
+	pub, err := x509.MarshalPKIXPublicKey(key.Public())
+	if err != nil {
+		return nil, err
+	}
+	route, err := json.Marshal(d.route.Route(d.name))
+	if err != nil {
+		return nil, err
+	}
+	now := time.Now()
+	resp, err := api.Reissue(ctx, &issuev1.ReissueRequest{Keys: &issuev1.PublicKeys{TlsPublic: pub}, Usage: []string{"db"}, Route: route})
+	if err != nil {
+		return nil, err
+	}
+	block, _ := pem.Decode(resp.TlsCert)
+	if block == nil {
+		return nil, fault.New(fault.Internal, "the auth service sent no certificate")
+	}
+	leaf, err := x509.ParseCertificate(block.Bytes)
+	if err != nil || !keys.Equal(leaf.PublicKey, key.Public()) {
+		return nil, fault.New(fault.Untrusted, "the auth service sent a certificate for another key")
+	}
+	d.cert = &tls.Certificate{Certificate: [][]byte{block.Bytes}, PrivateKey: key, Leaf: leaf}
+	d.renew = now.Add(leaf.NotAfter.Sub(now) / 2)
+	return d.cert, nil
+}

@@ -1,0 +1,77 @@
+// Package localproxy lets native clients of protocols reach a resource: it
+// listens on this machine and gives each connection a way through the proxy,
+// with the person's certificate around it.
+package localproxy
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"sync"
+
+	"teleport/fault"
+	"teleport/netx"
+)
+
+// Dialer opens a connection to the resource.
+type Dialer func(ctx context.Context) (net.Conn, error)
+
+// Options configure a Proxy.
+type Options struct {
+	Dial Dialer
+	// Failed is told of each connection that found no way. Optional.
+	Failed func(err error)
+	Log    *slog.Logger // nil discards
+}
+
+// Proxy serves one listener.
+type Proxy struct{ o Options }
+
+// New makes a proxy. It starts nothing.
+func New(o Options) *Proxy {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Failed == nil {
+		o.Failed = func(error) {}
+	}
+	return &Proxy{o}
+}
+
+// Listen opens a port on this machine; "0" is any. Whoever can connect to it has
+// the person's access: it is never on another address than the loopback's.
+func Listen(ctx context.Context, port string) (net.Listener, error) {
+	ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp", net.JoinHostPort("127.0.0.1", port))
+	return ln, fault.Wrap(err, fault.Unavailable, "port %s of this machine cannot be listened on", port)
+}
+
+// Serve takes connections until ctx ends, and returns when the last is closed.
+func (p *Proxy) Serve(ctx context.Context, ln net.Listener) error {
+	var open sync.WaitGroup
+	defer open.Wait()
+	stop := context.AfterFunc(ctx, func() { ln.Close() })
+	defer stop()
+	err := netx.Accept(ctx, ln, p.o.Log, func(c net.Conn) {
+		open.Go(func() {
+			defer c.Close()
+			if err := p.carry(ctx, c); err != nil && ctx.Err() == nil {
+				p.o.Failed(err)
+			}
+		})
+	})
+	if ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
+		return nil
+	}
+	return err
+}
+
+func (p *Proxy) carry(ctx context.Context, c net.Conn) error {
+	up, err := p.o.Dial(ctx)
+	if err != nil {
+		return err
+	}
+	// How it ends is between the client and the resource.
+	_ = netx.Splice(ctx, c, up, netx.SpliceOptions{})
+	return nil
+}

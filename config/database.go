@@ -1,0 +1,117 @@
+package config
+
+import (
+	"os"
+	"strings"
+	"time"
+
+	"teleport/fault"
+	"teleport/types"
+)
+
+// DBService configures access to databases.
+type DBService struct {
+	Enabled   Flag              `yaml:"enabled"`
+	Databases []DBEntry         `yaml:"databases"`
+	Resources []ResourceMatcher `yaml:"resources"`
+}
+
+// ResourceMatcher selects registered resources by label: an agent fronts those
+// that one of its matchers takes.
+type ResourceMatcher struct {
+	Labels map[string]Strings `yaml:"labels"`
+}
+
+// DBEntry is one database of the file.
+type DBEntry struct {
+	Name          string            `yaml:"name"`
+	Description   string            `yaml:"description"`
+	Protocol      string            `yaml:"protocol"`
+	URI           string            `yaml:"uri"`
+	TLS           DBTLS             `yaml:"tls"`
+	MySQL         DBMySQL           `yaml:"mysql"`
+	StaticLabels  map[string]string `yaml:"static_labels"`
+	DynamicLabels []Command         `yaml:"dynamic_labels"`
+}
+
+// DBTLS says how the database is verified.
+type DBTLS struct {
+	Mode                string `yaml:"mode"`
+	ServerName          string `yaml:"server_name"`
+	CACertFile          string `yaml:"ca_cert_file"`
+	TrustSystemCertPool Flag   `yaml:"trust_system_cert_pool"`
+}
+
+// DBMySQL is what only MySQL needs.
+type DBMySQL struct {
+	ServerVersion string `yaml:"server_version"`
+}
+
+// DB is the database service's part.
+type DB struct {
+	// Databases are those of the file, and Matchers select registered ones.
+	Databases []*types.Database
+	Matchers  []types.Labels
+}
+
+func dbPart(c *Config, f *File, _ Flags) error {
+	if c.DB == nil {
+		return nil
+	}
+	names := map[string]bool{}
+	for _, e := range f.DB.Databases {
+		db, err := e.document()
+		if err != nil {
+			return fault.Wrap(err, fault.Invalid, "db_service.databases %q: %s", e.Name, fault.Message(err))
+		}
+		if names[e.Name] {
+			return fault.New(fault.Invalid, "db_service.databases names %q twice", e.Name)
+		}
+		names[e.Name] = true
+		c.DB.Databases = append(c.DB.Databases, db)
+	}
+	for _, m := range f.DB.Resources {
+		if len(m.Labels) == 0 {
+			return fault.New(fault.Invalid, "each of db_service.resources needs labels").WithHint(`'*': '*' is every registered database`)
+		}
+		labels := types.Labels{}
+		for k, v := range m.Labels {
+			labels[k] = types.StringList(v)
+		}
+		c.DB.Matchers = append(c.DB.Matchers, labels)
+	}
+	if len(c.DB.Databases) == 0 && len(c.DB.Matchers) == 0 {
+		return fault.New(fault.Invalid, "db_service is enabled and fronts nothing").WithHint("Name databases, or select registered ones by resources.")
+	}
+	return nil
+}
+
+// document is the entry as a resource, with the authorities that its file holds.
+func (e DBEntry) document() (*types.Database, error) {
+	d := &types.Database{Spec: types.DatabaseSpec{Protocol: e.Protocol, URI: e.URI,
+		TLS: types.DatabaseTLS{Mode: e.TLS.Mode, ServerName: e.TLS.ServerName, TrustSystemCertPool: e.TLS.TrustSystemCertPool.Or(false)}}}
+	d.Metadata.Name, d.Metadata.Description, d.Metadata.Labels = e.Name, e.Description, e.StaticLabels
+	if e.TLS.CACertFile != "" {
+		pem, err := os.ReadFile(e.TLS.CACertFile)
+		if err != nil {
+			return nil, fault.Unreadable(err, e.TLS.CACertFile)
+		}
+		if !strings.Contains(string(pem), "BEGIN CERTIFICATE") {
+			return nil, fault.New(fault.Invalid, "%s holds no certificate", e.TLS.CACertFile)
+		}
+		d.Spec.TLS.CACert = string(pem)
+	}
+	if e.MySQL.ServerVersion != "" {
+		d.Spec.MySQL = &types.DatabaseMySQL{ServerVersion: e.MySQL.ServerVersion}
+	}
+	for _, l := range e.DynamicLabels {
+		if l.Name == "" || len(l.Command) == 0 || l.Period.Std() < time.Minute {
+			return nil, fault.New(fault.Invalid, "each of dynamic_labels needs name, command, and a period of at least 1m")
+		}
+		if d.Spec.DynamicLabels == nil {
+			d.Spec.DynamicLabels = map[string]types.CommandLabel{}
+		}
+		d.Spec.DynamicLabels[l.Name] = types.CommandLabel{Command: l.Command, Period: l.Period}
+	}
+	return d, d.Validate()
+}

@@ -1,0 +1,182 @@
+// Package dbaccess is the database service of an agent: it takes a connection
+// that the agent accepted for a database, ends the TLS in which the user proves
+// who they are, decides who may be whom in which database, and hands the
+// connection to the engine of the database's protocol. Identity, decision,
+// limits, locks, recording, audit and draining are written here once; an engine
+// knows only its dialect.
+package dbaccess
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"log/slog"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+
+	"teleport/access"
+	"teleport/audit"
+	"teleport/cert/tlscert"
+	"teleport/dial"
+	"teleport/fault"
+	"teleport/netx"
+	"teleport/predicate"
+	"teleport/recorder"
+	"teleport/session"
+	"teleport/types"
+)
+
+// Engine speaks one protocol. Implementations are safe for concurrent use.
+type Engine interface {
+	// Serve speaks with the client and, once s.Begin has allowed it, with the
+	// database, until either ends or ctx does. A client that is refused is told so
+	// in its own protocol before Serve returns the error.
+	Serve(ctx context.Context, s *Session) error
+}
+
+// Config is what the service is built from. Fields without a remark are required.
+type Config struct {
+	HostID   string // UUID
+	Hostname string
+	Cluster  string
+	// Databases returns what this agent fronts now.
+	Databases func() []*types.Database
+	Engines   map[string]Engine // by protocol
+	// TLS proves to users that they speak with this agent, and verifies them.
+	TLS    tlscert.Source
+	Policy access.View
+	// Credentials are how this agent logs in to databases.
+	Credentials Credentials
+	Audit       audit.Emitter
+	Sessions    *session.Registry
+	Recorder    recorder.Recorder
+	Dialer      netx.Dialer
+	Log         *slog.Logger
+	Cache       *predicate.Cache // may be nil
+}
+
+// Login says who logs in to which database.
+type Login struct {
+	Database    *types.Database
+	User, Name  string // in the database
+	Identity    *types.Identity
+	Certificate *x509.Certificate // the person's own, as shown inside the connection
+	Client      netip.AddrPort    // where the person is
+}
+
+// Credentials gets what an agent shows to a database. Safe for concurrent use.
+type Credentials interface {
+	// Certificate returns a client certificate for the user in the database; nil
+	// where the database wants none.
+	Certificate(ctx context.Context, l Login) (*tls.Certificate, error)
+	// Password returns a password or token; "" where the database wants none.
+	Password(ctx context.Context, l Login) (string, error)
+	// Authorities returns PEM of the authorities that a database without its own
+	// is verified against.
+	Authorities() []byte
+}
+
+// Service serves connections. Safe for concurrent use.
+type Service struct {
+	cfg   Config
+	inner *tls.Config
+
+	mu   sync.Mutex
+	keys map[CancelKey]*Session // live sessions that can be cancelled
+}
+
+// New checks a configuration. It starts nothing.
+func New(cfg Config) (*Service, error) {
+	if cfg.HostID == "" || cfg.Databases == nil || len(cfg.Engines) == 0 || cfg.TLS.Certificate == nil || cfg.Policy == nil || cfg.Credentials == nil ||
+		cfg.Audit == nil || cfg.Sessions == nil || cfg.Recorder == nil || cfg.Dialer == nil || cfg.Log == nil {
+		return nil, errors.New("dbaccess: incomplete configuration")
+	}
+	return &Service{cfg: cfg, keys: map[CancelKey]*Session{},
+		inner: tlscert.ServerConfig(cfg.TLS, tlscert.ServerOptions{Kinds: []types.IdentityKind{types.IdentityUser, types.IdentityBridge}})}, nil
+}
+
+// Kind implements agentd.Service.
+func (s *Service) Kind() string { return types.KindDatabase }
+
+// Fronts implements agentd.Service.
+func (s *Service) Fronts(name string) bool { return s.database(name) != nil }
+
+func (s *Service) database(name string) *types.Database {
+	for _, d := range s.cfg.Databases() {
+		if d.Metadata.Name == name {
+			return d
+		}
+	}
+	return nil
+}
+
+const (
+	handshakeTimeout = 10 * time.Second
+	// lastWords is how long an engine has to tell its client of a cut.
+	lastWords = 200 * time.Millisecond
+)
+
+// Serve implements agentd.Service.
+func (s *Service) Serve(ctx context.Context, in *dial.Inbound) error {
+	defer in.Close()
+	db := s.database(in.Header.Name)
+	if db == nil {
+		return fault.New(fault.NotFound, "this agent does not front the database %q any more", in.Header.Name)
+	}
+	engine := s.cfg.Engines[db.Spec.Protocol]
+	if engine == nil {
+		return fault.New(fault.Unimplemented, "this agent does not speak %s", db.Spec.Protocol)
+	}
+	conn, id, err := s.identify(ctx, in)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	x := &Session{svc: s, id: uuid.NewString(), in: in, database: db, identity: id, route: types.DatabaseRouteOf(id.Authority.Route),
+		shown: conn.ConnectionState().PeerCertificates[0]}
+	ctx, x.cancel = context.WithCancelCause(ctx)
+	x.client = &touched{Conn: conn, s: x}
+	stop := context.AfterFunc(ctx, func() {
+		_ = conn.SetReadDeadline(time.Unix(1, 0)) // the engine wakes, and says why
+		time.AfterFunc(lastWords, func() { conn.Close() })
+	})
+	defer stop()
+	defer x.end()
+	err = engine.Serve(ctx, x)
+	if cause := context.Cause(ctx); cause != nil {
+		err = cause // the connection was closed for it
+	}
+	x.cancel(nil)
+	return err
+}
+
+// identify ends the user's TLS. Who speaks inside must be who came through the
+// gate, and a bridge must be that of the proxy which carries it.
+func (s *Service) identify(ctx context.Context, in *dial.Inbound) (*tls.Conn, *types.Identity, error) {
+	conn := tls.Server(in, s.inner)
+	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
+	defer cancel()
+	if err := conn.HandshakeContext(ctx); err != nil {
+		return nil, nil, fault.Wrap(err, fault.Unauthenticated, "the TLS of the client failed")
+	}
+	id, err := tlscert.Peer(conn.ConnectionState(), s.cfg.TLS.Trust(), s.cfg.TLS.Now(), types.IdentityUser, types.IdentityBridge)
+	if err != nil {
+		return nil, nil, err
+	}
+	g := in.Header.Gateway
+	switch {
+	case g == nil:
+		return nil, nil, fault.New(fault.Denied, "the dial does not say who came through the gate")
+	case g.User != id.Name || g.Cluster != id.Cluster:
+		return nil, nil, fault.New(fault.Denied, "the identity inside the connection is not the one that came through the proxy")
+	case id.Kind == types.IdentityBridge && id.Authority.ProxyUUID != in.Proxy.Name:
+		return nil, nil, fault.New(fault.Denied, "this certificate was made for another proxy")
+	case id.Authority.Route == nil || id.Authority.Route.Kind != types.KindDatabase || id.Authority.Route.Name != in.Header.Name:
+		return nil, nil, fault.New(fault.Denied, "the certificate is not for this database").WithHint("tsh db login gets one that is")
+	}
+	return conn, id, nil
+}

@@ -1,0 +1,275 @@
+// Package dbtest is the world that tests of database engines run in: a database
+// service with one database in front of it, users with certificates, and a
+// listener that does what a user's local proxy, the proxy and the tunnel do. The
+// audit log is kept in memory, in order.
+package dbtest
+
+import (
+	"context"
+	"crypto/tls"
+	"log/slog"
+	"net"
+	"sync"
+	"testing"
+	"time"
+
+	"teleport/access"
+	"teleport/cert"
+	"teleport/cert/certtest"
+	"teleport/cert/tlscert"
+	"teleport/dbaccess"
+	"teleport/dial"
+	"teleport/netx"
+	"teleport/recorder"
+	"teleport/session"
+	"teleport/types"
+	"teleport/types/event"
+)
+
+// Names of the world.
+const (
+	Cluster  = "example.test"
+	HostID   = "6f1d2ad0-5a0c-4d47-9a2e-0f3c9a1f0001"
+	ProxyID  = "6f1d2ad0-5a0c-4d47-9a2e-0f3c9a1f0002"
+	Database = "shop"
+)
+
+// World is one agent that fronts one database.
+type World struct {
+	CAs    *certtest.World
+	Policy *Policy
+	Log    *Log
+	Doc    *types.Database
+	t      testing.TB
+	svc    *dbaccess.Service
+	ctx    context.Context
+	work   sync.WaitGroup
+	tick   chan struct{}
+}
+
+// New makes a world around an engine and a database; creds says how the agent
+// logs in to it.
+func New(t testing.TB, engine dbaccess.Engine, spec types.DatabaseSpec, creds func(*certtest.World) dbaccess.Credentials) *World {
+	t.Helper()
+	w := &World{CAs: certtest.New(t, Cluster, time.Now()), Log: &Log{}, t: t, tick: make(chan struct{}, 1)}
+	w.Policy = &Policy{roles: map[string]*types.Role{}, tick: w.tick}
+	w.Doc = &types.Database{Spec: spec}
+	w.Doc.Metadata.Name, w.Doc.Metadata.Labels = Database, map[string]string{"env": "test"}
+	if err := w.Doc.Validate(); err != nil {
+		t.Fatal(err)
+	}
+	host := certtest.Host(Cluster, time.Now(), types.RoleDb)
+	host.Name = HostID
+	own := w.certificate(host, types.CAHost)
+	registry := session.NewRegistry()
+	svc, err := dbaccess.New(dbaccess.Config{HostID: HostID, Hostname: "db-agent", Cluster: Cluster,
+		Databases: func() []*types.Database { return []*types.Database{w.Doc} }, Engines: map[string]dbaccess.Engine{spec.Protocol: engine},
+		TLS:    tlscert.Source{Certificate: func() *tls.Certificate { return own }, Trust: func() *cert.Trust { return w.CAs.Trust }, Now: time.Now},
+		Policy: w.Policy, Credentials: creds(w.CAs), Audit: w.Log, Sessions: registry, Recorder: recorder.Off{}, Dialer: &net.Dialer{},
+		Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.svc = svc
+	ctx, cancel := context.WithCancel(context.Background())
+	w.ctx = ctx
+	w.work.Go(func() { _ = registry.Serve(ctx, w.Policy) })
+	t.Cleanup(func() { cancel(); w.work.Wait() })
+	return w
+}
+
+// Role gives a role to every user of the world.
+func (w *World) Role(edit func(*types.RoleSpec)) {
+	r := &types.Role{}
+	r.Metadata.Name = "db"
+	r.Spec.Allow = types.RoleConditions{DBLabels: types.Labels{"*": {"*"}}, DBUsers: []string{"alice"}, DBNames: []string{"postgres"}}
+	edit(&r.Spec)
+	if err := r.Validate(); err != nil {
+		w.t.Fatal(err)
+	}
+	w.Policy.Change(func() { w.Policy.roles["db"] = r })
+}
+
+func (w *World) certificate(id *types.Identity, ca types.CAType) *tls.Certificate {
+	w.t.Helper()
+	key := certtest.Key(w.t)
+	der, err := tlscert.Sign(id, key.Public(), w.CAs.Certs[ca], w.CAs.TLS[ca], time.Now())
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
+}
+
+// Listen opens what a user's native client connects to: plain bytes of the
+// dialect, which travel in the TLS of the user's certificate.
+func (w *World) Listen(user string, route types.DatabaseRoute) net.Addr {
+	w.t.Helper()
+	id := certtest.User(user, Cluster, time.Now())
+	id.Authority.Roles, id.Authority.Route = []string{"db"}, route.Route(Database)
+	own := w.certificate(id, types.CAUser)
+	config, err := tlscert.ClientConfig(tlscert.Source{Certificate: func() *tls.Certificate { return own },
+		Trust: func() *cert.Trust { return w.CAs.Trust }, Now: time.Now}, tlscert.Server{Cluster: Cluster, UUID: HostID})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(func() { ln.Close() })
+	w.work.Go(func() {
+		for {
+			c, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			w.work.Go(func() { w.carry(c, user, config) })
+		}
+	})
+	return ln.Addr()
+}
+
+// carry is the way from a native client to the agent.
+func (w *World) carry(c net.Conn, user string, config *tls.Config) {
+	defer c.Close()
+	near, far, err := pair()
+	if err != nil {
+		w.t.Error(err)
+		return
+	}
+	in := &dial.Inbound{Conn: far, Proxy: &types.Identity{Kind: types.IdentityHost, Cluster: Cluster, Name: ProxyID}}
+	in.Header = dial.New(types.KindDatabase, Database)
+	in.Header.Gateway = &dial.Gateway{User: user, Cluster: Cluster}
+	w.work.Go(func() {
+		if err := w.svc.Serve(w.ctx, in); err != nil {
+			w.Log.note(err)
+		}
+	})
+	_ = netx.Splice(w.ctx, c, tls.Client(near, config), netx.SpliceOptions{})
+}
+
+// pair is a TCP connection to ourselves.
+func pair() (near, far net.Conn, err error) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, nil, err
+	}
+	defer ln.Close()
+	if near, err = net.Dial("tcp", ln.Addr().String()); err != nil {
+		return nil, nil, err
+	}
+	far, err = ln.Accept()
+	return near, far, err
+}
+
+// Await waits until something is true.
+func (w *World) Await(is func() bool) {
+	w.t.Helper()
+	for deadline := time.Now().Add(time.Minute); !is(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			w.t.Fatal("it never came")
+		}
+	}
+}
+
+// Policy is a replica that tests change.
+type Policy struct {
+	mu       sync.Mutex
+	roles    map[string]*types.Role
+	LockList []*types.Lock
+	revision uint64
+	tick     chan struct{}
+}
+
+// Change edits the policy and tells who watches it.
+func (p *Policy) Change(f func()) {
+	p.mu.Lock()
+	f()
+	p.revision++
+	p.mu.Unlock()
+	select {
+	case p.tick <- struct{}{}:
+	default:
+	}
+}
+
+// Roles implements access.View.
+func (p *Policy) Roles(names []string) (out []*types.Role) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, n := range names {
+		if r := p.roles[n]; r != nil {
+			out = append(out, r)
+		}
+	}
+	return out
+}
+
+// Locks implements access.View.
+func (p *Policy) Locks() []*types.Lock {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.LockList
+}
+
+// Settings implements access.View.
+func (p *Policy) Settings() access.Settings { return access.Settings{} }
+
+// Epoch implements access.View.
+func (p *Policy) Epoch(string) *types.UserEpochSpec { return nil }
+
+// Fresh implements access.View.
+func (p *Policy) Fresh(time.Time) bool { return true }
+
+// Revision implements access.View.
+func (p *Policy) Revision() uint64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.revision
+}
+
+// Subscribe implements session.Policy.
+func (p *Policy) Subscribe() (<-chan struct{}, func()) { return p.tick, func() {} }
+
+// Log is an audit log in memory.
+type Log struct {
+	mu     sync.Mutex
+	events []event.Event
+	errs   []error
+	Fail   error // of Emit
+}
+
+// Emit implements audit.Emitter.
+func (l *Log) Emit(_ context.Context, e event.Event) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.Fail != nil {
+		return l.Fail
+	}
+	l.events = append(l.events, e)
+	return nil
+}
+
+func (l *Log) note(err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.errs = append(l.errs, err)
+}
+
+// Events returns the events of the given types so far, all without any.
+func (l *Log) Events(types ...string) []event.Event {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var out []event.Event
+	for _, e := range l.events {
+		for _, t := range types {
+			if e.EventMeta().Type == t {
+				out = append(out, e)
+			}
+		}
+		if len(types) == 0 {
+			out = append(out, e)
+		}
+	}
+	return out
+}

@@ -1,0 +1,192 @@
+// Package postgres is the engine for PostgreSQL and what speaks its protocol,
+// version 3. It answers the client's start, logs in to the server as the agent
+// with the user's certificate or token, and then passes messages both ways: every
+// statement is told to the audit log before the server has it.
+// Protocol: https://www.postgresql.org/docs/15/protocol.html.
+package postgres
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgproto3"
+
+	"teleport/dbaccess"
+	"teleport/dbaccess/relay"
+	"teleport/fault"
+)
+
+// Engine implements dbaccess.Engine.
+type Engine struct{}
+
+// startTimeout bounds the wait for a client that has connected and says nothing.
+const startTimeout = 30 * time.Second
+
+// Serve implements dbaccess.Engine.
+func (Engine) Serve(ctx context.Context, s *dbaccess.Session) error {
+	client := s.Client()
+	if err := client.SetReadDeadline(time.Now().Add(startTimeout)); err != nil {
+		return err
+	}
+	start, err := readStart(client)
+	if err != nil {
+		return errors.Join(err, refuse(client, err))
+	}
+	if start.cancel != nil {
+		return s.Interrupt(ctx, *start.cancel) // the client waits for no answer
+	}
+	if err := client.SetReadDeadline(time.Time{}); err != nil {
+		return err
+	}
+	if err := s.Begin(ctx, start.user, start.database); err != nil {
+		return errors.Join(err, refuse(client, err))
+	}
+	server, err := login(ctx, s, start)
+	if err != nil {
+		return errors.Join(err, refuse(client, err))
+	}
+	defer server.conn.Close()
+	key := s.Interruptible(server.interrupt)
+	if _, err := client.Write(welcome(start, server, key)); err != nil {
+		return err
+	}
+	return pass(ctx, s, client, server.conn)
+}
+
+// pass copies both ways until either side ends. A client that was refused in the
+// middle is told why.
+func pass(ctx context.Context, s *dbaccess.Session, client, server net.Conn) error {
+	stop := context.AfterFunc(ctx, func() { server.Close() })
+	defer stop()
+	out := &locked{w: client}
+	answers := make(chan error, 1)
+	go func() {
+		err := relay.Copy(out, server, &backend{ctx: ctx, s: s})
+		_ = client.SetReadDeadline(time.Unix(1, 0)) // ends the other direction
+		answers <- err
+	}()
+	err := relay.Copy(server, client, &frontend{ctx: ctx, s: s})
+	if why := told(ctx, err); why != nil {
+		_, _ = out.Write(refusal(why)) // it may be gone
+	}
+	server.Close()
+	other := <-answers
+	if err = ended(err); err == nil {
+		err = ended(other)
+	}
+	return err
+}
+
+// told is what the client is to hear of the end of its own direction: refusals,
+// and a cut from outside.
+func told(ctx context.Context, err error) error {
+	if cause := context.Cause(ctx); cause != nil {
+		return cause
+	}
+	var f *fault.Error
+	if errors.As(err, &f) {
+		return err
+	}
+	return nil
+}
+
+// ended drops the errors by which connections end in the usual way.
+func ended(err error) error {
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) || errors.Is(err, os.ErrDeadlineExceeded) {
+		return nil
+	}
+	return err
+}
+
+// server is a logged-in connection to the database.
+type server struct {
+	conn       net.Conn
+	pid        uint32
+	secret     []byte
+	parameters map[string]string
+	notices    []*pgconn.Notice
+	again      func(ctx context.Context) (net.Conn, error) // another connection, for a cancel
+}
+
+// login logs in to the server as the session's user. What the client said of its
+// session beside user and database goes along.
+func login(ctx context.Context, s *dbaccess.Session, start *start) (*server, error) {
+	tlsConfig, err := s.ServerTLS(ctx)
+	if err != nil {
+		return nil, err
+	}
+	password, err := s.Password(ctx)
+	if err != nil {
+		return nil, err
+	}
+	// Everything is set here: nothing comes from the agent's environment.
+	c, err := pgconn.ParseConfig("host=localhost user=x password=x sslmode=disable")
+	if err != nil {
+		return nil, fault.Wrap(err, fault.Internal, "the login cannot be prepared")
+	}
+	out := &server{}
+	c.Host, c.Port, c.User, c.Password, c.Database, c.TLSConfig = tlsConfig.ServerName, 5432, s.User(), password, s.Name(), tlsConfig
+	c.Fallbacks, c.RuntimeParams = nil, start.parameters
+	c.LookupFunc = func(_ context.Context, host string) ([]string, error) { return []string{host}, nil }
+	c.DialFunc = func(ctx context.Context, _, _ string) (net.Conn, error) { return s.Dial(ctx) }
+	c.OnNotice = func(_ *pgconn.PgConn, n *pgconn.Notice) { out.notices = append(out.notices, n) }
+	var inner net.Conn
+	c.AfterNetConnect = func(_ context.Context, _ *pgconn.Config, conn net.Conn) (net.Conn, error) {
+		inner = conn
+		return &byMessage{Conn: conn}, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, loginTimeout)
+	defer cancel()
+	conn, err := pgconn.ConnectConfig(ctx, c)
+	if err != nil {
+		return nil, loginFault(s, err)
+	}
+	h, err := conn.Hijack()
+	if err != nil {
+		return nil, fault.Wrap(err, fault.Internal, "the login cannot be finished")
+	}
+	out.conn, out.pid, out.secret, out.parameters = inner, h.PID, h.SecretKey, h.ParameterStatuses
+	out.again = func(ctx context.Context) (net.Conn, error) { return dialTLS(ctx, s) }
+	return out, inner.SetDeadline(time.Time{})
+}
+
+const loginTimeout = 30 * time.Second
+
+// loginFault tells the client what the database said, and the log the rest.
+func loginFault(s *dbaccess.Session, err error) error {
+	var pg *pgconn.PgError
+	if errors.As(err, &pg) {
+		return fault.Wrap(err, fault.Denied, "the database %s says: %s", s.Database().Metadata.Name, pg.Message)
+	}
+	return s.LoginFault(err)
+}
+
+// interrupt asks the server to stop the statement, over a connection of its own.
+func (v *server) interrupt(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, loginTimeout)
+	defer cancel()
+	conn, err := v.again(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	stop := context.AfterFunc(ctx, func() { conn.Close() })
+	defer stop()
+	msg, err := (&pgproto3.CancelRequest{ProcessID: v.pid, SecretKey: v.secret}).Encode(nil)
+	if err != nil {
+		return err
+	}
+	if _, err := conn.Write(msg); err != nil {
+		return err
+	}
+	_, err = conn.Read(make([]byte, 1)) // the server closes it when the signal is on its way
+	if errors.Is(err, io.EOF) {
+		err = nil
+	}
+	return err
+}

@@ -1,0 +1,167 @@
+// Package relay copies one direction of a database connection message by
+// message: a dialect sees each message before it goes on, may wait for the audit
+// log, and may hold a message back. Bytes are copied once into a buffer and
+// written from there, as many messages at a time as one read brought.
+package relay
+
+import (
+	"errors"
+	"io"
+
+	"teleport/fault"
+)
+
+// Direction is one direction of a dialect. Its methods are called from one
+// goroutine, in the order of the bytes.
+type Direction interface {
+	// Split looks at b, which begins with a message. It returns the message's whole
+	// length in bytes, and how many of them See wants to have at once. A length of
+	// zero asks for more bytes. b may end anywhere in the message or hold more.
+	Split(b []byte) (size int64, see int, err error)
+	// See takes the beginning of a message, as long as Split asked for, and says
+	// whether the message goes on. It does not keep b.
+	See(b []byte) (pass bool, err error)
+	// Commit is called before anything that See let pass is written.
+	Commit() error
+}
+
+// Bounds of the buffer: messages are seen in what one read brings, and a
+// dialect may ask for no more than Most of one at once.
+const (
+	first = 16 << 10 // of the buffer
+	// Most is how much of one message a dialect may ask to see, in bytes.
+	Most = 16 << 20
+	// keep is the largest buffer that is kept after a long message.
+	keep = 128 << 10
+)
+
+// Copy copies src to dst until src ends between two messages, which is nil, or
+// until something fails. What See refuses, and what comes after it, is not
+// written; what came before it is. A src that ends within a message is
+// io.ErrUnexpectedEOF.
+func Copy(dst io.Writer, src io.Reader, d Direction) error {
+	c := &copier{dst: dst, src: src, d: d, buf: make([]byte, first)}
+	for {
+		if err := c.messages(); err != nil {
+			return errors.Join(err, c.flush())
+		}
+		if err := c.flush(); err != nil {
+			return err
+		}
+		if err := c.read(); err != nil {
+			if errors.Is(err, io.EOF) && c.end > c.at {
+				err = io.ErrUnexpectedEOF
+			}
+			if errors.Is(err, io.EOF) {
+				return nil
+			}
+			return err
+		}
+	}
+}
+
+// copier holds the bytes of src between at and end; those between from and at
+// were seen and wait to be written.
+type copier struct {
+	dst           io.Writer
+	src           io.Reader
+	d             Direction
+	buf           []byte
+	from, at, end int
+}
+
+// messages sees every message that the buffer holds as far as it must.
+func (c *copier) messages() error {
+	for c.at < c.end {
+		size, see, err := c.d.Split(c.buf[c.at:c.end])
+		switch {
+		case err != nil:
+			return err
+		case size == 0:
+			return nil
+		case see > Most:
+			return fault.New(fault.Limit, "a message of %d bytes is too long: at most %d are taken", size, Most)
+		case c.end-c.at < see:
+			return nil
+		}
+		pass, err := c.d.See(c.buf[c.at : c.at+see])
+		if err != nil {
+			return err
+		}
+		if err := c.pass(size, pass); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// pass moves past a message. One that does not end in the buffer is streamed.
+func (c *copier) pass(size int64, pass bool) error {
+	here := int(min(size, int64(c.end-c.at)))
+	if !pass {
+		if err := c.flush(); err != nil {
+			return err
+		}
+	}
+	c.at += here
+	if !pass {
+		c.from = c.at
+	}
+	rest := size - int64(here)
+	if rest == 0 {
+		return nil
+	}
+	if err := c.flush(); err != nil {
+		return err
+	}
+	out := c.dst
+	if !pass {
+		out = io.Discard
+	}
+	n, err := io.CopyN(out, c.src, rest)
+	if errors.Is(err, io.EOF) && n < rest {
+		return io.ErrUnexpectedEOF
+	}
+	return err
+}
+
+func (c *copier) flush() error {
+	if c.from == c.at {
+		return nil
+	}
+	if err := c.d.Commit(); err != nil {
+		c.from = c.at // never written
+		return err
+	}
+	_, err := c.dst.Write(c.buf[c.from:c.at])
+	c.from = c.at
+	return err
+}
+
+// read gets more bytes. The buffer grows only when it is full: a length that a
+// peer merely claims costs nothing.
+func (c *copier) read() error {
+	have := c.end - c.at
+	size := len(c.buf)
+	switch {
+	case have == size:
+		size *= 2
+	case size > keep && have <= first/2:
+		size = first
+	}
+	into := c.buf
+	if size != len(c.buf) {
+		into = make([]byte, size)
+	}
+	copy(into, c.buf[c.at:c.end])
+	c.buf, c.from, c.at, c.end = into, 0, 0, have
+	n, err := c.src.Read(c.buf[c.end:])
+	c.end += n
+	if n > 0 {
+		return nil
+	}
+	if err == nil {
+		err = io.ErrNoProgress
+	}
+	return err
+}

@@ -1,0 +1,361 @@
+package dbaccess
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"teleport/access"
+	"teleport/dial"
+	"teleport/fault"
+	"teleport/netx"
+	"teleport/recorder"
+	"teleport/session"
+	"teleport/types"
+	"teleport/types/event"
+)
+
+// Session is one connection of a user to a database. Its engine calls Begin once
+// it knows what the client wants, and the rest after that. Safe for concurrent
+// use after Begin.
+type Session struct {
+	svc      *Service
+	id       string
+	in       *dial.Inbound
+	client   net.Conn
+	database *types.Database
+	identity *types.Identity
+	shown    *x509.Certificate
+	route    types.DatabaseRoute
+	cancel   context.CancelCauseFunc
+
+	user, name string // in the database
+	live       *session.Live
+	rec        recorder.Recording
+	start      time.Time
+	request    access.Request
+	decision   access.Decision
+	key        CancelKey
+	interrupt  func(ctx context.Context) error
+	common     common
+}
+
+// common is what the events of a session share, made once.
+type common struct {
+	user     event.User
+	session  event.Session
+	server   event.Server
+	wire     event.Connection
+	database event.Database
+}
+
+// Client is the connection to the client, within its TLS.
+func (s *Session) Client() net.Conn { return s.client }
+
+// Database is the document of what is fronted.
+func (s *Session) Database() *types.Database { return s.database }
+
+// Route is what the client's certificate narrows.
+func (s *Session) Route() types.DatabaseRoute { return s.route }
+
+// User and Name say who is in which database, after Begin.
+func (s *Session) User() string { return s.user }
+
+// Name is the database within the server; "" where the protocol has none.
+func (s *Session) Name() string { return s.name }
+
+// Begin decides whether the client may be this user in this database, tells the
+// audit log, and files the session where locks find it. Empty names are those of
+// the route; others must agree with it.
+func (s *Session) Begin(ctx context.Context, user, name string) error {
+	s.start = time.Now()
+	s.user, s.name = firstOf(user, s.route.User), firstOf(name, s.route.Name)
+	err := s.agrees()
+	s.request = s.ask(time.Now(), false)
+	if err == nil {
+		s.decision = access.Decide(s.request)
+		if err = denied(s.decision); err == nil && s.decision.Limits.Database.Automatic != "" {
+			err = fault.New(fault.Unimplemented, "your roles have the users of %s made automatically (create_db_user_mode), which this version does not do", s.database.Metadata.Name)
+		}
+	}
+	s.fill()
+	if err != nil {
+		s.refused(ctx, err)
+		return err
+	}
+	info := recorder.Info{SessionID: s.id, Kind: "db", User: s.identity.Name, Login: s.user, HostID: s.svc.cfg.HostID, Hostname: s.svc.cfg.Hostname,
+		Identity: s.identity, Start: s.start, Strict: s.decision.Limits.StrictRecording}
+	if s.rec, err = s.svc.cfg.Recorder.Start(ctx, info); err != nil {
+		s.refused(ctx, err)
+		return err
+	}
+	if err := s.file(); err != nil {
+		s.refused(ctx, err)
+		return err
+	}
+	return s.Emit(ctx, &event.DBStart{Connection: s.common.wire, Status: event.Status{Success: true}, Recording: s.rec.Mode(),
+		Decision: access.Record(s.request, s.decision), Gateway: s.gateway()}, event.TypeDBStart, event.CodeDBStart)
+}
+
+// agrees holds what the client asks for against its certificate.
+func (s *Session) agrees() error {
+	switch {
+	case s.route.User != "" && s.user != s.route.User:
+		return fault.New(fault.Denied, "the certificate is for the database user %s, not for %s", s.route.User, s.user).WithHint("tsh db login --db-user=%s", s.user)
+	case s.route.Name != "" && s.database.Spec.ChecksNames() && s.name != s.route.Name:
+		return fault.New(fault.Denied, "the certificate is for the database name %s, not for %s", s.route.Name, s.name).WithHint("tsh db login --db-name=%s", s.name)
+	}
+	return nil
+}
+
+func (s *Session) ask(now time.Time, live bool) access.Request {
+	var from netip.Addr
+	if ap := netx.AddrPort(s.in.RemoteAddr()); ap.IsValid() {
+		from = ap.Addr()
+	}
+	r := access.Ask(s.svc.cfg.Policy, s.identity, from, now)
+	r.Action, r.Resource, r.Labels, r.HostID, r.Cache = access.ActionDatabase, s.database, s.database.AllLabels(), s.svc.cfg.HostID, s.svc.cfg.Cache
+	r.Login, r.DBName, r.DBRoles, r.Live = s.user, s.name, s.route.Roles, live
+	return r
+}
+
+// file puts the session where locks and drains find it.
+func (s *Session) file() error {
+	id := s.identity
+	hosts := []string{s.svc.cfg.HostID, s.in.Proxy.Name}
+	if p := id.Authority.ProxyUUID; p != "" && !slices.Contains(hosts, p) {
+		hosts = append(hosts, p)
+	}
+	live, err := s.svc.cfg.Sessions.Add(session.Info{
+		ID: s.id, Session: s.id, Kind: "db", User: id.Name, Cluster: id.Cluster, Roles: id.Authority.Roles, Login: s.user,
+		Resource: types.KindDatabase + "/" + s.database.Metadata.Name, HostIDs: hosts, MFADevice: id.Proofs.MFADevice, DeviceID: id.Proofs.DeviceID,
+		AccessRequests: id.Proofs.AccessRequests, ClientAddr: s.common.wire.RemoteAddr, Identity: id, Limits: s.decision.Limits, Start: s.start,
+		Decide:      func(now time.Time) access.Decision { return access.Decide(s.ask(now, true)) },
+		IdleMessage: s.svc.cfg.Policy.Settings().Networking.IdleTimeoutMessage,
+	}, func(why error) { s.cancel(why) })
+	s.live = live
+	return err
+}
+
+// end closes what Begin opened.
+func (s *Session) end() {
+	if s.live == nil {
+		if s.rec != nil {
+			s.closeRecording()
+		}
+		return
+	}
+	s.live.Close()
+	s.svc.forget(s)
+	ctx, cancel := context.WithTimeout(context.Background(), emitWithin)
+	defer cancel()
+	_ = s.Emit(ctx, &event.DBEnd{Connection: s.common.wire, Start: s.start, Stop: time.Now(), Recording: s.rec.Mode()}, event.TypeDBEnd, event.CodeDBEnd)
+	s.closeRecording()
+}
+
+func (s *Session) closeRecording() {
+	if err := s.rec.Close(); err != nil {
+		s.svc.cfg.Log.Error("a recording could not be closed", "session", s.id, "error", err)
+	}
+}
+
+// emitWithin bounds what a slow disk may cost.
+const emitWithin = 10 * time.Second
+
+func (s *Session) fill() {
+	id, db := s.identity, s.database
+	s.common = common{
+		user: event.User{User: id.Name, UserKind: 1, UserCluster: id.Cluster, UserRoles: id.Authority.Roles, Impersonator: id.Proofs.Impersonator,
+			AccessRequests: id.Proofs.AccessRequests},
+		session: event.Session{SessionID: s.id, WithMFA: id.Proofs.MFADevice},
+		server:  event.Server{Namespace: "default", ServerID: s.svc.cfg.HostID, ServerHostname: s.svc.cfg.Hostname},
+		wire:    event.Connection{RemoteAddr: s.in.RemoteAddr().String(), Protocol: "db"},
+		database: event.Database{Service: db.Metadata.Name, Protocol: db.Spec.Protocol, URI: db.Spec.URI, Name: s.name, DBUser: s.user,
+			DBRoles: s.route.Roles},
+	}
+}
+
+func (s *Session) gateway() *event.Gateway {
+	return &event.Gateway{ProxyID: s.in.Proxy.Name, CertSHA256: s.in.Header.Gateway.CertSHA256, Stream: s.in.Header.Stream}
+}
+
+func (s *Session) refused(ctx context.Context, why error) {
+	_ = s.Emit(ctx, &event.DBStart{Connection: s.common.wire, Status: event.Status{Error: fault.Message(why)},
+		Decision: access.Record(s.request, s.decision), Gateway: s.gateway()}, event.TypeDBStart, event.CodeDBStartFail)
+}
+
+// Emit puts an event of the session into the audit log's spool, and into the
+// recording. Whatever it tells must not go on when it fails.
+func (s *Session) Emit(ctx context.Context, e event.Event, typ, code string) error {
+	m := e.EventMeta()
+	m.Type, m.Code = typ, code
+	if of, ok := e.(event.OfDatabase); ok {
+		u, x, srv, db := of.OfDatabase()
+		*u, *x, *srv, *db = s.common.user, s.common.session, s.common.server, s.common.database
+	}
+	if err := s.svc.cfg.Audit.Emit(ctx, e); err != nil {
+		s.svc.cfg.Log.Error("audit event could not be kept", "event", typ, "error", err)
+		return fault.Wrap(err, fault.Unavailable, "the audit log cannot be written, so nothing may happen here")
+	}
+	if s.rec == nil {
+		return nil
+	}
+	text, err := json.Marshal(e)
+	if err == nil {
+		err = s.rec.Event(text)
+	}
+	return fault.Wrap(err, fault.Unavailable, "the session cannot be recorded, so nothing may happen in it")
+}
+
+const dialTimeout = 15 * time.Second
+
+// Dial connects to the database.
+func (s *Session) Dial(ctx context.Context) (net.Conn, error) {
+	addr, err := s.database.Spec.Address()
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	c, err := s.svc.cfg.Dialer.DialContext(ctx, "tcp", addr)
+	if err != nil {
+		return nil, fault.Wrap(err, fault.Unavailable, "the database %s does not answer", s.database.Metadata.Name)
+	}
+	return c, nil
+}
+
+// ServerTLS is the configuration towards the database: what verifies it, and the
+// certificate that shows who logs in.
+func (s *Session) ServerTLS(ctx context.Context) (*tls.Config, error) {
+	c, err := serverTLS(s.database, s.svc.cfg.Credentials.Authorities())
+	if err != nil {
+		return nil, err
+	}
+	own, err := s.svc.cfg.Credentials.Certificate(ctx, s.login())
+	if err != nil {
+		return nil, err
+	}
+	if own != nil {
+		// It is shown whatever authorities the database names, so that one that does
+		// not know ours says so.
+		c.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return own, nil }
+	}
+	return c, nil
+}
+
+// Password is what the database wants beside or instead of a certificate.
+func (s *Session) Password(ctx context.Context) (string, error) {
+	return s.svc.cfg.Credentials.Password(ctx, s.login())
+}
+
+func (s *Session) login() Login {
+	return Login{Database: s.database, User: s.user, Name: s.name, Identity: s.identity, Certificate: s.shown, Client: netx.AddrPort(s.in.RemoteAddr())}
+}
+
+// serverTLS verifies a database as its document says.
+func serverTLS(db *types.Database, authorities []byte) (*tls.Config, error) {
+	t := db.Spec.TLS
+	addr, err := db.Spec.Address()
+	if err != nil {
+		return nil, err
+	}
+	host, _, _ := net.SplitHostPort(addr)
+	c := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: firstOf(t.ServerName, host)}
+	if t.Mode == types.TLSInsecure {
+		c.InsecureSkipVerify = true
+		return c, nil
+	}
+	pool := x509.NewCertPool()
+	if t.TrustSystemCertPool {
+		if pool, err = x509.SystemCertPool(); err != nil {
+			return nil, fault.Wrap(err, fault.Unavailable, "the system's authorities cannot be read")
+		}
+	}
+	pem := authorities
+	if t.CACert != "" {
+		pem = []byte(t.CACert)
+	}
+	if !pool.AppendCertsFromPEM(pem) && !t.TrustSystemCertPool {
+		return nil, fault.New(fault.Invalid, "there is no authority to verify the database %s with", db.Metadata.Name).WithHint("set tls.ca_cert_file, or a tls.mode")
+	}
+	c.RootCAs = pool
+	if t.Mode == types.TLSVerifyCA {
+		c.InsecureSkipVerify = true // the name alone is not checked
+		c.VerifyConnection = func(cs tls.ConnectionState) error {
+			o := x509.VerifyOptions{Roots: pool, Intermediates: x509.NewCertPool()}
+			for _, i := range cs.PeerCertificates[1:] {
+				o.Intermediates.AddCert(i)
+			}
+			if _, err := cs.PeerCertificates[0].Verify(o); err != nil {
+				return &tls.CertificateVerificationError{UnverifiedCertificates: cs.PeerCertificates, Err: err}
+			}
+			return nil
+		}
+	}
+	return c, nil
+}
+
+// LoginFault says what went wrong with a login, where it was not the database that
+// said so in its own words.
+func (s *Session) LoginFault(err error) error {
+	name := s.database.Metadata.Name
+	var known *fault.Error
+	var untrusted *tls.CertificateVerificationError
+	var alert *net.OpError
+	switch {
+	case errors.As(err, &known):
+		return known
+	case errors.As(err, &untrusted):
+		return fault.Wrap(err, fault.Untrusted, "the database %s shows no certificate that its tls settings trust: %v", name, untrusted.Err)
+	case errors.As(err, &alert) && alert.Op == "remote error": // as crypto/tls marks what the peer found wrong
+		return fault.Wrap(err, fault.Untrusted, "the database %s does not take the agent's certificate (%v): does it know the authority in the .cas file of tctl auth sign?", name, alert.Err)
+	case errors.Is(err, context.DeadlineExceeded):
+		return fault.Wrap(err, fault.Timeout, "the database %s does not answer", name)
+	}
+	return fault.Wrap(err, fault.Unavailable, "the login to the database %s failed", name)
+}
+
+// denied turns a no into the line that the person sees.
+func denied(d access.Decision) error {
+	if d.Allow {
+		return nil
+	}
+	var texts []string
+	for _, r := range d.Reasons {
+		if r.Text != "" && !slices.Contains(texts, r.Text) {
+			texts = append(texts, r.Text)
+		}
+	}
+	if len(texts) == 0 {
+		return fault.New(fault.Denied, "access denied")
+	}
+	return fault.New(fault.Denied, "access denied: %s", strings.Join(texts, "; "))
+}
+
+func firstOf(a, b string) string {
+	if a != "" {
+		return a
+	}
+	return b
+}
+
+// touched notes that a client is alive.
+type touched struct {
+	net.Conn
+	s *Session
+}
+
+func (t *touched) Read(p []byte) (int, error) {
+	n, err := t.Conn.Read(p)
+	if t.s.live != nil {
+		t.s.live.Touch()
+	}
+	return n, err
+}
