@@ -47,6 +47,7 @@ type process struct {
 	auth, proxy, ssh      bool
 	authListen, webListen string
 	join                  string // lines for the teleport section
+	more                  string // further sections
 }
 
 func newCluster(bin, dir, recording string) *cluster {
@@ -78,7 +79,7 @@ func (c *cluster) configure(p process) error {
 	if c.recording != "" {
 		recording = ", session_recording: " + c.recording
 	}
-	text := fmt.Sprintf(configText, p.name, c.data(p.name), diag, p.join, p.auth, p.authListen, clusterName, recording, p.proxy, p.webListen, p.ssh)
+	text := fmt.Sprintf(configText, p.name, c.data(p.name), diag, p.join, p.auth, p.authListen, clusterName, recording, p.proxy, p.webListen, p.ssh) + p.more
 	return os.WriteFile(c.configs[p.name], []byte(text), 0o600)
 }
 
@@ -123,7 +124,7 @@ func (c *cluster) restart(ctx context.Context, name string, how syscall.Signal) 
 }
 
 func (c *cluster) stop() {
-	for _, name := range []string{"agent", "proxy", "auth", "one"} {
+	for _, name := range []string{"dbagent", "agent", "proxy", "auth", "one"} {
 		c.servers[name].stop()
 		delete(c.servers, name)
 	}
@@ -231,7 +232,7 @@ var inviteLink = regexp.MustCompile(`/web/invite/(\S+)`)
 
 // login goes the way of a new user: invite, password and one-time code, tsh login.
 func (c *cluster) login(ctx context.Context, login string) error {
-	out, err := c.tctl("users", "add", userName, "--roles=access", "--logins="+login)
+	out, err := c.tctl("users", "add", userName, "--roles=access", "--logins="+login, "--db-users="+dbUser, "--db-names="+dbName)
 	if err != nil {
 		return err
 	}

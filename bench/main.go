@@ -1,6 +1,7 @@
 // Command bench measures a cluster of this project against OpenSSH, on one
 // machine and in one run: the time and processor time of a session, bulk bytes,
-// sessions opened at once, keystrokes, memory, locks, restarts, start-up. What is measured are real
+// sessions opened at once, keystrokes, memory, locks, restarts, start-up; and the
+// way to a database against HAProxy. What is measured are real
 // processes; peers take turns, and their quotient is taken pair by pair, because
 // a machine's mood changes faster than a run ends. README.md tells what bounds
 // each number.
@@ -41,11 +42,14 @@ type options struct {
 	locks     int
 	restarts  int
 	seeks     int
+	seconds   time.Duration
 	profiles  string
 	recording string
 }
 
-var allParts = []string{"setup", "bulk", "text", "resume", "keys", "storm", "start", "memory", "live", "lock", "seek", "tunnels", "restart", "layers"}
+var allParts = []string{"setup", "bulk", "text", "resume", "keys", "storm", "start", "memory", "live", "lock", "seek", "tunnels", "restart", "queries", "connects", "copy", "idle", "layers"}
+
+var databaseParts = []string{"queries", "connects", "copy", "idle"}
 
 func main() {
 	if len(os.Args) == 2 && os.Args[1] == simulateArg {
@@ -67,12 +71,13 @@ func main() {
 	flag.IntVar(&o.locks, "locks", 20, "locks, each with ten sessions to cut")
 	flag.IntVar(&o.restarts, "restarts", 15, "restarts of the proxy, of each kind")
 	flag.IntVar(&o.seeks, "seeks", 50, "moments sought in a recording of an hour")
+	flag.DurationVar(&o.seconds, "seconds", 5*time.Second, "how long one run of pgbench takes")
 	flag.StringVar(&o.recording, "recording", "", "mode in which the cluster records (default: its own)")
-	flag.StringVar(&o.profiles, "profiles", "", "directory for processor profiles of proxy and agent, 10 s of each part")
+	flag.StringVar(&o.profiles, "profiles", "", "directory for processor profiles of our servers, 10 s of each part")
 	flag.Parse()
 	if o.quick {
 		o.runs, o.bytes, o.rounds, o.sessions, o.idle, o.agents = 10, 2e8, 1, 40, 30, 200
-		o.text, o.strokes, o.live, o.locks, o.restarts, o.seeks = 2e7, 50, 40, 2, 1, 5
+		o.text, o.strokes, o.live, o.locks, o.restarts, o.seeks, o.seconds = 2e7, 50, 40, 2, 1, 5, time.Second
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := run(ctx, o)
@@ -97,6 +102,7 @@ type bench struct {
 	cl    *cluster
 	peer  *openSSH
 	null  *null
+	db    *database
 }
 
 func run(ctx context.Context, o options) (err error) {
@@ -172,12 +178,17 @@ func (b *bench) part(ctx context.Context, name string) error {
 	if err := b.world(ctx); err != nil {
 		return err
 	}
+	if slices.Contains(databaseParts, name) {
+		if err := b.databaseWorld(ctx); err != nil {
+			return err
+		}
+	}
 	stop := b.profile(ctx, name)
 	defer stop()
 	return map[string]func(context.Context) error{
 		"setup": b.measureSetup, "bulk": b.measureBulk, "text": b.measureText, "resume": b.measureResume, "keys": b.measureKeys,
 		"storm": b.measureStorm, "memory": b.measureSessions, "live": b.measureLive, "lock": b.measureLock, "seek": b.measureSeek,
-		"tunnels": b.measureTunnels, "restart": b.measureRestart,
+		"tunnels": b.measureTunnels, "restart": b.measureRestart, "queries": b.measureQueries, "connects": b.measureConnects, "copy": b.measureCopy, "idle": b.measureIdle,
 	}[name](ctx)
 }
 
@@ -203,6 +214,7 @@ func (b *bench) world(ctx context.Context) (err error) {
 }
 
 func (b *bench) stop() {
+	b.db.stop()
 	if b.cl != nil {
 		b.cl.stop()
 	}

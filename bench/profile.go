@@ -18,14 +18,14 @@ func (c *cluster) debugClient(name string) *http.Client {
 		}}}
 }
 
-// profile looks at where proxy and agent spend the first seconds of a part, when
-// that was asked for. What it returns waits for the profiles to be written.
+// profile looks at where our servers spend the first seconds of a part, when that
+// was asked for. What it returns waits for the profiles to be written.
 func (b *bench) profile(ctx context.Context, part string) (wait func()) {
 	var work sync.WaitGroup
 	if b.profiles == "" {
 		return work.Wait
 	}
-	for _, name := range []string{"proxy", "agent"} {
+	for name := range b.cl.servers {
 		work.Go(func() {
 			b.writeProfile(ctx, name, "profile?seconds=10", part+"-"+name+".pprof")
 		})

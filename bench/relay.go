@@ -25,7 +25,7 @@ type null struct {
 // startNull starts the relay and its host.
 func startNull(ctx context.Context, program, dir string) (*null, error) {
 	n := &null{program: program, pair: filepath.Join(dir, "null.pem")}
-	if err := writePair(n.pair); err != nil {
+	if err := writePair(n.pair, "null"); err != nil {
 		return nil, err
 	}
 	host, err := freePort()
@@ -56,13 +56,14 @@ func (n *null) stop() {
 	}
 }
 
-// writePair writes a self-signed certificate with its key, for both ends.
-func writePair(path string) error {
+// writePair writes a self-signed certificate with its key, for both ends of a hop
+// and for a database user of that name.
+func writePair(path, name string) error {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return err
 	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "null"}, DNSNames: []string{"null"},
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, DNSNames: []string{"null"},
 		NotBefore: time.Now().Add(-time.Minute), NotAfter: time.Now().Add(24 * time.Hour), IsCA: true, BasicConstraintsValid: true,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth, x509.ExtKeyUsageServerAuth}}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)

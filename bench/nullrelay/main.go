@@ -5,7 +5,11 @@
 //	nullrelay host KEYPAIR ADDR          runs a command for each connection
 //	nullrelay relay KEYPAIR ADDR NEXT    copies between a connection and NEXT
 //	nullrelay client KEYPAIR NEXT LINE   sends LINE and standard input, prints the answer
+//	nullrelay enter KEYPAIR ADDR NEXT    copies between a plain connection and NEXT
+//	nullrelay leave KEYPAIR ADDR SERVER  copies between a connection and a PostgreSQL server
 //
+// Enter, relay and leave are the three hops of a database client; the last one
+// asks the server for TLS and shows it the certificate.
 // KEYPAIR is a PEM file with a certificate, which both sides trust, and its key.
 package main
 
@@ -32,7 +36,7 @@ func main() {
 
 func run(args []string) error {
 	if len(args) < 3 {
-		return errors.New("usage: nullrelay host|relay|client KEYPAIR ADDR …")
+		return errors.New("usage: nullrelay host|relay|client|enter|leave KEYPAIR ADDR …")
 	}
 	config, err := configOf(args[1])
 	if err != nil {
@@ -42,7 +46,11 @@ func run(args []string) error {
 	case args[0] == "host":
 		return listen(args[2], config, command)
 	case args[0] == "relay" && len(args) == 4:
-		return listen(args[2], config, func(c *tls.Conn, _ *bufio.Reader) error { return relay(c, args[3], config) })
+		return listen(args[2], config, func(c *tls.Conn, _ *bufio.Reader) error { return relay(c, args[3], dial(config)) })
+	case args[0] == "leave" && len(args) == 4:
+		return listen(args[2], config, func(c *tls.Conn, _ *bufio.Reader) error { return relay(c, args[3], dialPostgres(config)) })
+	case args[0] == "enter" && len(args) == 4:
+		return accept(args[2], func(c net.Conn) error { return relay(c.(*net.TCPConn), args[3], dial(config)) })
 	case args[0] == "client" && len(args) == 4:
 		return client(args[2], args[3], config)
 	}
@@ -65,6 +73,13 @@ func configOf(path string) (*tls.Config, error) {
 }
 
 func listen(addr string, config *tls.Config, serve func(*tls.Conn, *bufio.Reader) error) error {
+	return accept(addr, func(c net.Conn) error {
+		t := tls.Server(c, config)
+		return serve(t, bufio.NewReaderSize(t, 64<<10))
+	})
+}
+
+func accept(addr string, serve func(net.Conn) error) error {
 	ln, err := net.Listen("tcp", addr)
 	if err != nil {
 		return err
@@ -76,8 +91,7 @@ func listen(addr string, config *tls.Config, serve func(*tls.Conn, *bufio.Reader
 		}
 		go func() {
 			defer c.Close()
-			t := tls.Server(c, config)
-			if err := serve(t, bufio.NewReaderSize(t, 64<<10)); err != nil {
+			if err := serve(c); err != nil {
 				fmt.Fprintln(os.Stderr, "nullrelay:", err)
 			}
 		}()
@@ -103,8 +117,14 @@ func command(c *tls.Conn, r *bufio.Reader) error {
 	return errors.Join(cmd.Run(), c.CloseWrite())
 }
 
-func relay(c *tls.Conn, next string, config *tls.Config) error {
-	n, err := tls.Dial("tcp", next, config)
+// half is a connection whose directions end apart.
+type half interface {
+	net.Conn
+	CloseWrite() error
+}
+
+func relay(c half, next string, dial func(addr string) (half, error)) error {
+	n, err := dial(next)
 	if err != nil {
 		return err
 	}
@@ -117,10 +137,38 @@ func relay(c *tls.Conn, next string, config *tls.Config) error {
 	return nil
 }
 
-func pump(to, from *tls.Conn) {
+func pump(to, from half) {
 	buf := make([]byte, 64<<10)
 	io.CopyBuffer(struct{ io.Writer }{to}, struct{ io.Reader }{from}, buf) //nolint:errcheck // an end is an end
 	to.CloseWrite()                                                        //nolint:errcheck // the other side may be gone
+}
+
+func dial(config *tls.Config) func(string) (half, error) {
+	return func(addr string) (half, error) { return tls.Dial("tcp", addr, config) }
+}
+
+// dialPostgres asks for TLS as a PostgreSQL client does (PostgreSQL 15, 55.2.10).
+func dialPostgres(config *tls.Config) func(string) (half, error) {
+	config = config.Clone()
+	config.InsecureSkipVerify = true // the server's certificate is of another authority, and is not what is measured
+	return func(addr string) (half, error) {
+		c, err := net.Dial("tcp", addr)
+		if err != nil {
+			return nil, err
+		}
+		answer := make([]byte, 1)
+		if _, err = c.Write([]byte{0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f}); err == nil {
+			_, err = io.ReadFull(c, answer)
+		}
+		if err == nil && answer[0] != 'S' {
+			err = errors.New("the server does not offer TLS")
+		}
+		if err != nil {
+			c.Close()
+			return nil, err
+		}
+		return tls.Client(c, config), nil
+	}
 }
 
 func client(next, line string, config *tls.Config) error {
