@@ -17,7 +17,7 @@ import (
 const (
 	StatePending    = "pending" // nothing runs yet: who must be present is not
 	StateRunning    = "running"
-	StatePaused     = "paused" // it ran, and somebody who must be present left
+	StatePaused     = "paused" // it ran, and somebody who must be present left, or a moderator paused it
 	StateTerminated = "terminated"
 )
 
@@ -29,6 +29,8 @@ const (
 	// behindFor is how long a session that somebody must watch waits for those who
 	// are behind, before they are dropped too.
 	behindFor = 5 * time.Second
+	// pressEvery is how soon a moderator's key counts again: everybody is told of it.
+	pressEvery = time.Second / 2
 )
 
 // SharedConfig is what a shared session is made from.
@@ -59,6 +61,8 @@ type Shared struct {
 	why     error         // of the end
 	turned  chan struct{} // closed and made anew when the state changes
 	parties []*Party
+	holder  *Party    // the moderator whose pause it is, nil where none is
+	pressed time.Time // when a moderator last paused or went on
 	recent  []byte
 	cut     bool // recent does not begin where the output began
 	size    Size
@@ -216,7 +220,38 @@ func (s *Shared) Join(who Attendant) (*Party, error) {
 
 var errGone = fault.New(fault.Canceled, "the seat was given up")
 
-// Leave takes a party out.
+// Press is a moderator's key that pauses the session, and lets it go on again,
+// where who must be present is. It does nothing for anybody else, nor for the
+// owner, who may have joined as a moderator too, nor within half a second.
+func (s *Shared) Press(p *Party) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.state != StateRunning && s.state != StatePaused || p.who.Mode != access.ModeModerator || p.who.User == s.c.Owner ||
+		!slices.Contains(s.parties, p) || time.Since(s.pressed) < pressEvery {
+		return
+	}
+	s.pressed = time.Now()
+	if s.holder == nil {
+		s.holder = p
+		if s.state == StateRunning {
+			s.turn(StatePaused)
+		}
+		s.announce("the moderator " + p.who.User + " pauses the session; until a moderator lets it go on nothing is shown, and what is typed goes nowhere")
+		s.changed()
+		return
+	}
+	s.holder = nil
+	if missing := s.missing(); missing != "" {
+		s.announce("the moderator " + p.who.User + " ends the pause; the session waits for " + missing)
+		return
+	}
+	s.turn(StateRunning)
+	s.announce("the moderator " + p.who.User + " lets the session go on")
+	s.changed()
+}
+
+// Leave takes a party out. The pause of a moderator ends when they leave: what
+// follows is what the session's own policy says of that.
 func (s *Shared) Leave(p *Party) {
 	s.mu.Lock()
 	i := slices.Index(s.parties, p)
@@ -226,7 +261,12 @@ func (s *Shared) Leave(p *Party) {
 	}
 	s.parties = slices.Delete(s.parties, i, i+1)
 	p.end(errGone)
-	s.announce(p.who.User + " left")
+	if s.holder == p {
+		s.holder = nil
+		s.announce(p.who.User + " left, which ends their pause")
+	} else {
+		s.announce(p.who.User + " left")
+	}
 	reason := s.settle()
 	s.mu.Unlock()
 	if reason != nil {
@@ -242,13 +282,15 @@ func (s *Shared) settle() error {
 	}
 	missing := s.missing()
 	switch {
+	case missing == "" && s.holder != nil:
+		// A moderator has paused it, whoever comes and goes.
 	case missing == "" && s.state != StateRunning:
 		s.turn(StateRunning)
 		s.announce("everybody who must be present is: the session goes on")
 	case missing != "" && s.state == StateRunning && s.c.Required.Pauses():
 		s.turn(StatePaused)
 		s.announce("the session pauses and waits for " + missing + "; until then nothing is shown, and what is typed goes nowhere")
-	case missing != "" && s.state == StateRunning:
+	case missing != "" && s.state != StatePending && !s.c.Required.Pauses():
 		return cut(CutAttendance, "the session ends, as somebody who must be present left: it needs %s", missing)
 	case missing != "":
 		s.announce("the session waits for " + missing)

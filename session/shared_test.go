@@ -199,6 +199,107 @@ func TestSharedWaitsForModerators(t *testing.T) {
 	})
 }
 
+// A moderator pauses a session and lets it go on; nobody else does, and what the
+// session needs counts as ever.
+func TestModeratorsPause(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const wait = time.Second
+		last := func(st *stage) string { return st.notices[len(st.notices)-1] }
+		for _, c := range []struct {
+			onLeave string
+			count   int
+			left    string // the state when the moderator left whose pause it was
+		}{{"", 0, session.StateRunning}, {"pause", 1, session.StatePaused}, {"terminate", 1, session.StateTerminated}} {
+			st := newStage(c.onLeave, c.count)
+			mo := st.join(t, "mo", "moderator")
+			owner, eve, bob := st.join(t, "alice", "moderator"), st.join(t, "eve", "observer"), st.join(t, "bob", "peer")
+			for _, p := range []*session.Party{owner, eve, bob} {
+				if st.Press(p); !st.Running() {
+					t.Errorf("%s as %s pauses it", p.Who().User, p.Who().Mode)
+				}
+			}
+			shown(t, eve)
+			st.Press(mo)
+			if st.State() != session.StatePaused || !strings.Contains(last(st), "the moderator mo pauses the session") || !strings.Contains(shown(t, eve), "mo pauses the session") ||
+				st.states[len(st.states)-1] != "paused5" {
+				t.Errorf("it is %s, its owner is told %q, the cluster %q", st.State(), last(st), st.states)
+			}
+			time.Sleep(wait)
+			for _, p := range []*session.Party{owner, eve, bob} {
+				if st.Press(p); st.State() != session.StatePaused {
+					t.Errorf("%s as %s lets it go on", p.Who().User, p.Who().Mode)
+				}
+			}
+			st.Leave(st.join(t, "lee", "moderator"))
+			if st.State() != session.StatePaused {
+				t.Error("another moderator came and went, and it goes on")
+			}
+			st.Press(mo)
+			if !st.Running() || !strings.Contains(last(st), "the moderator mo lets the session go on") || st.states[len(st.states)-1] != "running5" {
+				t.Errorf("it is %s, its owner is told %q", st.State(), last(st))
+			}
+			n := len(st.notices)
+			for range 1000 {
+				st.Press(mo) // a key that is held
+			}
+			if len(st.notices) != n {
+				t.Errorf("%d more lines in no time", len(st.notices)-n)
+			}
+			time.Sleep(wait)
+			st.Press(mo)
+			time.Sleep(wait)
+			lee := st.join(t, "lee", "moderator")
+			if st.Press(lee); !st.Running() {
+				t.Error("another moderator does not let it go on")
+			}
+			time.Sleep(wait)
+			st.Press(mo)
+			st.Leave(lee)
+			if st.Leave(mo); st.State() != c.left || !strings.Contains(strings.Join(st.notices, "\n"), "mo left, which ends their pause") {
+				t.Errorf("on_leave %q: its moderator left, and it is %s: %q", c.onLeave, st.State(), st.notices)
+			}
+			time.Sleep(wait)
+			if st.Press(mo); st.State() != c.left {
+				t.Error("who has left still has a key")
+			}
+			st.Close()
+		}
+	})
+}
+
+// What a session waits for is not given by a key: a pause that ends leaves it
+// waiting.
+func TestAPauseEndsAndSomebodyIsMissing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		st := newStage("pause", 2)
+		a := st.join(t, "a", "moderator")
+		if st.Press(a); st.State() != session.StatePending {
+			t.Errorf("before it began it is %s", st.State())
+		}
+		b := st.join(t, "b", "moderator")
+		st.Press(a)
+		st.Leave(b)
+		time.Sleep(time.Second)
+		st.Press(a)
+		if got := st.notices[len(st.notices)-1]; st.State() != session.StatePaused || !strings.Contains(got, "a ends the pause; the session waits for 1 person") {
+			t.Errorf("it is %s: %q", st.State(), got)
+		}
+		time.Sleep(time.Second)
+		st.Press(a)
+		if st.join(t, "b", "moderator"); st.State() != session.StatePaused {
+			t.Errorf("paused by its moderator, it is %s when everybody is here", st.State())
+		}
+		time.Sleep(time.Second)
+		if st.Press(a); !st.Running() {
+			t.Errorf("it is %s", st.State())
+		}
+		st.Terminate(session.EndedByModerator("a"))
+		if st.Press(a); st.State() != session.StateTerminated {
+			t.Errorf("after its end it is %s", st.State())
+		}
+	})
+}
+
 func TestSharedEndsWithItsModerators(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		st := newStage("terminate", 2)

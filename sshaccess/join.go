@@ -170,7 +170,8 @@ func (a *attendance) output(ctx context.Context) error {
 }
 
 // input takes what the party types: a peer's keys go to the session, a
-// moderator's t ends it, and Ctrl-C lets those leave who do not type.
+// moderator's p pauses it and lets it go on, t ends it, and Ctrl-C lets those leave
+// who do not type.
 func (a *attendance) input() {
 	buf := make([]byte, inputChunk)
 	for {
@@ -199,6 +200,8 @@ func (a *attendance) typed(p []byte) {
 		a.stop(errLeft)
 	case who.Mode == access.ModeModerator && bytes.IndexByte(p, 't') >= 0:
 		a.owner.shared.Terminate(session.EndedByModerator(who.User))
+	case bytes.IndexByte(p, 'p') >= 0:
+		a.owner.shared.Press(a.party)
 	}
 }
 

@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"io"
+	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"sync"
@@ -299,6 +301,58 @@ func TestModeratedSessionPauses(t *testing.T) {
 	if end := w.log.wait(t, event.TypeSessionEnd, "").(*event.SessionEnd); end.Reason != "moderator" {
 		t.Errorf("it ended for %q", end.Reason)
 	}
+}
+
+// A moderator's p pauses a session that needs none, until the moderator leaves: in
+// the pause nothing is shown. Nobody else has the key.
+func TestModeratorPausesASession(t *testing.T) {
+	rec := &counting{grew: make(chan struct{})}
+	w := newWorld(t, guests("*"), func(w *world) { w.cfg.Recorder = rec })
+	file := filepath.Join(t.TempDir(), "go")
+	owner := w.shell("alice", "", true)
+	owner.types(t, "(until [ -e "+file+" ]; do sleep 0.02; done; echo hid''den) & echo beg''un\n")
+	owner.wait(t, `begun\r\n`)
+	sid := w.sid(t)
+	watcher, peer := w.join("eve", sid, "observer"), w.join("pat", sid, "peer")
+	mod := w.join("mo", sid, "moderator")
+	owner.wait(t, `mo joined as moderator`)
+	watcher.types(t, "p")
+	peer.types(t, "p") // is a letter
+	owner.wait(t, `(?s)mo joined as moderator\r\n.*p`)
+	owner.types(t, "\x15echo on''e\n")
+	watcher.wait(t, `one\r\n`)
+	if strings.Contains(owner.text(), "pauses") {
+		t.Errorf("it pauses: %s", owner.text())
+	}
+	mod.types(t, "\x1b[1;5p") // what a terminal answers is no key
+	mod.types(t, "p")
+	everybody := []*seat{owner, watcher, peer, mod}
+	for _, s := range everybody {
+		s.wait(t, `the moderator mo pauses the session; until a moderator lets it go on nothing is shown, and what is typed goes nowhere`)
+	}
+	if s := w.tracker(t, sid).State; s != "paused" {
+		t.Errorf("it is %s", s)
+	}
+	n := rec.wait(t, 0)
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	rec.wait(t, n+len("hidden"))
+	for _, s := range everybody {
+		if strings.Contains(s.text(), "hidden") {
+			t.Errorf("it is shown in the pause: %s", s.text())
+		}
+	}
+	mod.types(t, "\x03")
+	owner.wait(t, `(?s)mo left, which ends their pause.*the session goes on`)
+	for _, s := range everybody[:3] {
+		s.wait(t, `hidden\r\n`)
+	}
+	if s := w.tracker(t, sid).State; s != "running" {
+		t.Errorf("it is %s", s)
+	}
+	owner.types(t, "exit\n")
+	owner.ended(t)
 }
 
 func TestModeratedSessionTerminates(t *testing.T) {

@@ -22,9 +22,9 @@ const joinLong = `Join a live session that somebody has on a server. "tsh sessio
 that you may join, with their ids; the first characters of an id suffice.
 
 As an observer you see what its owner sees. As a peer you also type; as a
-moderator you see, and "t" ends the session. Everybody in it is told that you
-came, and as what. Observers and moderators leave with Ctrl-C, peers with "~."
-at the start of a line.
+moderator you see, "p" pauses the session and lets it go on, and "t" ends it.
+Everybody in it is told that you came, and as what. Observers and moderators
+leave with Ctrl-C, peers with "~." at the start of a line.
 
 The terminal has the size of its owner's: make yours at least as large.`
 
@@ -56,6 +56,9 @@ func (a *app) join(ctx context.Context, id, mode string) error {
 	t, err := findSession(ctx, c, id)
 	if err != nil {
 		return err
+	}
+	if t.Spec.SubKind == types.SubKindOpenSSH { // the server knows nothing of parties
+		return fault.New(fault.Unimplemented, "sessions on a server without an agent cannot be joined")
 	}
 	conn, err := a.dialSSH(ctx, c, client.Target{Host: t.Spec.HostID, Login: types.JoinLogin}, 0)
 	if err != nil {
@@ -121,7 +124,7 @@ func (a *app) attend(ctx context.Context, cancel context.CancelCauseFunc, conn *
 // joinKeys say in a line which keys mean something in which mode.
 var joinKeys = map[string]string{
 	"observer":  "you watch; Ctrl-C leaves",
-	"moderator": "you moderate; t ends the session for everybody, Ctrl-C leaves",
+	"moderator": "you moderate; p pauses and goes on, t ends the session for everybody, Ctrl-C leaves",
 	"peer":      "you type too; ~. at the start of a line leaves",
 }
 

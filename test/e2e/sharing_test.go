@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"teleport/test/cluster"
 )
@@ -144,6 +145,14 @@ spec:
 	if s := his.screen(t); strings.Contains(s, "unwatched") {
 		t.Errorf("what was typed into a pause was run:\n%s", s)
 	}
+	hers.keys(t, "p")
+	his.see(t, "the moderator mo pauses the session")
+	session(t, mo, "paused")
+	seen := time.Now()
+	cluster.Until(t, within, "her key to count again", func() bool { return time.Since(seen) > time.Second })
+	hers.keys(t, "p")
+	his.see(t, "the moderator mo lets the session go on")
+	his.ask(t, "echo go''es on", "goes on")
 	hers.keys(t, "t")
 	his.see(t, "ended by the moderator mo")
 	his.see(t, "ended with")
