@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"teleport/fault"
@@ -120,6 +121,60 @@ func TestResumes(t *testing.T) {
 	w.auth.StorageAway(nil)
 	w.wantOutput(1, text, recfmt.EndSession)
 	w.empty()
+}
+
+// A recording store, or the whole auth service, that is away for an hour: sessions
+// begin, go on and end meanwhile, strict ones too; all of it stays on the host's disk
+// until the store has confirmed it, and nobody is asked all the time.
+func TestTheStoreIsAwayForAnHour(t *testing.T) {
+	for name, away := range map[string]func(w *world, err error){
+		"the store": func(w *world, err error) { w.auth.StorageAway(err) },
+		"auth":      func(w *world, err error) { w.auth.Away(err) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				w.pace = true
+				p := w.start(true)
+				long := p.begin(1, true)
+				show(t, long, "before|")
+				away(w, fault.New(fault.Unavailable, "away"))
+				for n := 2; n <= 13; n++ {
+					r := p.begin(n, n%2 == 0)
+					show(t, r, "shown meanwhile")
+					show(t, long, "x")
+					closeIt(t, r)
+					time.Sleep(5 * time.Minute)
+				}
+				if left, err := filepath.Glob(filepath.Join(w.dir, "*", "*.rec")); err != nil || len(left) != 13 {
+					t.Errorf("after an hour the disk has %d recordings of 13: %v, %v", len(left), left, err)
+				}
+				for n := 1; n <= 13; n++ {
+					if _, stored := w.auth.Held(sessionID(n)); stored {
+						t.Errorf("session %d is stored", n)
+					}
+				}
+				// One attempt a minute for each, and the first ones that follow sooner.
+				if asked := w.auth.Asked() + w.auth.Appends(); asked > 13*(60+20) {
+					t.Errorf("it was asked %d times", asked)
+				}
+				away(w, nil)
+				closeIt(t, long)
+				time.Sleep(2 * time.Minute)
+				w.wantOutput(1, "before|"+strings.Repeat("x", 12), recfmt.EndSession)
+				for n := 2; n <= 13; n++ {
+					w.wantOutput(n, "shown meanwhile", recfmt.EndSession)
+				}
+				w.empty()
+				for _, typ := range []string{event.TypeRecordingGap, event.TypeRecordingBroken} {
+					if got := w.events.Events(typ); len(got) > 0 {
+						t.Errorf("%s: %+v", typ, got)
+					}
+				}
+				p.stop()
+			})
+		})
+	}
 }
 
 // A process that was killed: the next generation completes its recordings, up

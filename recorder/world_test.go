@@ -32,6 +32,7 @@ type world struct {
 	keys   []string
 	quota  int64
 	gen    uint64
+	pace   bool // attempts at the pace of a real host
 }
 
 func newWorld(t *testing.T) *world {
@@ -56,8 +57,11 @@ type process struct {
 func (w *world) start(ship bool) *process {
 	w.t.Helper()
 	w.gen++
-	s, err := NewSpool(SpoolOptions{Dir: w.dir, HostID: "host", Cluster: "c", Generation: w.gen, Quota: w.quota, Upload: w.auth, Audit: w.events,
-		Backoff: lifecycle.Backoff{Min: time.Millisecond, Max: 5 * time.Millisecond}, Rescan: 10 * time.Millisecond})
+	o := SpoolOptions{Dir: w.dir, HostID: "host", Cluster: "c", Generation: w.gen, Quota: w.quota, Upload: w.auth, Audit: w.events}
+	if !w.pace {
+		o.Backoff, o.Rescan = lifecycle.Backoff{Min: time.Millisecond, Max: 5 * time.Millisecond}, 10*time.Millisecond
+	}
+	s, err := NewSpool(o)
 	if err != nil {
 		w.t.Fatal(err)
 	}

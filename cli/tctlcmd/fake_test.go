@@ -22,6 +22,8 @@ import (
 
 	"teleport/api/gen/auditv1"
 	"teleport/api/gen/auditv1/auditv1connect"
+	"teleport/api/gen/resourcev1"
+	"teleport/api/gen/resourcev1/resourcev1connect"
 	"teleport/api/gen/statusv1"
 	"teleport/api/gen/statusv1/statusv1connect"
 	"teleport/api/rpc"
@@ -31,6 +33,7 @@ import (
 	"teleport/cert/tlscert"
 	"teleport/cli/tctlcmd"
 	"teleport/client/clienttest"
+	"teleport/fault"
 	"teleport/recfmt"
 	"teleport/types"
 	"teleport/types/event"
@@ -50,6 +53,43 @@ type world struct {
 	identity   string
 	recordings clienttest.Recordings
 	audit      *auditLog
+	resources  resources
+}
+
+// resources keeps documents by kind, and lets all be listed but of kinds that are
+// hidden.
+type resources struct {
+	resourcev1connect.UnimplementedResourceServiceHandler
+	mu     sync.Mutex
+	docs   map[string][][]byte
+	hidden map[string]bool
+}
+
+func (r *resources) Put(_ context.Context, req *connect.Request[resourcev1.PutRequest]) (*connect.Response[resourcev1.PutResponse], error) {
+	doc, err := types.Decode(req.Msg.Document)
+	if err != nil {
+		return nil, rpc.ToWire(err)
+	}
+	r.add(req.Msg.Document, doc.Head().Kind)
+	return connect.NewResponse(&resourcev1.PutResponse{Document: req.Msg.Document}), nil
+}
+
+func (r *resources) add(doc []byte, kind string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.docs == nil {
+		r.docs = map[string][][]byte{}
+	}
+	r.docs[kind] = append(r.docs[kind], doc)
+}
+
+func (r *resources) List(_ context.Context, req *connect.Request[resourcev1.ListRequest]) (*connect.Response[resourcev1.ListResponse], error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.hidden[req.Msg.Kind] {
+		return nil, rpc.ToWire(fault.New(fault.Denied, "audra may not list them"))
+	}
+	return connect.NewResponse(&resourcev1.ListResponse{Documents: r.docs[req.Msg.Kind]}), nil
 }
 
 // auditLog serves a real log, whose bytes a test may change on their way.
@@ -102,6 +142,7 @@ func newWorld(t *testing.T) *world {
 	mux := http.NewServeMux()
 	mux.Handle(w.recordings.Handler())
 	mux.Handle(auditv1connect.NewAuditServiceHandler(w.audit))
+	mux.Handle(resourcev1connect.NewResourceServiceHandler(&w.resources))
 	mux.Handle(statusv1connect.NewStatusServiceHandler(pings{}))
 	l, err := tls.Listen("tcp", "127.0.0.1:0", tlscert.ServerConfig(src, tlscert.ServerOptions{Kinds: []types.IdentityKind{types.IdentityUser}, ALPN: []string{"h2"}}))
 	must(t, err)

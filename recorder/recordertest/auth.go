@@ -25,6 +25,7 @@ type Auth struct {
 	storage  error
 	lose     int
 	appends  int
+	asked    int // calls of Complete
 	inFlight map[string]int
 	most     int
 }
@@ -82,6 +83,13 @@ func (a *Auth) Appends() int {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.appends
+}
+
+// Asked counts the calls of Complete.
+func (a *Auth) Asked() int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.asked
 }
 
 // Wait returns when ok is true of a recording, or ctx ends.
@@ -167,6 +175,7 @@ func (a *Auth) RecordingHeld(_ context.Context, id string) (uint64, bool, error)
 func (a *Auth) CompleteRecording(_ context.Context, id string, size uint64) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	a.asked++
 	switch b, done := a.stored[id]; {
 	case a.away != nil:
 		return a.away
