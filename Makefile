@@ -125,7 +125,7 @@ fuzz: ## each fuzz target for FUZZTIME
 
 .PHONY: soak
 soak: build ## ten minutes of talk while everything restarts: no byte is lost (SOAK=10m)
-	TELEPORT_BIN=$(abspath $(OUT)) TELEPORT_SOAK=$(or $(SOAK),10m) $(GO) test -count=1 -timeout 60m -v -run "TestNoByteIsLost|TestALinkGoesDown" ./test/e2e
+	TELEPORT_BIN=$(abspath $(OUT)) TELEPORT_SOAK=$(or $(SOAK),10m) $(GO) test -count=1 -timeout 60m -v -run "TestNoByteIsLost|TestALinkGoesDown|TestAKilledProxysRecording" ./test/e2e
 
 .PHONY: bench
 bench: build ## the table of bench/README.md
