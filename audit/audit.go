@@ -13,12 +13,12 @@ import (
 	"teleport/types/event"
 )
 
-// Emitter takes events. Emit returns when the event will survive the death of
-// this process (kill -9, not loss of power); the caller refuses the action
-// behind an event that could not be emitted. Type may be left empty, Code too
+// Emitter takes events. Emit returns when they will survive the death of this
+// process (kill -9, not loss of power): all of them in the order given, or none;
+// the caller refuses the actions behind events that could not be emitted. Type may be left empty, Code too
 // where the type has only one; UID, Time and Cluster are set when empty,
-// ForwardedBy when the event is about another host. The event is filled in place
-// and not kept. Safe for concurrent use.
+// ForwardedBy when the event is about another host. Events are filled in place and
+// not kept. Safe for concurrent use.
 type Emitter interface {
-	Emit(ctx context.Context, e event.Event) error
+	Emit(ctx context.Context, events ...event.Event) error
 }

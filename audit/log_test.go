@@ -161,13 +161,15 @@ type keeper struct {
 	seen []string
 }
 
-func (k *keeper) Emit(_ context.Context, e event.Event) error {
-	if err := event.NewCodec().Fill(e); err != nil {
-		return err
-	}
+func (k *keeper) Emit(_ context.Context, events ...event.Event) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.seen = append(k.seen, e.EventMeta().Type)
+	for _, e := range events {
+		if err := event.NewCodec().Fill(e); err != nil {
+			return err
+		}
+		k.seen = append(k.seen, e.EventMeta().Type)
+	}
 	return nil
 }
 

@@ -168,16 +168,19 @@ func (w *Writer) Stats() WriterStats {
 // Emit implements Emitter. It returns fault.Invalid for an event that is not
 // of the catalogue, fault.Limit for one that is too long or when the quota is
 // reached, fault.Unavailable when the disk does not take it.
-func (w *Writer) Emit(ctx context.Context, e event.Event) error {
-	if err := ctx.Err(); err != nil {
+func (w *Writer) Emit(ctx context.Context, events ...event.Event) error {
+	if err := ctx.Err(); err != nil || len(events) == 0 {
 		return err
 	}
-	r, err := w.prepare(e)
-	if err != nil {
-		return err
+	list := make([]prepared, len(events))
+	for i, e := range events {
+		var err error
+		if list[i], err = w.prepare(e); err != nil {
+			return err
+		}
 	}
 	w.mu.Lock()
-	if err := w.admit(r); err != nil {
+	if err := w.admit(list); err != nil {
 		w.mu.Unlock()
 		return err
 	}
@@ -187,14 +190,17 @@ func (w *Writer) Emit(ctx context.Context, e event.Event) error {
 			return err
 		}
 	}
-	g := w.add(r)
-	g.count++
-	if r.session != nil {
-		g.sessions = append(g.sessions, *r.session)
+	var g *group
+	for _, r := range list {
+		g = w.add(r)
+		g.count++
+		if r.session != nil {
+			g.sessions = append(g.sessions, *r.session)
+		}
 	}
 	if w.writing {
 		w.mu.Unlock()
-		<-g.done // not ctx: the event may be on its way to the disk
+		<-g.done // not ctx: the events may be on their way to the disk
 		return g.err
 	}
 	w.writing = true
@@ -213,7 +219,7 @@ type prepared struct {
 	session *sessionChange // nil for most
 }
 
-func (w *Writer) admit(r prepared) error {
+func (w *Writer) admit(list []prepared) error {
 	if w.closed {
 		return fault.New(fault.Unavailable, "the audit log of this process is closed")
 	}
@@ -221,8 +227,11 @@ func (w *Writer) admit(r prepared) error {
 	if w.pending != nil {
 		queued = int64(len(w.pending.buf))
 	}
-	if w.bytes+queued+int64(len(r.encoded.Public)+len(r.encoded.Sensitive)+128) > w.o.Quota {
-		w.refuse("quota", 1)
+	for _, r := range list {
+		queued += int64(len(r.encoded.Public) + len(r.encoded.Sensitive) + 128)
+	}
+	if w.bytes+queued > w.o.Quota {
+		w.refuse("quota", uint64(len(list)))
 		return fault.New(fault.Limit, "the audit spool %s is full: %d bytes wait for the auth service", w.dir, w.bytes).
 			WithHint("bring the auth service back, or give the spool a larger quota")
 	}

@@ -24,7 +24,7 @@ type Tokens interface {
 
 // Emitter takes audit events.
 type Emitter interface {
-	Emit(ctx context.Context, e event.Event) error
+	Emit(ctx context.Context, events ...event.Event) error
 }
 
 // Gate decides who may join. Safe for concurrent use.

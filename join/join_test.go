@@ -59,11 +59,13 @@ type events struct {
 	fail error
 }
 
-func (e *events) Emit(_ context.Context, ev event.Event) error {
+func (e *events) Emit(_ context.Context, evs ...event.Event) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if j, ok := ev.(*event.InstanceJoin); ok {
-		e.got = append(e.got, j)
+	for _, ev := range evs {
+		if j, ok := ev.(*event.InstanceJoin); ok {
+			e.got = append(e.got, j)
+		}
 	}
 	return e.fail
 }

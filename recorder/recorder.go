@@ -61,8 +61,8 @@ type Recording interface {
 	Show(s Stream, p []byte) error
 	// Resize takes a change of the terminal's size.
 	Resize(columns, rows int) error
-	// Event takes anything else that belongs into the recording, as audit JSON.
-	Event(json []byte) error
+	// Event takes anything else that belongs into the recording, each as audit JSON.
+	Event(json ...[]byte) error
 	// Close ends the recording and returns once what was taken is safe.
 	Close() error
 }
@@ -89,5 +89,5 @@ type offRecording struct{}
 func (offRecording) Mode() string              { return "off" }
 func (offRecording) Show(Stream, []byte) error { return nil }
 func (offRecording) Resize(int, int) error     { return nil }
-func (offRecording) Event([]byte) error        { return nil }
+func (offRecording) Event(...[]byte) error     { return nil }
 func (offRecording) Close() error              { return nil }

@@ -184,21 +184,30 @@ func (t *tape) Resize(columns, rows int) error {
 }
 
 // Event implements Recording.
-func (t *tape) Event(json []byte) error {
-	if len(json) > recfmt.MaxBatch/2 {
-		return fault.New(fault.Limit, "an event of %d bytes is too long for a recording", len(json))
+func (t *tape) Event(json ...[]byte) error {
+	for _, j := range json {
+		if len(j) > recfmt.MaxBatch/2 {
+			return fault.New(fault.Limit, "an event of %d bytes is too long for a recording", len(j))
+		}
 	}
-	return t.add(func() error { return t.record(recfmt.RecordEvent, json, 0) })
+	return t.add(func() error {
+		for _, j := range json {
+			if err := t.record(recfmt.RecordEvent, j, 0); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }
 
-// add takes what write records, and waits for the auth service where it must: once
-// for all of it.
+// add takes what write records, writes it, and waits for the auth service where it
+// must: once for all of it.
 func (t *tape) add(write func() error) error {
 	t.mu.Lock()
 	err := write()
-	if err == nil && t.sync && t.gap == nil && t.enc.Pending() > 0 {
-		if cerr := t.putChunks(t.enc.Chunk(t.buf[:0])); cerr != nil {
-			err = t.fail(cerr)
+	if err == nil && t.gap == nil {
+		if serr := t.save(); serr != nil {
+			err = t.fail(serr)
 		}
 	}
 	end, wait := t.end, t.sync && t.gap == nil && err == nil
@@ -209,7 +218,8 @@ func (t *tape) add(write func() error) error {
 	return t.awaitAck(end)
 }
 
-// record takes one record, shown of whose bytes are output. The caller holds t.mu.
+// record takes one record into memory, shown of whose bytes are output. The caller
+// holds t.mu.
 func (t *tape) record(typ recfmt.RecordType, data []byte, shown int) error {
 	now := time.Now()
 	switch {
@@ -228,9 +238,6 @@ func (t *tape) record(typ recfmt.RecordType, data []byte, shown int) error {
 		return t.lost(err, shown)
 	}
 	t.unsaved += uint64(shown)
-	if err := t.save(); err != nil {
-		return t.fail(err)
-	}
 	return nil
 }
 
@@ -262,13 +269,13 @@ func (t *tape) room(n int) error {
 }
 
 // save writes what is in memory: a small thing into the journal, a chunk when it
-// is worth one. A synchronous recording has its chunk once all is there.
+// is worth one, or is waited for.
 func (t *tape) save() error {
 	switch {
-	case t.enc.Pending() >= recfmt.ChunkSize:
-		return t.putChunks(t.enc.Chunk(t.buf[:0]))
-	case t.sync:
+	case t.enc.Pending() == 0:
 		return nil
+	case t.sync, t.enc.Pending() >= recfmt.ChunkSize:
+		return t.putChunks(t.enc.Chunk(t.buf[:0]))
 	}
 	t.buf = t.enc.Journal(t.buf[:0])
 	if err := t.putJournal(t.buf); err != nil {

@@ -218,4 +218,4 @@ func lines(n int) string {
 // auditNone takes every event.
 type auditNone struct{}
 
-func (auditNone) Emit(context.Context, event.Event) error { return nil }
+func (auditNone) Emit(context.Context, ...event.Event) error { return nil }

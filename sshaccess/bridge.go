@@ -126,10 +126,14 @@ func (atProxy) Show(recorder.Stream, []byte) error { return nil }
 func (atProxy) Resize(int, int) error              { return nil }
 func (atProxy) Close() error                       { return nil }
 
-func (a atProxy) Event(json []byte) error {
-	if len(json) > sshserver.MaxRecordedEvent {
-		return fault.New(fault.Limit, "the event is too large for a recording")
+func (a atProxy) Event(json ...[]byte) error {
+	for _, j := range json {
+		if len(j) > sshserver.MaxRecordedEvent {
+			return fault.New(fault.Limit, "the event is too large for a recording")
+		}
+		if _, err := a.s.ch.SendRequest(sshserver.RecordedEvent, false, j); err != nil {
+			return err
+		}
 	}
-	_, err := a.s.ch.SendRequest(sshserver.RecordedEvent, false, json)
-	return err
+	return nil
 }

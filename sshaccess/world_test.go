@@ -127,16 +127,18 @@ type log struct {
 	hold   chan struct{} // when not nil, a disk that keeps client.disconnect until it is closed
 }
 
-func (l *log) Emit(_ context.Context, e event.Event) error {
-	if _, ok := e.(*event.ClientDisconnect); ok && l.hold != nil {
-		<-l.hold
+func (l *log) Emit(_ context.Context, events ...event.Event) error {
+	for _, e := range events {
+		if _, ok := e.(*event.ClientDisconnect); ok && l.hold != nil {
+			<-l.hold
+		}
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.fail {
 		return io.ErrShortWrite
 	}
-	l.events = append(l.events, e)
+	l.events = append(l.events, events...)
 	close(l.grew)
 	l.grew = make(chan struct{})
 	return nil

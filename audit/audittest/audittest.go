@@ -31,16 +31,18 @@ var _ audit.Emitter = (*Recorder)(nil)
 func NewRecorder() *Recorder { return &Recorder{codec: event.NewCodec()} }
 
 // Emit implements audit.Emitter with the real one's checks.
-func (r *Recorder) Emit(_ context.Context, e event.Event) error {
+func (r *Recorder) Emit(_ context.Context, events ...event.Event) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.fail != nil {
 		return r.fail
 	}
-	if _, err := r.codec.Encode(e); err != nil {
-		return err
+	for _, e := range events {
+		if _, err := r.codec.Encode(e); err != nil {
+			return err
+		}
 	}
-	r.all = append(r.all, e)
+	r.all = append(r.all, events...)
 	return nil
 }
 

@@ -22,7 +22,7 @@ import (
 
 // Emitter takes audit events; an error means that the event is not recorded.
 type Emitter interface {
-	Emit(ctx context.Context, e event.Event) error
+	Emit(ctx context.Context, events ...event.Event) error
 }
 
 // Authorities is where authority documents live.

@@ -28,13 +28,13 @@ type events struct {
 	fail error
 }
 
-func (e *events) Emit(_ context.Context, ev event.Event) error {
+func (e *events) Emit(_ context.Context, evs ...event.Event) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.fail != nil {
 		return e.fail
 	}
-	e.got = append(e.got, ev)
+	e.got = append(e.got, evs...)
 	return nil
 }
 

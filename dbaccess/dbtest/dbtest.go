@@ -240,13 +240,13 @@ type Log struct {
 }
 
 // Emit implements audit.Emitter.
-func (l *Log) Emit(_ context.Context, e event.Event) error {
+func (l *Log) Emit(_ context.Context, events ...event.Event) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.Fail != nil {
 		return l.Fail
 	}
-	l.events = append(l.events, e)
+	l.events = append(l.events, events...)
 	return nil
 }
 

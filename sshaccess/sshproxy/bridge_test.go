@@ -94,7 +94,7 @@ func (t tape) Show(s recorder.Stream, p []byte) error {
 	return t.r.add(map[recorder.Stream]string{recorder.Output: "out:", recorder.Errors: "err:"}[s] + string(p))
 }
 func (t tape) Resize(columns, rows int) error { return t.r.add("size") }
-func (t tape) Event(json []byte) error        { return t.r.add("event:" + string(json)) }
+func (t tape) Event(json ...[]byte) error     { return t.r.add("event:" + string(bytes.Join(json, nil))) }
 func (t tape) Close() error                   { return t.r.add("close") }
 
 // bridgeWorld is a proxy that records, between a client and an agent that a test

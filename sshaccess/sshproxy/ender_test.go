@@ -1,6 +1,7 @@
 package sshproxy_test
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"io"
@@ -72,7 +73,7 @@ func (r *tape) add(to *string, b []byte) error {
 func (r *tape) Mode() string                           { return "proxy" }
 func (r *tape) Show(_ recorder.Stream, b []byte) error { return r.add(&r.shown, b) }
 func (r *tape) Resize(int, int) error                  { return r.add(&r.shown, nil) }
-func (r *tape) Event(b []byte) error                   { return r.add(&r.events, b) }
+func (r *tape) Event(b ...[]byte) error                { return r.add(&r.events, bytes.Join(b, nil)) }
 func (r *tape) Close() error {
 	r.t.mu.Lock()
 	defer r.t.mu.Unlock()
