@@ -177,6 +177,29 @@ func TestTheStoreIsAwayForAnHour(t *testing.T) {
 	}
 }
 
+// A clock that was set back since the session began: what is shown is recorded in
+// its order, at no time before what stands before it.
+func TestAClockThatWasSetBack(t *testing.T) {
+	w := newWorld(t)
+	p := w.start(true)
+	later := time.Now().Add(time.Hour).Round(0) // as it reads without a steady clock
+	r, err := p.rec.Start(t.Context(), Info{SessionID: sessionID(1), Kind: "ssh", User: "alice", HostID: "host", Start: later, Strict: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, word := range []string{"one ", "two ", "three"} {
+		show(t, r, word)
+	}
+	closeIt(t, r)
+	var last time.Duration
+	for _, rec := range w.wantOutput(1, "one two three", recfmt.EndSession) {
+		if rec.At < last {
+			t.Errorf("a record at %s follows one at %s", rec.At, last)
+		}
+		last = rec.At
+	}
+}
+
 // A process that was killed: the next generation completes its recordings, up
 // to the last byte that was shown.
 func TestRecoversKilled(t *testing.T) {
