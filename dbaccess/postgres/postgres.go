@@ -55,13 +55,14 @@ func (Engine) Serve(ctx context.Context, s *dbaccess.Session) error {
 	if _, err := client.Write(welcome(start, server, key)); err != nil {
 		return err
 	}
-	return pass(ctx, s, client, server.conn)
+	return pass(ctx, s, client, server)
 }
 
 // pass copies both ways until either side ends. A client that was refused in the
 // middle is told why.
-func pass(ctx context.Context, s *dbaccess.Session, client, server net.Conn) error {
-	stop := context.AfterFunc(ctx, func() { server.Close() })
+func pass(ctx context.Context, s *dbaccess.Session, client net.Conn, v *server) error {
+	server := v.conn
+	stop := context.AfterFunc(ctx, func() { _ = server.SetWriteDeadline(time.Unix(1, 0)) }) // who waits for the server wakes
 	defer stop()
 	out := &locked{w: client}
 	answers := make(chan error, 1)
@@ -73,6 +74,7 @@ func pass(ctx context.Context, s *dbaccess.Session, client, server net.Conn) err
 	err := relay.Copy(server, client, &frontend{ctx: ctx, s: s})
 	if why := told(ctx, err); why != nil {
 		_, _ = out.Write(refusal(why)) // it may be gone
+		v.abandon(ctx)
 	}
 	server.Close()
 	other := <-answers
@@ -165,6 +167,16 @@ func loginFault(s *dbaccess.Session, err error) error {
 	}
 	return s.LoginFault(err)
 }
+
+// abandon stops the statement of a client that was cut: the server would finish
+// it, as it looks for its client only when it has something to say.
+func (v *server) abandon(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), abandonTimeout)
+	defer cancel()
+	_ = v.interrupt(ctx) // the connection goes in any case
+}
+
+const abandonTimeout = 5 * time.Second
 
 // interrupt asks the server to stop the statement, over a connection of its own.
 func (v *server) interrupt(ctx context.Context) error {

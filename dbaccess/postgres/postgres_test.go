@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"net"
+	"os"
 	"os/exec"
 	"slices"
 	"strings"
@@ -176,14 +177,32 @@ func TestCtrlCStopsAStatement(t *testing.T) {
 	w := dbtest.New(t, postgres.Engine{}, spec, pki.credentials)
 	w.Role(func(*types.RoleSpec) {})
 	addr := w.Listen("alice", types.DatabaseRoute{User: "alice", Name: "postgres"})
-	host, port, _ := net.SplitHostPort(addr.String())
-	c := exec.Command("timeout", "-s", "INT", "1", "psql", "-X", "-h", host, "-p", port, "-U", "alice", "-d", "postgres", "-c", "select pg_sleep(60)")
-	var out bytes.Buffer
-	c.Stdout, c.Stderr = &out, &out
-	_ = c.Run()
+	c, out := sleeper(t, addr)
+	w.Await(func() bool { return pki.sleeping(t) == "1\n" })
+	if err := c.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	_ = c.Wait()
 	if !strings.Contains(out.String(), "canceling statement due to user request") {
 		t.Errorf("%s", out.String())
 	}
+}
+
+// sleeper is a psql whose statement lasts.
+func sleeper(t *testing.T, addr net.Addr) (*exec.Cmd, *bytes.Buffer) {
+	t.Helper()
+	host, port, err := net.SplitHostPort(addr.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := exec.Command("psql", "-X", "-A", "-t", "-h", host, "-p", port, "-U", "alice", "-d", "postgres", "-c", "begin; insert into t values (3000, 'lost');", "-c", "select pg_sleep(600)")
+	out := &bytes.Buffer{}
+	c.Stdout, c.Stderr = out, out
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Process.Kill() })
+	return c, out
 }
 
 func TestALockCutsPsql(t *testing.T) {
@@ -191,14 +210,8 @@ func TestALockCutsPsql(t *testing.T) {
 	w := dbtest.New(t, postgres.Engine{}, spec, pki.credentials)
 	w.Role(func(*types.RoleSpec) {})
 	addr := w.Listen("alice", types.DatabaseRoute{User: "alice", Name: "postgres"})
-	host, port, _ := net.SplitHostPort(addr.String())
-	c := exec.Command("psql", "-X", "-A", "-t", "-h", host, "-p", port, "-U", "alice", "-d", "postgres", "-c", "begin; select 'in it'; ", "-c", "select pg_sleep(60)")
-	var out bytes.Buffer
-	c.Stdout, c.Stderr = &out, &out
-	if err := c.Start(); err != nil {
-		t.Fatal(err)
-	}
-	w.Await(func() bool { return len(w.Log.Events(event.TypeDBQuery)) == 2 })
+	c, out := sleeper(t, addr)
+	w.Await(func() bool { return pki.sleeping(t) == "1\n" })
 	w.Policy.Change(func() {
 		l := &types.Lock{Spec: types.LockSpec{Target: types.LockTarget{User: "alice"}, Message: "left the company"}}
 		l.Metadata.Name = "l"
@@ -207,5 +220,10 @@ func TestALockCutsPsql(t *testing.T) {
 	_ = c.Wait()
 	if !strings.Contains(out.String(), "left the company") {
 		t.Errorf("%s", out.String())
+	}
+	// What it asked for stops too, and is not done.
+	w.Await(func() bool { return pki.sleeping(t) == "0\n" })
+	if got := pki.run.SQL(t, "postgres", "select count(*) from t where id = 3000"); got != "0\n" {
+		t.Errorf("it was done: %s", got)
 	}
 }

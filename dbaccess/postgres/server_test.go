@@ -24,6 +24,12 @@ import (
 type pki struct {
 	server, client *authority
 	shows          string // the user in certificates, where it is not the one asked for
+	run            *pgserver.Server
+}
+
+// sleeping counts the statements that sleep in the server.
+func (p *pki) sleeping(t testing.TB) string {
+	return p.run.SQL(t, "postgres", "select count(*) from pg_stat_activity where wait_event = 'PgSleep'")
 }
 
 type authority struct {
@@ -93,6 +99,7 @@ func startServer(t testing.TB) (*pki, types.DatabaseSpec) {
 		t.Fatal(err)
 	}
 	s := pgserver.Start(t)
+	p.run = s
 	s.SQL(t, "postgres", "create role alice login; create role mallory login; create table t (id int primary key, name text);"+
 		"insert into t select i, 'row '||i from generate_series(1,100) i; grant all on t to alice;")
 	s.Kill()
