@@ -18,6 +18,7 @@ type Explanation struct {
 	Shown    string `json:"shown,omitempty"` // how people know it: a node's host name
 	Action   string `json:"action"`
 	Login    string `json:"login,omitempty"`
+	DBName   string `json:"db_name,omitempty"` // the database within the server
 	ClientIP string `json:"client_ip,omitempty"`
 	// At is the moment that was decided for.
 	At       time.Time `json:"at"`
@@ -53,7 +54,7 @@ const FromDefault = "default"
 // Explain decides a request as Decide does, and tells what each role says. A role
 // that the identity names and that Roles lacks is told to be missing.
 func Explain(r Request) Explanation {
-	e := Explanation{Action: string(r.Action), Login: r.Login, At: r.Now, Kind: r.Kind, Decision: Decide(r), Roles: []RoleSay{}}
+	e := Explanation{Action: string(r.Action), Login: r.Login, DBName: r.DBName, At: r.Now, Kind: r.Kind, Decision: Decide(r), Roles: []RoleSay{}}
 	if r.ClientAddr.IsValid() {
 		e.ClientIP = r.ClientAddr.String()
 	}

@@ -75,10 +75,17 @@ func (a *API) circumstances(m *accessv1.ExplainRequest) (at time.Time, from neti
 	return at, ap.Addr(), nil
 }
 
-// useActions are what is done to a resource by whoever reaches it.
-func useActions() []string {
-	return []string{string(access.ActionDial), string(access.ActionLogin), string(access.ActionForwardLocal), string(access.ActionForwardRemote),
-		string(access.ActionForwardAgent), string(access.ActionFileCopy), string(access.ActionX11)}
+// usesOf are what is done to resources of a kind by whoever reaches one, and
+// which of it a login begins; none of what is no such resource.
+func usesOf(kind string) (uses []string, session access.Action) {
+	switch kind {
+	case types.KindNode:
+		return []string{string(access.ActionDial), string(access.ActionLogin), string(access.ActionForwardLocal), string(access.ActionForwardRemote),
+			string(access.ActionForwardAgent), string(access.ActionFileCopy), string(access.ActionX11)}, access.ActionLogin
+	case types.KindDatabase:
+		return []string{string(access.ActionDial), string(access.ActionDatabase)}, access.ActionDatabase
+	}
+	return nil, ""
 }
 
 // actionOf reads the action: a use of a resource, or a verb on a document.
@@ -86,16 +93,20 @@ func actionOf(kind string, m *accessv1.ExplainRequest) (access.Action, string, e
 	verbs := []string{types.VerbList, types.VerbRead, types.VerbReadNoSecrets, types.VerbCreate, types.VerbUpdate, types.VerbDelete, types.VerbRotate, types.VerbUse}
 	known := verbs
 	action := m.Action
-	if kind == types.KindNode {
-		known = append(useActions(), verbs...)
+	uses, session := usesOf(kind)
+	switch {
+	case len(uses) == 0 && m.Login != "":
+		return "", "", fault.New(fault.Invalid, "nobody logs in to a %s", kind)
+	case kind != types.KindDatabase && len(m.DbName)+len(m.DbRoles) > 0:
+		return "", "", fault.New(fault.Invalid, "a %s holds no databases", kind)
+	case len(uses) > 0:
+		known = append(slices.Clone(uses), verbs...)
 		switch {
 		case action == "" && m.Login != "":
-			action = string(access.ActionLogin)
+			action = string(session)
 		case action == "":
 			action = string(access.ActionDial)
 		}
-	} else if m.Login != "" {
-		return "", "", fault.New(fault.Invalid, "nobody logs in to a %s", kind)
 	}
 	if action == "" {
 		action = types.VerbRead
@@ -108,9 +119,9 @@ func actionOf(kind string, m *accessv1.ExplainRequest) (access.Action, string, e
 		return "", "", err
 	}
 	switch {
-	case kind == types.KindNode && action == types.VerbList:
+	case len(uses) > 0 && action == types.VerbList:
 		return access.ActionList, "", nil
-	case kind == types.KindNode && slices.Contains(useActions(), action):
+	case slices.Contains(uses, action):
 		if m.Login == "" && action != string(access.ActionDial) {
 			return "", "", fault.New(fault.Invalid, "the action %q is decided for a login", action).WithHint("add --login=NAME")
 		}
@@ -123,8 +134,8 @@ func actionOf(kind string, m *accessv1.ExplainRequest) (access.Action, string, e
 // What the caller may not see and what is not there are told alike.
 func (a *API) subjectOf(ctx context.Context, c rpc.Caller, kind types.KindInfo, name string, own bool) (types.Resource, error) {
 	if name == "" {
-		if kind.Name == types.KindNode {
-			return nil, fault.New(fault.Invalid, "name the node: node/NAME")
+		if uses, _ := usesOf(kind.Name); len(uses) > 0 {
+			return nil, fault.New(fault.Invalid, "name the %s: %s/NAME", kind.Name, kind.Name)
 		}
 		return nil, nil //nolint:nilnil // the verb on the kind, whatever the document
 	}
@@ -155,6 +166,22 @@ func (a *API) subjectOf(ctx context.Context, c rpc.Caller, kind types.KindInfo, 
 		}
 		if token = page.Next; token == "" {
 			break
+		}
+	}
+	if len(found) == 0 && kind.Name == types.KindDatabase {
+		servers, err := store.Of[*types.DatabaseServer](a.d.Store).All(ctx)
+		if err != nil {
+			return nil, err
+		}
+		for _, s := range servers { // those of agents' own files are nowhere else
+			d := &s.Spec.Database
+			if !see(d) && !a.ownOrPublic(c, kind.Name, d.Metadata.Name, d) {
+				continue
+			}
+			if len(found) == 0 && d.Metadata.Name == name {
+				found = append(found, d)
+			}
+			names = append(names, d.Metadata.Name)
 		}
 	}
 	return oneOf(kind.Name, name, found, names)
@@ -209,11 +236,14 @@ func (a *API) explain(ctx context.Context, m *accessv1.ExplainRequest, doc types
 	if r.Roles, err = (Accounts{Store: a.d.Store, Policy: a.d.Policy, Now: a.d.Now}).roles(ctx, id.Authority.Roles); err != nil {
 		return nil, err
 	}
-	r.Action, r.Login = action, m.Login
+	r.Action, r.Login, r.DBName, r.DBRoles = action, m.Login, m.DbName, m.DbRoles
 	if action == access.ActionRule {
 		r.Kind, r.Verb, r.Subject = m.Kind, verb, doc
 	} else {
-		r.Resource, r.HostID = doc, doc.Head().Metadata.Name
+		r.Resource = doc
+		if m.Kind == types.KindNode {
+			r.HostID = doc.Head().Metadata.Name
+		}
 	}
 	e := access.Explain(r)
 	if action == access.ActionRule {

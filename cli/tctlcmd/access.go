@@ -13,6 +13,7 @@ import (
 	"teleport/api/authclient"
 	"teleport/api/gen/accessv1"
 	"teleport/cli/output"
+	"teleport/fault"
 )
 
 func (a *app) accessCmd() *cobra.Command {
@@ -26,7 +27,8 @@ of now would make it, and prints the decision, the role and the rule behind it,
 what each role says, and who set each limit.
 
 Nodes are named by host name or UUID; their actions are dial, login,
-forward_local, forward_remote, forward_agent, file_copy, x11 and list. Of any
+forward_local, forward_remote, forward_agent, file_copy, x11 and list. Databases
+are named as tsh db ls does; their actions are dial, database and list. Of any
 kind the verbs list, read, readnosecrets, create, update and delete are actions
 too.
 
@@ -35,22 +37,27 @@ kind in question. The answer is printed and the exit code is 0 whether access is
 allowed or not.`
 
 func (a *app) accessExplain() *cobra.Command {
-	var login, action, at, ip string
+	var login, action, at, ip, dbUser, dbName string
+	var dbRoles []string
 	var show func(any, func() error) error
 	c := a.verb("explain USER KIND[/NAME]", "Tell why a user may or may not do something",
 		"  tctl access explain alice node/web-1 --login=root\n  tctl access explain alice node/web-1 --login=root --action=file_copy --client-ip=192.0.2.7\n"+
+			"  tctl access explain alice db/orders --db-user=app --db-name=shop\n"+
 			"  tctl access explain alice role/editor --action=update\n  tctl access explain alice node/web-1 --login=root --at=2026-12-24T18:00:00Z",
 		cobra.ExactArgs(2), func(ctx context.Context, api *authclient.Client, args []string) error {
 			_, ref, err := parseRef(args[1])
 			if err != nil {
 				return err
 			}
+			if login != "" && dbUser != "" {
+				return fault.New(fault.Invalid, "--login is about nodes and --db-user about databases").WithHint("keep one")
+			}
 			when, err := output.ParseTime(at)
 			if err != nil {
 				return err
 			}
 			e, err := api.Explain(ctx, &accessv1.ExplainRequest{User: args[0], Kind: ref.Kind, Name: ref.Name,
-				Action: action, Login: login, AtUnixNano: output.UnixNano(when), ClientIp: ip})
+				Action: action, Login: cmp.Or(login, dbUser), DbName: dbName, DbRoles: dbRoles, AtUnixNano: output.UnixNano(when), ClientIp: ip})
 			if err != nil {
 				return err
 			}
@@ -59,7 +66,10 @@ func (a *app) accessExplain() *cobra.Command {
 	c.Long = explainLong
 	fl := c.Flags()
 	fl.StringVar(&login, "login", "", "the login on the node")
-	fl.StringVar(&action, "action", "", "what is done (default: login or dial on a node, read of other documents)")
+	fl.StringVar(&dbUser, "db-user", "", "the user in the database")
+	fl.StringVar(&dbName, "db-name", "", "the database within the server")
+	fl.StringSliceVar(&dbRoles, "db-roles", nil, "roles that an automatic user asks for, comma separated")
+	fl.StringVar(&action, "action", "", "what is done (default: login or dial on a node, database or dial on a database, read of other documents)")
 	fl.StringVar(&at, "at", "", "decide for this time: 2026-01-31T12:00:00Z (default: now)")
 	fl.StringVar(&ip, "client-ip", "", "decide for a user at this address")
 	show = a.formatFlag(fl)
@@ -80,6 +90,9 @@ func (a *app) printExplanation(e *access.Explanation) error {
 	line := verdict + ": " + e.User + ", " + e.Action + " on " + what
 	if e.Login != "" {
 		line += " as " + e.Login
+	}
+	if e.DBName != "" {
+		line += ", in its database " + e.DBName
 	}
 	lines := []string{line, ""}
 	for _, r := range e.Decision.Reasons {

@@ -30,10 +30,15 @@ type ExplainRequest struct {
 	// Name of a document; of a node the host name does as well.
 	Name   string `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
 	Action string `protobuf:"bytes,4,opt,name=action,proto3" json:"action,omitempty"`
-	Login  string `protobuf:"bytes,5,opt,name=login,proto3" json:"login,omitempty"`
+	// Of a database, the user in it.
+	Login string `protobuf:"bytes,5,opt,name=login,proto3" json:"login,omitempty"`
 	// Zero: now.
-	AtUnixNano    int64  `protobuf:"varint,6,opt,name=at_unix_nano,json=atUnixNano,proto3" json:"at_unix_nano,omitempty"`
-	ClientIp      string `protobuf:"bytes,7,opt,name=client_ip,json=clientIp,proto3" json:"client_ip,omitempty"`
+	AtUnixNano int64  `protobuf:"varint,6,opt,name=at_unix_nano,json=atUnixNano,proto3" json:"at_unix_nano,omitempty"`
+	ClientIp   string `protobuf:"bytes,7,opt,name=client_ip,json=clientIp,proto3" json:"client_ip,omitempty"`
+	// The database within the server.
+	DbName string `protobuf:"bytes,8,opt,name=db_name,json=dbName,proto3" json:"db_name,omitempty"`
+	// Roles that an automatic user asks for.
+	DbRoles       []string `protobuf:"bytes,9,rep,name=db_roles,json=dbRoles,proto3" json:"db_roles,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -115,6 +120,20 @@ func (x *ExplainRequest) GetClientIp() string {
 		return x.ClientIp
 	}
 	return ""
+}
+
+func (x *ExplainRequest) GetDbName() string {
+	if x != nil {
+		return x.DbName
+	}
+	return ""
+}
+
+func (x *ExplainRequest) GetDbRoles() []string {
+	if x != nil {
+		return x.DbRoles
+	}
+	return nil
 }
 
 type ExplainResponse struct {
@@ -274,7 +293,7 @@ var File_teleport_access_v1_access_proto protoreflect.FileDescriptor
 
 const file_teleport_access_v1_access_proto_rawDesc = "" +
 	"\n" +
-	"\x1fteleport/access/v1/access.proto\x12\x12teleport.access.v1\"\xb9\x01\n" +
+	"\x1fteleport/access/v1/access.proto\x12\x12teleport.access.v1\"\xed\x01\n" +
 	"\x0eExplainRequest\x12\x12\n" +
 	"\x04user\x18\x01 \x01(\tR\x04user\x12\x12\n" +
 	"\x04kind\x18\x02 \x01(\tR\x04kind\x12\x12\n" +
@@ -283,7 +302,9 @@ const file_teleport_access_v1_access_proto_rawDesc = "" +
 	"\x05login\x18\x05 \x01(\tR\x05login\x12 \n" +
 	"\fat_unix_nano\x18\x06 \x01(\x03R\n" +
 	"atUnixNano\x12\x1b\n" +
-	"\tclient_ip\x18\a \x01(\tR\bclientIp\"3\n" +
+	"\tclient_ip\x18\a \x01(\tR\bclientIp\x12\x17\n" +
+	"\adb_name\x18\b \x01(\tR\x06dbName\x12\x19\n" +
+	"\bdb_roles\x18\t \x03(\tR\adbRoles\"3\n" +
 	"\x0fExplainResponse\x12 \n" +
 	"\vexplanation\x18\x01 \x01(\fR\vexplanation\"O\n" +
 	"\vPlanRequest\x12\x14\n" +
