@@ -54,7 +54,7 @@ func (d *decider) decideDatabase() Decision {
 	if d.r.Action == ActionDatabase && d.r.Login == "" {
 		return d.refuse(reason(CodeDBUserUnknown, "", "no database user is named"))
 	}
-	if why := d.deniesDatabase(); why != nil {
+	if why := d.deniesDatabase(db); why != nil {
 		return d.refuse(why)
 	}
 	d.matchRoles()
@@ -99,7 +99,7 @@ func (d *decider) grantDatabase(db *types.Database) Decision {
 	for _, role := range d.matched {
 		missing := ""
 		for _, p := range asked {
-			if !d.lists(p.list(&role.Spec.Allow), p.value, false) {
+			if !d.listsAny(p.list(&role.Spec.Allow), p.forms, false) {
 				missing = p.field
 				details = append(details, *reason(CodeRoleDBField, role.Metadata.Name, "the role %s matches, and its %s does not list %s", role.Metadata.Name, p.field, p.value))
 			}
@@ -117,16 +117,17 @@ func (d *decider) grantDatabase(db *types.Database) Decision {
 type askedPrincipal struct {
 	principal
 	value string
+	forms []string // all names of the same
 }
 
 // databasePrincipals are what one role must list.
 func (d *decider) databasePrincipals(db *types.Database, limits DatabaseLimits) []askedPrincipal {
 	var asked []askedPrincipal
 	if limits.Automatic == "" {
-		asked = append(asked, askedPrincipal{dbUsers, d.r.Login})
+		asked = append(asked, askedPrincipal{dbUsers, d.r.Login, db.Spec.UserForms(d.r.Login, false)})
 	}
 	if db.Spec.ChecksNames() {
-		asked = append(asked, askedPrincipal{dbNames, d.r.DBName})
+		asked = append(asked, askedPrincipal{dbNames, d.r.DBName, []string{d.r.DBName}})
 	}
 	return asked
 }
@@ -135,7 +136,7 @@ func (d *decider) databasePrincipals(db *types.Database, limits DatabaseLimits) 
 // none fills all at once.
 func (d *decider) lackingField(asked []askedPrincipal) *Reason {
 	for _, p := range asked {
-		if !slices.ContainsFunc(d.matched, func(r *types.Role) bool { return d.lists(p.list(&r.Spec.Allow), p.value, false) }) {
+		if !slices.ContainsFunc(d.matched, func(r *types.Role) bool { return d.listsAny(p.list(&r.Spec.Allow), p.forms, false) }) {
 			return reason(p.refused, "", "the %s %s is not allowed on %s: no role that matches it has %s in %s",
 				p.what, p.value, displayName(d.r.Resource), p.value, p.field)
 		}
@@ -162,15 +163,21 @@ func (d *decider) lists(list []string, name string, deny bool) bool {
 	return false
 }
 
+// listsAny reports whether a list holds one of the names of the same.
+func (d *decider) listsAny(list, forms []string, deny bool) bool {
+	return slices.ContainsFunc(forms, func(name string) bool { return d.lists(list, name, deny) })
+}
+
 // deniesDatabase looks for a deny in any role: labels first, then each name.
-func (d *decider) deniesDatabase() *Reason {
+func (d *decider) deniesDatabase(db *types.Database) *Reason {
+	asked := []askedPrincipal{{dbUsers, d.r.Login, db.Spec.UserForms(d.r.Login, true)}, {dbNames, d.r.DBName, []string{d.r.DBName}}}
 	for _, role := range d.roles {
 		name := role.Metadata.Name
 		if d.deniesLabels(role) {
 			return reason(CodeDeniedByRole, name, "the role %s denies access to %s", name, displayName(d.r.Resource))
 		}
-		for _, p := range []askedPrincipal{{dbUsers, d.r.Login}, {dbNames, d.r.DBName}} {
-			if p.value != "" && d.lists(p.list(&role.Spec.Deny), p.value, true) {
+		for _, p := range asked {
+			if p.value != "" && d.listsAny(p.list(&role.Spec.Deny), p.forms, true) {
 				return reason(p.denied, name, "the role %s denies the %s %s", name, p.what, p.value)
 			}
 		}
@@ -236,7 +243,7 @@ func (d *decider) saysDatabase(db *types.Database, role *types.Role) []Reason {
 	}
 	var out []Reason
 	for _, p := range d.databasePrincipals(db, DatabaseLimits{Automatic: d.automatic(db)}) {
-		if !d.lists(p.list(&role.Spec.Allow), p.value, false) {
+		if !d.listsAny(p.list(&role.Spec.Allow), p.forms, false) {
 			out = append(out, *reason(CodeRoleDBField, role.Metadata.Name, "its labels match, and its %s does not list %s", p.field, p.value))
 		}
 	}

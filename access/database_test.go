@@ -161,3 +161,49 @@ func replays(t *testing.T, r access.Request, want access.Decision) {
 		t.Errorf("replayed %+v %v, recorded %+v", got, err, want)
 	}
 }
+
+// TestRolesOfAWSHaveTwoNames holds that whoever is denied or allowed a role of AWS
+// is so by whichever of its names.
+func TestRolesOfAWSHaveTwoNames(t *testing.T) {
+	const own, other = "arn:aws:iam::123456789012:role/", "arn:aws:iam::210987654321:role/"
+	dynamo := &types.Database{Spec: types.DatabaseSpec{Protocol: "dynamodb", AWS: &types.DatabaseAWS{Region: "eu-west-1", AccountID: "123456789012"}}}
+	dynamo.Metadata.Name, dynamo.Metadata.Labels = "shop", map[string]string{"env": "prod"}
+	if err := dynamo.Validate(); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		allow, deny, ask string
+		code             string
+	}{
+		{"reader", "", "reader", access.CodeAllowed},
+		{"reader", "", own + "reader", access.CodeAllowed},
+		{own + "reader", "", "reader", access.CodeAllowed},
+		{"reader", "", other + "reader", access.CodeDBUserNotAllowed},
+		{other + "reader", "", other + "reader", access.CodeAllowed},
+		{other + "reader", "", "reader", access.CodeDBUserNotAllowed},
+		{"*", "admin", "admin", access.CodeDBUserDenied},
+		{"*", "admin", own + "admin", access.CodeDBUserDenied},
+		{"*", "admin", own + "team/admin", access.CodeDBUserDenied},
+		{"*", "admin", other + "admin", access.CodeDBUserDenied},
+		{"*", own + "admin", "admin", access.CodeDBUserDenied},
+		{"*", own + "admin", other + "admin", access.CodeAllowed},
+	} {
+		r := dbRequest()
+		r.Resource, r.Login, r.DBName = dynamo, c.ask, ""
+		r.Roles = []*types.Role{dbRole("dev", func(s *types.RoleSpec) {
+			s.Allow.DBUsers = []string{c.allow}
+			if c.deny != "" {
+				s.Deny.DBUsers = []string{c.deny}
+			}
+		})}
+		d := access.Decide(r)
+		code := access.CodeAllowed
+		if !d.Allow {
+			code = d.Reasons[0].Code
+		}
+		if code != c.code {
+			t.Errorf("%+v: %s", c, code)
+		}
+		replays(t, r, d)
+	}
+}

@@ -119,7 +119,7 @@ func (d *decider) saysUse(name string) (out []Reason, denies bool) {
 	}
 	db := databaseOf(d.r.Resource)
 	if db != nil {
-		if why := d.deniesDatabase(); why != nil && !denies {
+		if why := d.deniesDatabase(db); why != nil && !denies {
 			out, denies = append(out, *why), true
 		}
 	} else if d.r.Login != "" {

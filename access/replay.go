@@ -49,6 +49,9 @@ func Record(r Request, d Decision) event.Decision {
 	if db := databaseOf(r.Resource); db != nil {
 		e.ResourceKind, e.ResourceName = types.KindDatabase, db.Metadata.Name // whichever agent's
 		e.DBName, e.DBRoles, e.DBProtocol, e.DBAutomatic = r.DBName, r.DBRoles, db.Spec.Protocol, db.Spec.AdminUser != nil
+		if a := db.Spec.AWS; a != nil && db.Spec.Hosting() == types.HostedDynamoDB {
+			e.DBAccount, e.DBRegion = a.AccountID, db.Spec.AWSRegion()
+		}
 	}
 	recordBearer(&e, r.Identity)
 	return e
@@ -131,6 +134,9 @@ func recall(e event.Decision) (Request, error) {
 	if db := databaseOf(res); db != nil {
 		if db.Spec.Protocol = e.DBProtocol; e.DBProtocol == "" {
 			return incomplete("what the database speaks")
+		}
+		if e.DBAccount != "" {
+			db.Spec.AWS = &types.DatabaseAWS{AccountID: e.DBAccount, Region: e.DBRegion}
 		}
 		if e.DBAutomatic {
 			db.Spec.AdminUser = &types.DatabaseAdmin{}

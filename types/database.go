@@ -168,8 +168,8 @@ func (s *DatabaseSpec) validate(path string) error {
 	if len(s.TLS.CACert) > maxPEM {
 		return fieldFault(JoinPath(path, "tls.ca_cert"), "is longer than %d bytes", maxPEM)
 	}
-	if s.URI == "" && s.Protocol == "dynamodb" {
-		return nil
+	if err := s.validateCloud(path); err != nil {
+		return err
 	}
 	_, err := s.Address()
 	return at(JoinPath(path, "uri"), err)
@@ -178,9 +178,16 @@ func (s *DatabaseSpec) validate(path string) error {
 const maxPEM = 256 << 10
 
 // Address returns host:port of the database: the URI without its scheme, with the
-// protocol's port when it names none.
+// protocol's port when it names none. DynamoDB without one is where AWS has it.
 func (s *DatabaseSpec) Address() (string, error) {
 	hostport := s.URI
+	if hostport == "" && s.Protocol == "dynamodb" {
+		endpoint, err := s.AWSEndpoint("dynamodb")
+		if err != nil {
+			return "", err
+		}
+		hostport = endpoint
+	}
 	if strings.Contains(hostport, "://") {
 		u, err := url.Parse(hostport)
 		if err != nil {

@@ -88,6 +88,7 @@ func Catalogue() []Entry {
 		entry[PostgresExecute](TypePostgresExecute, CodePostgresExecute),
 		entry[PostgresClose](TypePostgresClose, CodePostgresClose),
 		entry[PostgresFunction](TypePostgresFunction, CodePostgresFunction),
+		entry[DynamoDBRequest](TypeDynamoDBRequest, CodeDynamoDBRequest, CodeDynamoDBRequestFail),
 		authOnly[LockCreated](TypeLockCreated, CodeLockCreated),
 		authOnly[LockDeleted](TypeLockDeleted, CodeLockDeleted),
 		authOnly[RoleCreated](TypeRoleCreated, CodeRoleCreated),

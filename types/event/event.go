@@ -128,6 +128,8 @@ type Decision struct {
 	DBName      string   `json:"db_name,omitempty" class:"public"`
 	DBRoles     []string `json:"db_roles,omitempty" class:"public"`
 	DBProtocol  string   `json:"db_protocol,omitempty" class:"public"`
+	DBAccount   string   `json:"db_aws_account,omitempty" class:"public"` // that names of roles are of
+	DBRegion    string   `json:"db_aws_region,omitempty" class:"public"`
 	DBAutomatic bool     `json:"db_automatic_users,omitempty" class:"public"` // it can make its users
 }
 
