@@ -64,6 +64,8 @@ var floors = []row{
 	{"screen", 1, nil},
 	{"tunnel/tunframe", 1, nil},
 	{"audit/chain", 1, nil},
+	{"sigv4wire", 1, nil},
+	{"dbaccess/dynamodb/dynamowire", 1, nil},
 
 	{"lifecycle", 2, nil},
 	{"generation", 2, []string{"lifecycle", "wholefile"}},
@@ -72,6 +74,9 @@ var floors = []row{
 	{"backend/*", 2, []string{"backend/*", "lifecycle", "telemetry"}},
 	{"blob/*", 2, []string{"blob/*", "lifecycle", "telemetry"}},
 	{"keystore/*", 2, []string{"keystore/*", "lifecycle", "telemetry", "backend"}},
+	{"cloud/cloudcall", 2, nil},
+	{"cloud/renewal", 2, nil},
+	{"cloud/*", 2, []string{"cloud/cloudcall", "cloud/renewal"}}, // a cloud knows no other cloud
 	{"web", 2, nil},
 	{"wholefile", 2, nil},
 	{"steady", 2, nil},

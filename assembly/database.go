@@ -17,7 +17,11 @@ import (
 	"teleport/agent/agentd"
 	"teleport/api/gen/issuev1"
 	"teleport/builtin/engines"
+	"teleport/cloud/awscloud"
+	"teleport/cloud/azurecloud"
+	"teleport/cloud/gcpcloud"
 	"teleport/dbaccess"
+	"teleport/dbaccess/cloudlogin"
 	"teleport/fault"
 	"teleport/keys"
 	"teleport/lifecycle"
@@ -34,14 +38,16 @@ func (p *Process) buildDB(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	speaks := engines.All()
+	aws := &awscloud.Cloud{}
+	logins := &cloudlogin.Clouds{AWS: aws, Google: gcpcloud.New(gcpcloud.Options{}), Azure: azurecloud.New(azurecloud.Options{})}
+	speaks := engines.All(aws)
 	fronted, err := newFronted(p, speaks)
 	if err != nil {
 		return err
 	}
 	service, err := dbaccess.New(dbaccess.Config{HostID: id.Name, Hostname: p.cfg.Nodename, Cluster: id.Cluster,
 		Databases: fronted.list, Engines: speaks, TLS: p.member.Source(), Policy: p.replica,
-		Credentials: &databaseLogins{p: p, minted: map[mintKey]*minting{}}, Audit: p.writer, Sessions: p.sessions, Recorder: record,
+		Credentials: &databaseLogins{p: p, minted: map[mintKey]*minting{}, clouds: logins}, Audit: p.writer, Sessions: p.sessions, Recorder: record,
 		Dialer: &net.Dialer{}, Log: p.log, Cache: p.decisions})
 	if err != nil {
 		return err
@@ -203,6 +209,7 @@ type databaseLogins struct {
 	p      *Process
 	mu     sync.Mutex
 	minted map[mintKey]*minting
+	clouds *cloudlogin.Clouds
 }
 
 // mintKey is what a certificate depends on. The user's own certificate is in it:
@@ -222,6 +229,9 @@ type minting struct {
 
 // Certificate implements dbaccess.Credentials.
 func (l *databaseLogins) Certificate(ctx context.Context, x dbaccess.Login) (*tls.Certificate, error) {
+	if x.Database.Spec.InCloud() {
+		return nil, nil // it knows nothing of our authorities
+	}
 	key := mintKey{string(x.Certificate.Raw), x.Database.Metadata.Name, x.User, x.Name}
 	l.mu.Lock()
 	m := l.minted[key]
@@ -293,8 +303,10 @@ func (l *databaseLogins) mint(ctx context.Context, x dbaccess.Login) (*tls.Certi
 }
 
 // Password implements dbaccess.Credentials: a database of one's own takes
-// certificates.
-func (l *databaseLogins) Password(context.Context, dbaccess.Login) (string, error) { return "", nil }
+// certificates, one in a cloud a token of that.
+func (l *databaseLogins) Password(ctx context.Context, x dbaccess.Login) (string, error) {
+	return l.clouds.Password(ctx, x)
+}
 
 // Authorities implements dbaccess.Credentials.
 func (l *databaseLogins) Authorities() []byte {

@@ -30,6 +30,9 @@ type DBEntry struct {
 	URI           string            `yaml:"uri"`
 	TLS           DBTLS             `yaml:"tls"`
 	MySQL         DBMySQL           `yaml:"mysql"`
+	AWS           DBAWS             `yaml:"aws"`
+	GCP           DBGCP             `yaml:"gcp"`
+	Azure         DBAzure           `yaml:"azure"`
 	StaticLabels  map[string]string `yaml:"static_labels"`
 	DynamicLabels []Command         `yaml:"dynamic_labels"`
 }
@@ -104,6 +107,7 @@ func (e DBEntry) document() (*types.Database, error) {
 	if e.MySQL.ServerVersion != "" {
 		d.Spec.MySQL = &types.DatabaseMySQL{ServerVersion: e.MySQL.ServerVersion}
 	}
+	e.cloud(&d.Spec)
 	for _, l := range e.DynamicLabels {
 		if l.Name == "" || len(l.Command) == 0 || l.Period.Std() < time.Minute {
 			return nil, fault.New(fault.Invalid, "each of dynamic_labels needs name, command, and a period of at least 1m")

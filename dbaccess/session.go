@@ -65,6 +65,9 @@ func (s *Session) Database() *types.Database { return s.database }
 // Route is what the client's certificate narrows.
 func (s *Session) Route() types.DatabaseRoute { return s.route }
 
+// Person is who the user of the database is in the cluster.
+func (s *Session) Person() string { return s.identity.Name }
+
 // User and Name say who is in which database, after Begin.
 func (s *Session) User() string { return s.user }
 
@@ -177,7 +180,7 @@ func (s *Session) fill() {
 		session: event.Session{SessionID: s.id, WithMFA: id.Proofs.MFADevice},
 		server:  event.Server{Namespace: "default", ServerID: s.svc.cfg.HostID, ServerHostname: s.svc.cfg.Hostname},
 		wire:    event.Connection{RemoteAddr: s.in.RemoteAddr().String(), Protocol: "db"},
-		database: event.Database{Service: db.Metadata.Name, Protocol: db.Spec.Protocol, URI: db.Spec.URI, Name: s.name, DBUser: s.user,
+		database: event.Database{Service: db.Metadata.Name, Protocol: db.Spec.Protocol, Type: db.Spec.Hosting(), URI: db.Spec.URI, Name: s.name, DBUser: s.user,
 			DBRoles: s.route.Roles},
 	}
 }
@@ -222,6 +225,12 @@ func (s *Session) Dial(ctx context.Context) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
+	return s.DialAt(ctx, addr)
+}
+
+// DialAt connects to one of several addresses of a database, which its document
+// tells, and never a client.
+func (s *Session) DialAt(ctx context.Context, addr string) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
 	c, err := s.svc.cfg.Dialer.DialContext(ctx, "tcp", addr)
@@ -273,16 +282,17 @@ func serverTLS(db *types.Database, authorities []byte) (*tls.Config, error) {
 		return c, nil
 	}
 	pool := x509.NewCertPool()
-	if t.TrustSystemCertPool {
+	public := t.TrustSystemCertPool || t.CACert == "" && db.Spec.InCloud()
+	if public {
 		if pool, err = x509.SystemCertPool(); err != nil {
 			return nil, fault.Wrap(err, fault.Unavailable, "the system's authorities cannot be read")
 		}
 	}
 	pem := authorities
-	if t.CACert != "" {
+	if t.CACert != "" || db.Spec.InCloud() {
 		pem = []byte(t.CACert)
 	}
-	if !pool.AppendCertsFromPEM(pem) && !t.TrustSystemCertPool {
+	if !pool.AppendCertsFromPEM(pem) && !public {
 		return nil, fault.New(fault.Invalid, "there is no authority to verify the database %s with", db.Metadata.Name).WithHint("set tls.ca_cert_file, or a tls.mode")
 	}
 	c.RootCAs = pool

@@ -4,10 +4,12 @@ package engines
 
 import (
 	"teleport/dbaccess"
+	"teleport/dbaccess/dynamodb"
 	"teleport/dbaccess/postgres"
 )
 
-// All returns the engines by protocol. CockroachDB speaks PostgreSQL's.
-func All() map[string]dbaccess.Engine {
-	return map[string]dbaccess.Engine{"postgres": postgres.Engine{}, "cockroachdb": postgres.Engine{}}
+// All returns the engines by protocol. CockroachDB speaks PostgreSQL's; aws signs
+// for the databases that want each request signed.
+func All(aws dynamodb.Signer) map[string]dbaccess.Engine {
+	return map[string]dbaccess.Engine{"postgres": postgres.Engine{}, "cockroachdb": postgres.Engine{}, "dynamodb": dynamodb.Engine{Signer: aws}}
 }

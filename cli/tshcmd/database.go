@@ -164,27 +164,48 @@ func (a *app) database(ctx context.Context, c *client.Client, name string) (*typ
 	return &servers[i].Spec.Database, nil
 }
 
+// localServer serves programs of this machine.
+type localServer interface {
+	Serve(ctx context.Context, ln net.Listener) error
+}
+
+// local is how programs of this machine reach one database.
+type local struct {
+	db    *types.Database
+	ln    net.Listener
+	proxy localServer
+	env   []string // what a client must have in its environment
+}
+
+func (a *app) notLetThrough(err error) {
+	fmt.Fprintf(a.errs, "tsh: a connection was not let through: %s\n", fault.Message(err))
+}
+
 // way opens a local listener through which one database is reached.
-func (a *app) way(ctx context.Context, f dbFlags, name string) (*types.Database, net.Listener, *localproxy.Proxy, error) {
+func (a *app) way(ctx context.Context, f dbFlags, name string) (*local, error) {
 	c, _, err := a.connect()
 	if err != nil {
-		return nil, nil, nil, err
+		return nil, err
 	}
 	d, err := a.database(ctx, c, name)
 	if err != nil {
-		return nil, nil, nil, err
+		return nil, err
 	}
 	if f.user == "" {
-		return nil, nil, nil, fault.New(fault.Invalid, "name the user in the database").WithHint("--db-user=…")
+		return nil, fault.New(fault.Invalid, "name the user in the database").WithHint("--db-user=…")
 	}
 	way := c.Database(name, types.DatabaseRoute{User: f.user, Name: f.name, Roles: f.roles})
 	ln, err := localproxy.Listen(ctx, cmp.Or(f.port, "0"))
 	if err != nil {
-		return nil, nil, nil, err
+		return nil, err
 	}
-	return d, ln, localproxy.New(localproxy.Options{Dial: way.Dial, Failed: func(err error) {
-		fmt.Fprintf(a.errs, "tsh: a connection was not let through: %s\n", fault.Message(err))
-	}}), nil
+	l := &local{db: d, ln: ln}
+	if d.Spec.Protocol == "dynamodb" {
+		l.proxy, l.env = a.signedWay(d, way.Dial)
+	} else {
+		l.proxy = localproxy.New(localproxy.Options{Dial: way.Dial, Failed: a.notLetThrough})
+	}
+	return l, nil
 }
 
 // nativeClient is the database's own program, and its arguments for an address.
@@ -196,6 +217,8 @@ func nativeClient(d *types.Database, f dbFlags, addr net.Addr) ([]string, error)
 	switch d.Spec.Protocol {
 	case "postgres", "cockroachdb":
 		return []string{"psql", "host=" + host + " port=" + port + " user=" + quoted(f.user) + " dbname=" + quoted(cmp.Or(f.name, f.user)) + " sslmode=disable"}, nil
+	case "dynamodb":
+		return awsClient(addr), nil
 	}
 	return nil, fault.New(fault.Unimplemented, "tsh does not know the client of %s", d.Spec.Protocol).WithHint("tsh proxy db %s --tunnel lets yours in", d.Metadata.Name)
 }
@@ -206,12 +229,15 @@ func quoted(s string) string {
 }
 
 func (a *app) dbConnect(ctx context.Context, f dbFlags, name string, args []string) error {
-	d, ln, proxy, err := a.way(ctx, f, name)
+	l, err := a.way(ctx, f, name)
 	if err != nil {
 		return err
 	}
-	defer ln.Close()
-	argv, err := nativeClient(d, f, ln.Addr())
+	defer l.ln.Close()
+	if l.db.Spec.Protocol == "dynamodb" && len(args) == 0 {
+		return noCommand(name)
+	}
+	argv, err := nativeClient(l.db, f, l.ln.Addr())
 	if err != nil {
 		return err
 	}
@@ -222,9 +248,12 @@ func (a *app) dbConnect(ctx context.Context, f dbFlags, name string, args []stri
 	// Ctrl-C is the client's, where it cancels a statement: it ends nothing here.
 	ctx, stop := context.WithCancel(context.WithoutCancel(ctx))
 	served := make(chan error, 1)
-	go func() { served <- proxy.Serve(ctx, ln) }()
+	go func() { served <- l.proxy.Serve(ctx, l.ln) }()
 	cmd := exec.Command(path, append(argv[1:], args...)...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, a.out, a.errs
+	if l.env != nil {
+		cmd.Env = forAWS(a.environ, l.env)
+	}
 	err = cmd.Run()
 	stop()
 	<-served
@@ -239,16 +268,18 @@ func (a *app) proxyDB(ctx context.Context, f dbFlags, name string) error {
 	if !f.tunnel {
 		return fault.New(fault.Unimplemented, "a client with its own certificate is not served by this version").WithHint("leave --tunnel on")
 	}
-	d, ln, proxy, err := a.way(ctx, f, name)
+	l, err := a.way(ctx, f, name)
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(a.out, "Started an authenticated tunnel for the %s database %q on %s.\n", d.Spec.Protocol, name, ln.Addr())
-	if argv, err := nativeClient(d, f, ln.Addr()); err == nil {
+	fmt.Fprintf(a.out, "Started an authenticated tunnel for the %s database %q on %s.\n", l.db.Spec.Protocol, name, l.ln.Addr())
+	if l.env != nil {
+		a.printAWS(l.env, l.ln.Addr())
+	} else if argv, err := nativeClient(l.db, f, l.ln.Addr()); err == nil {
 		fmt.Fprintf(a.out, "\nUse one of the following:\n\n  %s %q\n", argv[0], argv[1])
 	}
 	if f.port == "0" {
 		fmt.Fprintf(a.errs, "To have the same port each time, use --port.\n")
 	}
-	return proxy.Serve(ctx, ln)
+	return l.proxy.Serve(ctx, l.ln)
 }

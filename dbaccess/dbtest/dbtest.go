@@ -250,6 +250,13 @@ func (l *Log) Emit(_ context.Context, events ...event.Event) error {
 	return nil
 }
 
+// Break lets Emit fail from now on.
+func (l *Log) Break(err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.Fail = err
+}
+
 func (l *Log) note(err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -1,0 +1,50 @@
+package tshcmd
+
+import (
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+
+	"teleport/client/localproxy"
+	"teleport/fault"
+	"teleport/types"
+)
+
+// signedWay is a local proxy for clients that sign what they send, with keys that
+// are good for it alone, and the environment that gives them to such a client.
+func (a *app) signedWay(d *types.Database, dial localproxy.Dialer) (localServer, []string) {
+	keys := localproxy.NewKeys()
+	region := d.Spec.AWSRegion()
+	return localproxy.NewSigned(localproxy.SignedOptions{Keys: keys, Dial: dial, Failed: a.notLetThrough}),
+		[]string{"AWS_ACCESS_KEY_ID=" + keys.ID, "AWS_SECRET_ACCESS_KEY=" + keys.Secret, "AWS_REGION=" + region, "AWS_DEFAULT_REGION=" + region}
+}
+
+// awsClient is the aws command for an address.
+func awsClient(addr net.Addr) []string {
+	return []string{"aws", "--endpoint-url", "http://" + addr.String()}
+}
+
+// forAWS is the environment for the aws command: the tunnel's keys, and nothing by
+// which it would take others.
+func forAWS(environ, own []string) []string {
+	out := slices.DeleteFunc(slices.Clone(environ), func(kv string) bool {
+		name, _, _ := strings.Cut(kv, "=")
+		return slices.Contains([]string{"AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN"}, name)
+	})
+	return append(out, own...)
+}
+
+// noCommand says what the aws command must be given.
+func noCommand(name string) error {
+	return fault.New(fault.Invalid, "the aws command needs to be told what to do").WithHint("tsh db connect %s … -- dynamodb list-tables", name)
+}
+
+// printAWS prints what a person pastes where clients shall reach a tunnel.
+func (a *app) printAWS(env []string, addr net.Addr) {
+	fmt.Fprintf(a.out, "\nGive clients these keys, which are good for this tunnel alone:\n\n")
+	for _, kv := range env {
+		fmt.Fprintf(a.out, "  export %s\n", kv)
+	}
+	fmt.Fprintf(a.out, "\nand then use the following:\n\n  %s dynamodb list-tables\n", strings.Join(awsClient(addr), " "))
+}
