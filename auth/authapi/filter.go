@@ -43,7 +43,7 @@ func newFilter(labels map[string]string, search []string, query string) (func(ty
 		}
 		ok, err := program.Eval(env)
 		if err != nil {
-			return false, fault.Wrap(err, fault.Invalid, "the query cannot be evaluated: %v", err)
+			return false, fault.Wrap(err, fault.Invalid, "the query %v", err)
 		}
 		return ok, nil
 	}, nil

@@ -263,6 +263,10 @@ func TestRecordingsAreQueried(t *testing.T) {
 			t.Errorf("%.30s: %v, %v", query, list, err)
 		}
 	}
+	if _, err := audra.ListRecordings(t.Context(), &recordingv1.ListRequest{Query: `resource.user == true`}); fault.Message(err) !=
+		`the query "resource.user == true" cannot be evaluated: cannot compare text with a truth value` {
+		t.Errorf("it says: %v", fault.Message(err))
+	}
 	for _, c := range []*authclient.Client{w.client(w.user("nobody")), node} {
 		if _, err := c.ListRecordings(t.Context(), &recordingv1.ListRequest{Query: `resource.user == "alice"`}); !errors.Is(err, fault.Denied) {
 			t.Errorf("without a rule: %v", err)

@@ -34,7 +34,7 @@ func (q *recordingQuery) match(m *recordings.Meta) bool {
 	}
 	ok, err := q.program.Eval(predicate.Vars{"name": m.SessionID, "labels": map[string]string{}, "resource": queried(m)})
 	if err != nil {
-		q.failed = fault.Wrap(err, fault.Invalid, "the query cannot be evaluated: %v", err)
+		q.failed = fault.Wrap(err, fault.Invalid, "the query %v", err)
 	}
 	return ok && err == nil
 }

@@ -51,6 +51,7 @@ type world struct {
 	http  chan net.Conn // connections to the web API
 
 	recordings clienttest.Recordings
+	trackers   []*types.SessionTracker
 }
 
 // node is an SSH server of the world.
@@ -244,6 +245,16 @@ type resources struct {
 
 func (r resources) List(_ context.Context, req *connect.Request[resourcev1.ListRequest]) (*connect.Response[resourcev1.ListResponse], error) {
 	resp := &resourcev1.ListResponse{}
+	if req.Msg.Kind == types.KindSessionTracker {
+		for _, t := range r.w.trackers {
+			data, err := json.Marshal(t)
+			if err != nil {
+				return nil, err
+			}
+			resp.Documents = append(resp.Documents, data)
+		}
+		return connect.NewResponse(resp), nil
+	}
 	for _, n := range r.w.nodes {
 		ok := true
 		for k, v := range req.Msg.Labels {
