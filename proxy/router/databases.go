@@ -1,8 +1,10 @@
 package router
 
 import (
+	"cmp"
 	"context"
-	"math/rand/v2"
+	"hash/fnv"
+	"io"
 	"net"
 	"slices"
 
@@ -19,11 +21,16 @@ type DatabaseServers interface {
 // Databases finds an agent that fronts a database. Safe for concurrent use.
 type Databases struct {
 	servers DatabaseServers
-	tunnels Tunnels
+	tunnels Dialer
+}
+
+// Dialer opens a stream to an agent through its tunnel; *tunnel.Registry is one.
+type Dialer interface {
+	Dial(ctx context.Context, uuid string, h tunframe.Header) (net.Conn, tunframe.Reply, error)
 }
 
 // NewDatabases makes a router of databases.
-func NewDatabases(servers DatabaseServers, tunnels Tunnels) *Databases {
+func NewDatabases(servers DatabaseServers, tunnels Dialer) *Databases {
 	return &Databases{servers, tunnels}
 }
 
@@ -39,8 +46,11 @@ func (d *Databases) Resolve(name string, visible func(*types.Database) bool) (*t
 }
 
 // Dial opens a stream to one of the agents that front a database, those that find
-// it healthy first, in random order among equals. One that is away or refuses the
-// dial before the first byte leaves it to the next.
+// it healthy first. Among equals each user has an order of their own that stays
+// the same, so that users spread over the agents, and what belongs to a session
+// and comes as a connection of its own, such as a cancel request, finds the agent
+// that holds it. One that is away or refuses the dial before the first byte
+// leaves it to the next.
 func (d *Databases) Dial(ctx context.Context, db *types.Database, h tunframe.Header) (net.Conn, tunframe.Reply, error) {
 	var agents []*types.DatabaseServer
 	for _, s := range d.servers.DatabaseServers() {
@@ -48,8 +58,9 @@ func (d *Databases) Dial(ctx context.Context, db *types.Database, h tunframe.Hea
 			agents = append(agents, s)
 		}
 	}
-	rand.Shuffle(len(agents), func(i, j int) { agents[i], agents[j] = agents[j], agents[i] })
-	slices.SortStableFunc(agents, func(a, b *types.DatabaseServer) int { return health(a) - health(b) })
+	slices.SortFunc(agents, func(a, b *types.DatabaseServer) int {
+		return cmp.Or(health(a)-health(b), cmp.Compare(rank(h.Gateway, a), rank(h.Gateway, b)), cmp.Compare(a.Spec.HostID, b.Spec.HostID))
+	})
 	var last error = fault.New(fault.Unavailable, "no agent fronts the database %s at the moment", db.Metadata.Name)
 	var reply tunframe.Reply
 	for _, s := range agents {
@@ -62,6 +73,25 @@ func (d *Databases) Dial(ctx context.Context, db *types.Database, h tunframe.Hea
 		}
 	}
 	return nil, reply, fault.Wrap(last, fault.KindOf(last), "%s", fault.Message(last))
+}
+
+// rank is where an agent stands in the order of one user (rendezvous hashing):
+// an agent that comes or goes moves only those whose first it is.
+func rank(g *tunframe.Gateway, s *types.DatabaseServer) uint64 {
+	h := fnv.New64a()
+	if g != nil {
+		_, _ = io.WriteString(h, g.Cluster+"\x00"+g.User+"\x00")
+	}
+	_, _ = io.WriteString(h, s.Metadata.Name)
+	return mix(h.Sum64())
+}
+
+// mix spreads the last bytes over the whole word, which FNV does not (the
+// finalizer of MurmurHash3).
+func mix(x uint64) uint64 {
+	x = (x ^ x>>33) * 0xff51afd7ed558ccd
+	x = (x ^ x>>33) * 0xc4ceb9fe1a85ec53
+	return x ^ x>>33
 }
 
 // health orders agents by what they see of the database.

@@ -340,3 +340,63 @@ func TestDatabasesAsDocuments(t *testing.T) {
 	s.agent.Signal(t, syscall.SIGTERM)
 	cluster.Until(t, within, "the end of the agent's presence", func() bool { return !strings.Contains(s.alice.Tsh("db", "ls").OK(t), "orders-db") })
 }
+
+// TestTwoAgentsFrontOneDatabase cancels a statement, whichever agent has it, and
+// loses one agent after the other.
+func TestTwoAgentsFrontOneDatabase(t *testing.T) {
+	t.Parallel()
+	s := newShop(t, cluster.Opts{})
+	s.token = s.Token(t, "db")
+	other := s.AddAgent(t, "db-2", s.fronts)
+	s.announces(t, s.agent, other)
+	if out := s.alice.Tsh("db", "ls", "--format=names").OK(t); out != "orders-db\n" {
+		t.Errorf("it is listed as %q", out)
+	}
+	_, port := s.proxied(t)
+	psql := func(args ...string) *cluster.Live {
+		return s.alice.Go(t, cluster.Need(t, "psql", "postgresql-client-15"), append([]string{"-X", "-A", "-t", "-h", "127.0.0.1", "-p", port, "-U", "alice", "-d", "orders"}, args...)...)
+	}
+	stop := func() {
+		t.Helper()
+		live := psql("-c", "select pg_sleep(600)")
+		s.sleeps(t, "1")
+		if err := live.Process.Signal(syscall.SIGINT); err != nil {
+			t.Fatal(err)
+		}
+		live.Wait(t)
+		contains(t, live.Errs.String(), "canceling statement due to user request")
+		s.sleeps(t, "0")
+	}
+	agents := []*cluster.Process{s.agent, other}
+	for range 2 {
+		stop()
+		starts := s.Events(t, 1, "db.session.start", "alice")
+		at := starts[len(starts)-1]["server_id"]
+		i := slices.IndexFunc(agents, func(p *cluster.Process) bool { return p.UUID(t) == at })
+		if i < 0 {
+			t.Fatalf("the session was at %v", at)
+		}
+		agents[i].Kill9(t)
+		live := psql("-c", "select 'still here'")
+		if code := live.Wait(t); code != 0 || live.Out.String() != "still here\n" {
+			t.Errorf("after the loss of %s: %d %s", agents[i].Name, code, live.Errs)
+		}
+		stop()
+		agents[i].Start(t)
+		s.announces(t, s.agent, other)
+	}
+}
+
+// announces waits until the agents' tunnels stand and their databases are listed.
+func (s *shop) announces(t *testing.T, agents ...*cluster.Process) {
+	t.Helper()
+	cluster.Until(t, within, "the databases of all agents", func() bool {
+		servers := s.Tctl("get", "db_server").OK(t)
+		for _, a := range agents {
+			if !strings.Contains(servers, "orders-db."+a.UUID(t)) {
+				return false
+			}
+		}
+		return true
+	})
+}
