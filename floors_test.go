@@ -101,6 +101,8 @@ var floors = []row{
 	{"sshaccess/*", 4, []string{"agent/agentd", "sshaccess/*"}},
 	{"dbaccess", 4, []string{"agent/agentd", "dbaccess/relay"}},
 	{"dbaccess/relay", 4, nil},
+	{"dbaccess/mysql/mysqlwire", 4, nil},
+	{"dbaccess/mysql", 4, []string{"dbaccess", "dbaccess/relay", "dbaccess/mysql/mysqlwire"}},
 	{"dbaccess/*", 4, []string{"dbaccess", "dbaccess/relay"}}, // an engine knows no other engine
 	{"client/*", 4, []string{"client/*"}},
 

@@ -8,8 +8,10 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"os"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"teleport/access"
@@ -36,15 +38,18 @@ type Session struct {
 	route    types.DatabaseRoute
 	cancel   context.CancelCauseFunc
 
-	user, name string // in the database
-	live       *session.Live
-	rec        recorder.Recording
-	start      time.Time
-	request    access.Request
-	decision   access.Decision
-	key        CancelKey
-	interrupt  func(ctx context.Context) error
-	common     common
+	user      string // in the database
+	live      *session.Live
+	rec       recorder.Recording
+	start     time.Time
+	request   access.Request
+	decision  access.Decision
+	key       CancelKey
+	interrupt func(ctx context.Context) error
+	common    common
+
+	mu   sync.Mutex
+	name string // the database within the server; common.database has it too
 }
 
 // common is what the events of a session share, made once.
@@ -72,22 +77,18 @@ func (s *Session) Person() string { return s.identity.Name }
 func (s *Session) User() string { return s.user }
 
 // Name is the database within the server; "" where the protocol has none.
-func (s *Session) Name() string { return s.name }
+func (s *Session) Name() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.name
+}
 
 // Begin decides whether the client may be this user in this database, tells the
 // audit log, and files the session where locks find it. Empty names are those of
 // the route; others must agree with it.
 func (s *Session) Begin(ctx context.Context, user, name string) error {
 	s.start = time.Now()
-	s.user, s.name = firstOf(user, s.route.User), firstOf(name, s.route.Name)
-	err := s.agrees()
-	s.request = s.ask(time.Now(), false)
-	if err == nil {
-		s.decision = access.Decide(s.request)
-		if err = denied(s.decision); err == nil && s.decision.Limits.Database.Automatic != "" {
-			err = fault.New(fault.Unimplemented, "your roles have the users of %s made automatically (create_db_user_mode), which this version does not do", s.database.Metadata.Name)
-		}
-	}
+	err := s.decide(user, name)
 	s.fill()
 	if err != nil {
 		s.refused(ctx, err)
@@ -107,15 +108,60 @@ func (s *Session) Begin(ctx context.Context, user, name string) error {
 		Decision: access.Record(s.request, s.decision), Gateway: s.gateway()}, event.TypeDBStart, event.CodeDBStart)
 }
 
+// Foresee says what Begin would decide, and tells nobody. Protocols whose server
+// speaks first need it: nobody makes the agent dial who would be refused.
+func (s *Session) Foresee(user, name string) error { return s.decide(user, name) }
+
+// decide holds what the client wants against its certificate, and then against
+// its roles.
+func (s *Session) decide(user, name string) error {
+	s.user = firstOf(user, s.route.User)
+	s.mu.Lock()
+	s.name = firstOf(name, s.route.Name)
+	s.mu.Unlock()
+	err := s.agrees()
+	s.request, s.decision = s.ask(time.Now(), false), access.Decision{}
+	if err == nil {
+		s.decision = access.Decide(s.request)
+		err = denied(s.decision)
+	}
+	if err == nil && s.decision.Limits.Database.Automatic != "" {
+		return fault.New(fault.Unimplemented, "your roles have the users of %s made automatically (create_db_user_mode), which this version does not do", s.database.Metadata.Name)
+	}
+	return err
+}
+
+// Switch decides again because the client turns to another database within the
+// server, and what happens from here on is told of that one.
+func (s *Session) Switch(name string) error {
+	if s.database.Spec.ChecksNames() && s.route.Name != "" && s.route.Name != name {
+		return otherName(s.route.Name, name)
+	}
+	r := s.ask(time.Now(), true)
+	r.DBName = name
+	if err := denied(access.Decide(r)); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.name, s.common.database.Name = name, name
+	return nil
+}
+
 // agrees holds what the client asks for against its certificate.
 func (s *Session) agrees() error {
+	name := s.Name()
 	switch {
 	case s.route.User != "" && s.user != s.route.User:
 		return fault.New(fault.Denied, "the certificate is for the database user %s, not for %s", s.route.User, s.user).WithHint("tsh db login --db-user=%s", s.user)
-	case s.route.Name != "" && s.database.Spec.ChecksNames() && s.name != s.route.Name:
-		return fault.New(fault.Denied, "the certificate is for the database name %s, not for %s", s.route.Name, s.name).WithHint("tsh db login --db-name=%s", s.name)
+	case s.route.Name != "" && s.database.Spec.ChecksNames() && name != s.route.Name:
+		return otherName(s.route.Name, name)
 	}
 	return nil
+}
+
+func otherName(own, name string) error {
+	return fault.New(fault.Denied, "the certificate is for the database name %s, not for %s", own, name).WithHint("tsh db login --db-name=%s", name)
 }
 
 func (s *Session) ask(now time.Time, live bool) access.Request {
@@ -125,7 +171,7 @@ func (s *Session) ask(now time.Time, live bool) access.Request {
 	}
 	r := access.Ask(s.svc.cfg.Policy, s.identity, from, now)
 	r.Action, r.Resource, r.Labels, r.HostID, r.Cache = access.ActionDatabase, s.database, s.database.AllLabels(), s.svc.cfg.HostID, s.svc.cfg.Cache
-	r.Login, r.DBName, r.DBRoles, r.Live = s.user, s.name, s.route.Roles, live
+	r.Login, r.DBName, r.DBRoles, r.Live = s.user, s.Name(), s.route.Roles, live
 	return r
 }
 
@@ -180,7 +226,7 @@ func (s *Session) fill() {
 		session: event.Session{SessionID: s.id, WithMFA: id.Proofs.MFADevice},
 		server:  event.Server{Namespace: "default", ServerID: s.svc.cfg.HostID, ServerHostname: s.svc.cfg.Hostname},
 		wire:    event.Connection{RemoteAddr: s.in.RemoteAddr().String(), Protocol: "db"},
-		database: event.Database{Service: db.Metadata.Name, Protocol: db.Spec.Protocol, Type: db.Spec.Hosting(), URI: db.Spec.URI, Name: s.name, DBUser: s.user,
+		database: event.Database{Service: db.Metadata.Name, Protocol: db.Spec.Protocol, Type: db.Spec.Hosting(), URI: db.Spec.URI, Name: s.Name(), DBUser: s.user,
 			DBRoles: s.route.Roles},
 	}
 }
@@ -201,7 +247,9 @@ func (s *Session) Emit(ctx context.Context, e event.Event, typ, code string) err
 	m.Type, m.Code = typ, code
 	if of, ok := e.(event.OfDatabase); ok {
 		u, x, srv, db := of.OfDatabase()
+		s.mu.Lock()
 		*u, *x, *srv, *db = s.common.user, s.common.session, s.common.server, s.common.database
+		s.mu.Unlock()
 	}
 	if err := s.svc.cfg.Audit.Emit(ctx, e); err != nil {
 		s.svc.cfg.Log.Error("audit event could not be kept", "event", typ, "error", err)
@@ -319,6 +367,7 @@ func (s *Session) LoginFault(err error) error {
 	var known *fault.Error
 	var untrusted *tls.CertificateVerificationError
 	var alert *net.OpError
+	var other tls.RecordHeaderError
 	switch {
 	case errors.As(err, &known):
 		return known
@@ -326,7 +375,9 @@ func (s *Session) LoginFault(err error) error {
 		return fault.Wrap(err, fault.Untrusted, "the database %s shows no certificate that its tls settings trust: %v", name, untrusted.Err)
 	case errors.As(err, &alert) && alert.Op == "remote error": // as crypto/tls marks what the peer found wrong
 		return fault.Wrap(err, fault.Untrusted, "the database %s does not take the agent's certificate (%v): does it know the authority in the .cas file of tctl auth sign?", name, alert.Err)
-	case errors.Is(err, context.DeadlineExceeded):
+	case errors.As(err, &other):
+		return fault.Wrap(err, fault.Untrusted, "the database %s does not speak TLS", name)
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded):
 		return fault.Wrap(err, fault.Timeout, "the database %s does not answer", name)
 	}
 	return fault.Wrap(err, fault.Unavailable, "the login to the database %s failed", name)

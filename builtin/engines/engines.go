@@ -5,11 +5,12 @@ package engines
 import (
 	"teleport/dbaccess"
 	"teleport/dbaccess/dynamodb"
+	"teleport/dbaccess/mysql"
 	"teleport/dbaccess/postgres"
 )
 
-// All returns the engines by protocol. CockroachDB speaks PostgreSQL's; aws signs
-// for the databases that want each request signed.
+// All returns the engines by protocol. CockroachDB speaks PostgreSQL's, MariaDB
+// MySQL's; aws signs for the databases that want each request signed.
 func All(aws dynamodb.Signer) map[string]dbaccess.Engine {
-	return map[string]dbaccess.Engine{"postgres": postgres.Engine{}, "cockroachdb": postgres.Engine{}, "dynamodb": dynamodb.Engine{Signer: aws}}
+	return map[string]dbaccess.Engine{"postgres": postgres.Engine{}, "cockroachdb": postgres.Engine{}, "mysql": mysql.Engine{}, "dynamodb": dynamodb.Engine{Signer: aws}}
 }

@@ -51,7 +51,7 @@ func (a *app) dbCmd() *cobra.Command {
 	list.Flags().BoolVarP(&ls.verbose, "verbose", "v", false, "show agents, addresses and whole labels")
 	var f dbFlags
 	connect := &cobra.Command{Use: "connect NAME [-- ARGS...]", Short: "Connect with the database's own client", Args: cobra.MinimumNArgs(1),
-		Long:              "Start the database's own client (psql) on a database. Arguments after -- are the client's.",
+		Long:              "Start the database's own client (psql, mariadb or mysql) on a database. Arguments after -- are the client's.",
 		Example:           "  tsh db connect orders --db-user=alice --db-name=shop -- -c 'select 1'",
 		ValidArgsFunction: a.completeDatabases,
 		RunE:              func(cmd *cobra.Command, args []string) error { return a.dbConnect(cmd.Context(), f, args[0], args[1:]) }}
@@ -219,8 +219,24 @@ func nativeClient(d *types.Database, f dbFlags, addr net.Addr) ([]string, error)
 		return []string{"psql", "host=" + host + " port=" + port + " user=" + quoted(f.user) + " dbname=" + quoted(cmp.Or(f.name, f.user)) + " sslmode=disable"}, nil
 	case "dynamodb":
 		return awsClient(addr), nil
+	case "mysql":
+		argv := append(mysqlClient(), "--protocol=TCP", "--host="+host, "--port="+port, "--user="+f.user)
+		if f.name != "" {
+			argv = append(argv, "--database="+f.name)
+		}
+		return argv, nil
 	}
 	return nil, fault.New(fault.Unimplemented, "tsh does not know the client of %s", d.Spec.Protocol).WithHint("tsh proxy db %s --tunnel lets yours in", d.Metadata.Name)
+}
+
+// mysqlClient is MariaDB's program where it is installed, which may want TLS, and
+// else MySQL's, which does without where none is offered: it is around the
+// connection already.
+func mysqlClient() []string {
+	if _, err := exec.LookPath("mariadb"); err == nil {
+		return []string{"mariadb", "--skip-ssl"}
+	}
+	return []string{"mysql"}
 }
 
 // quoted is a value of a libpq connection string.
@@ -276,7 +292,10 @@ func (a *app) proxyDB(ctx context.Context, f dbFlags, name string) error {
 	if l.env != nil {
 		a.printAWS(l.env, l.ln.Addr())
 	} else if argv, err := nativeClient(l.db, f, l.ln.Addr()); err == nil {
-		fmt.Fprintf(a.out, "\nUse one of the following:\n\n  %s %q\n", argv[0], argv[1])
+		for i := range argv {
+			argv[i] = shellQuote(argv[i])
+		}
+		fmt.Fprintf(a.out, "\nUse one of the following:\n\n  %s\n", strings.Join(argv, " "))
 	}
 	if f.port == "0" {
 		fmt.Fprintf(a.errs, "To have the same port each time, use --port.\n")

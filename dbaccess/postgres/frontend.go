@@ -2,11 +2,8 @@ package postgres
 
 import (
 	"context"
-	"crypto/sha256"
 	"encoding/binary"
-	"encoding/hex"
 	"net"
-	"sync"
 
 	"github.com/jackc/pgx/v5/pgproto3"
 
@@ -57,12 +54,12 @@ func (f *frontend) See(b []byte) (bool, error) {
 	case 'Q':
 		var m pgproto3.Query
 		if err = m.Decode(body); err == nil {
-			return true, f.emit(&event.DBQuery{Statement: statement(m.String), Status: event.Status{Success: true}}, event.TypeDBQuery, event.CodeDBQuery)
+			return true, f.emit(&event.DBQuery{Statement: dbaccess.StatementOf([]byte(m.String)), Status: event.Status{Success: true}}, event.TypeDBQuery, event.CodeDBQuery)
 		}
 	case 'P':
 		var m pgproto3.Parse
 		if err = m.Decode(body); err == nil {
-			return true, f.emit(&event.PostgresParse{Statement: statement(m.Query), Name: m.Name, Types: m.ParameterOIDs}, event.TypePostgresParse, event.CodePostgresParse)
+			return true, f.emit(&event.PostgresParse{Statement: dbaccess.StatementOf([]byte(m.Query)), Name: m.Name, Types: m.ParameterOIDs}, event.TypePostgresParse, event.CodePostgresParse)
 		}
 	case 'B':
 		var m pgproto3.Bind
@@ -103,25 +100,10 @@ func (f *frontend) emit(e event.Event, typ, code string) error { return f.s.Emit
 // malformed tells the log what was refused, and returns why.
 func (f *frontend) malformed(b []byte, format string, args ...any) error {
 	why := fault.New(fault.Invalid, format, args...)
-	err := f.emit(&event.DBMalformed{Payload: hex.EncodeToString(b[:min(len(b), maxPayload)]), Reason: fault.Message(why)}, event.TypeDBMalformed, event.CodeDBMalformed)
-	if err != nil {
+	if err := f.emit(dbaccess.Malformed(b, why.Message), event.TypeDBMalformed, event.CodeDBMalformed); err != nil {
 		return err
 	}
 	return why
-}
-
-const (
-	maxPayload   = 256
-	maxStatement = 32 << 10 // bytes of a statement that an event holds
-)
-
-// statement cuts a long statement, and then names the whole by length and hash.
-func statement(text string) event.Statement {
-	if len(text) <= maxStatement {
-		return event.Statement{Text: text}
-	}
-	sum := sha256.Sum256([]byte(text))
-	return event.Statement{Text: text[:maxStatement], Bytes: len(text), SHA256: hex.EncodeToString(sum[:])}
 }
 
 // backend is what the server says.
@@ -191,18 +173,6 @@ func commandTag(tag []byte) (word string, rows uint64) {
 		}
 	}
 	return string(tag), rows
-}
-
-// locked lets two directions write to one connection.
-type locked struct {
-	mu sync.Mutex
-	w  net.Conn
-}
-
-func (l *locked) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.w.Write(p)
 }
 
 // byMessage reads no further than the message at hand, so that whoever reads

@@ -10,14 +10,12 @@ import (
 	"errors"
 	"io"
 	"net"
-	"os"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgproto3"
 
 	"teleport/dbaccess"
-	"teleport/dbaccess/relay"
 	"teleport/fault"
 )
 
@@ -55,54 +53,7 @@ func (Engine) Serve(ctx context.Context, s *dbaccess.Session) error {
 	if _, err := client.Write(welcome(start, server, key)); err != nil {
 		return err
 	}
-	return pass(ctx, s, client, server)
-}
-
-// pass copies both ways until either side ends. A client that was refused in the
-// middle is told why.
-func pass(ctx context.Context, s *dbaccess.Session, client net.Conn, v *server) error {
-	server := v.conn
-	stop := context.AfterFunc(ctx, func() { _ = server.SetWriteDeadline(time.Unix(1, 0)) }) // who waits for the server wakes
-	defer stop()
-	out := &locked{w: client}
-	answers := make(chan error, 1)
-	go func() {
-		err := relay.Copy(out, server, &backend{ctx: ctx, s: s})
-		_ = client.SetReadDeadline(time.Unix(1, 0)) // ends the other direction
-		answers <- err
-	}()
-	err := relay.Copy(server, client, &frontend{ctx: ctx, s: s})
-	if why := told(ctx, err); why != nil {
-		_, _ = out.Write(refusal(why)) // it may be gone
-		v.abandon(ctx)
-	}
-	server.Close()
-	other := <-answers
-	if err = ended(err); err == nil {
-		err = ended(other)
-	}
-	return err
-}
-
-// told is what the client is to hear of the end of its own direction: refusals,
-// and a cut from outside.
-func told(ctx context.Context, err error) error {
-	if cause := context.Cause(ctx); cause != nil {
-		return cause
-	}
-	var f *fault.Error
-	if errors.As(err, &f) {
-		return err
-	}
-	return nil
-}
-
-// ended drops the errors by which connections end in the usual way.
-func ended(err error) error {
-	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) || errors.Is(err, os.ErrDeadlineExceeded) {
-		return nil
-	}
-	return err
+	return s.Pass(ctx, server.conn, dbaccess.Dialect{Up: &frontend{ctx: ctx, s: s}, Down: &backend{ctx: ctx, s: s}, Last: refusal, Abandon: server.interrupt})
 }
 
 // server is a logged-in connection to the database.
@@ -167,16 +118,6 @@ func loginFault(s *dbaccess.Session, err error) error {
 	}
 	return s.LoginFault(err)
 }
-
-// abandon stops the statement of a client that was cut: the server would finish
-// it, as it looks for its client only when it has something to say.
-func (v *server) abandon(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), abandonTimeout)
-	defer cancel()
-	_ = v.interrupt(ctx) // the connection goes in any case
-}
-
-const abandonTimeout = 5 * time.Second
 
 // interrupt asks the server to stop the statement, over a connection of its own.
 func (v *server) interrupt(ctx context.Context) error {

@@ -29,7 +29,7 @@ func psql(t *testing.T, addr net.Addr, user, stdin string, args ...string) (out 
 
 func TestPsqlWorksThroughTheAgent(t *testing.T) {
 	pki, spec := startServer(t)
-	w := dbtest.New(t, postgres.Engine{}, spec, pki.credentials)
+	w := dbtest.New(t, postgres.Engine{}, spec, pki.Credentials)
 	w.Role(func(*types.RoleSpec) {})
 	addr := w.Listen("alice", types.DatabaseRoute{User: "alice", Name: "postgres"})
 	for name, c := range map[string]struct{ stdin, want string }{
@@ -58,7 +58,7 @@ func TestPsqlWorksThroughTheAgent(t *testing.T) {
 
 func TestTheLogHasEveryStatementInOrder(t *testing.T) {
 	pki, spec := startServer(t)
-	w := dbtest.New(t, postgres.Engine{}, spec, pki.credentials)
+	w := dbtest.New(t, postgres.Engine{}, spec, pki.Credentials)
 	w.Role(func(*types.RoleSpec) {})
 	addr := w.Listen("alice", types.DatabaseRoute{User: "alice", Name: "postgres"})
 	long := "select '" + strings.Repeat("long", 20_000) + "' as x /* hidden */;"
@@ -92,7 +92,7 @@ func TestTheLogHasEveryStatementInOrder(t *testing.T) {
 
 func TestPsqlIsRefusedInItsOwnWords(t *testing.T) {
 	pki, spec := startServer(t)
-	w := dbtest.New(t, postgres.Engine{}, spec, pki.credentials)
+	w := dbtest.New(t, postgres.Engine{}, spec, pki.Credentials)
 	w.Role(func(r *types.RoleSpec) { r.Allow.DBUsers = append(r.Allow.DBUsers, "nobody") })
 	open := w.Listen("alice", types.DatabaseRoute{})
 	for name, c := range map[string]struct {
@@ -123,25 +123,25 @@ func TestPsqlIsRefusedInItsOwnWords(t *testing.T) {
 func TestWhatIsWrongWithTheDatabaseIsSaid(t *testing.T) {
 	good, spec := startServer(t)
 	for name, c := range map[string]struct {
-		edit func(*types.DatabaseSpec, *pki)
+		edit func(*types.DatabaseSpec, *dbtest.PKI)
 		want string
 	}{
-		"nothing":                  {func(*types.DatabaseSpec, *pki) {}, "1\n"},
-		"the authority alone":      {func(s *types.DatabaseSpec, _ *pki) { s.TLS = types.DatabaseTLS{Mode: types.TLSVerifyCA} }, "1\n"},
-		"it is not there":          {func(s *types.DatabaseSpec, _ *pki) { s.URI = "127.0.0.1:1" }, "the database shop does not answer"},
-		"it speaks something else": {func(s *types.DatabaseSpec, _ *pki) { s.URI = silent(t) }, "the login to the database shop failed"},
-		"another name":             {func(s *types.DatabaseSpec, _ *pki) { s.TLS.ServerName = "other.test" }, "no certificate that its tls settings trust: x509: certificate is valid for db.test"},
-		"another authority":        {func(_ *types.DatabaseSpec, p *pki) { p.server = newAuthority(t, "others") }, "no certificate that its tls settings trust"},
-		"another authority alone": {func(s *types.DatabaseSpec, p *pki) {
-			p.server, s.TLS = newAuthority(t, "others"), types.DatabaseTLS{Mode: types.TLSVerifyCA}
+		"nothing":                  {func(*types.DatabaseSpec, *dbtest.PKI) {}, "1\n"},
+		"the authority alone":      {func(s *types.DatabaseSpec, _ *dbtest.PKI) { s.TLS = types.DatabaseTLS{Mode: types.TLSVerifyCA} }, "1\n"},
+		"it is not there":          {func(s *types.DatabaseSpec, _ *dbtest.PKI) { s.URI = "127.0.0.1:1" }, "the database shop does not answer"},
+		"it speaks something else": {func(s *types.DatabaseSpec, _ *dbtest.PKI) { s.URI = silent(t) }, "the login to the database shop failed"},
+		"another name":             {func(s *types.DatabaseSpec, _ *dbtest.PKI) { s.TLS.ServerName = "other.test" }, "no certificate that its tls settings trust: x509: certificate is valid for db.test"},
+		"another authority":        {func(_ *types.DatabaseSpec, p *dbtest.PKI) { p.Servers = dbtest.NewAuthority(t, "others") }, "no certificate that its tls settings trust"},
+		"another authority alone": {func(s *types.DatabaseSpec, p *dbtest.PKI) {
+			p.Servers, s.TLS = dbtest.NewAuthority(t, "others"), types.DatabaseTLS{Mode: types.TLSVerifyCA}
 		}, "no certificate that its tls settings trust"},
-		"our authority is strange to it": {func(_ *types.DatabaseSpec, p *pki) { p.client = newAuthority(t, "others") }, "does not take the agent's certificate"},
-		"we are another user":            {func(_ *types.DatabaseSpec, p *pki) { p.shows = "mallory" }, `the database shop says: certificate authentication failed for user "alice"`},
+		"our authority is strange to it": {func(_ *types.DatabaseSpec, p *dbtest.PKI) { p.Users = dbtest.NewAuthority(t, "others") }, "does not take the agent's certificate"},
+		"we are another user":            {func(_ *types.DatabaseSpec, p *dbtest.PKI) { p.Shows = "mallory" }, `the database shop says: certificate authentication failed for user "alice"`},
 	} {
 		t.Run(name, func(t *testing.T) {
-			p, s := *good, spec
+			p, s := *good.PKI, spec
 			c.edit(&s, &p)
-			w := dbtest.New(t, postgres.Engine{}, s, p.credentials)
+			w := dbtest.New(t, postgres.Engine{}, s, p.Credentials)
 			w.Role(func(*types.RoleSpec) {})
 			out, err := psql(t, w.Listen("alice", types.DatabaseRoute{User: "alice", Name: "postgres"}), "alice", "select 1;")
 			if !strings.Contains(out, c.want) || strings.HasSuffix(c.want, "\n") == (err != nil) {
@@ -174,7 +174,7 @@ func silent(t *testing.T) string {
 
 func TestCtrlCStopsAStatement(t *testing.T) {
 	pki, spec := startServer(t)
-	w := dbtest.New(t, postgres.Engine{}, spec, pki.credentials)
+	w := dbtest.New(t, postgres.Engine{}, spec, pki.Credentials)
 	w.Role(func(*types.RoleSpec) {})
 	addr := w.Listen("alice", types.DatabaseRoute{User: "alice", Name: "postgres"})
 	c, out := sleeper(t, addr)
@@ -207,7 +207,7 @@ func sleeper(t *testing.T, addr net.Addr) (*exec.Cmd, *bytes.Buffer) {
 
 func TestALockCutsPsql(t *testing.T) {
 	pki, spec := startServer(t)
-	w := dbtest.New(t, postgres.Engine{}, spec, pki.credentials)
+	w := dbtest.New(t, postgres.Engine{}, spec, pki.Credentials)
 	w.Role(func(*types.RoleSpec) {})
 	addr := w.Listen("alice", types.DatabaseRoute{User: "alice", Name: "postgres"})
 	c, out := sleeper(t, addr)

@@ -29,11 +29,16 @@ type Direction interface {
 // dialect may ask for no more than Most of one at once.
 const (
 	first = 16 << 10 // of the buffer
-	// Most is how much of one message a dialect may ask to see, in bytes.
-	Most = 16 << 20
+	// Most is how much of one message a dialect may ask to see, in bytes: a whole
+	// packet of MySQL, which is its longest.
+	Most = 16<<20 + 3
 	// keep is the largest buffer that is kept after a long message.
 	keep = 128 << 10
 )
+
+// ErrCut is among the errors of a copy that may have left its reader in the middle
+// of a message.
+var ErrCut = errors.New("relay: a message was cut")
 
 // Copy copies src to dst until src ends between two messages, which is nil, or
 // until something fails. What See refuses, and what comes after it, is not
@@ -120,7 +125,10 @@ func (c *copier) pass(size int64, pass bool) error {
 	}
 	n, err := io.CopyN(out, c.src, rest)
 	if errors.Is(err, io.EOF) && n < rest {
-		return io.ErrUnexpectedEOF
+		err = io.ErrUnexpectedEOF
+	}
+	if err != nil && pass {
+		err = errors.Join(err, ErrCut)
 	}
 	return err
 }
@@ -135,7 +143,10 @@ func (c *copier) flush() error {
 	}
 	_, err := c.dst.Write(c.buf[c.from:c.at])
 	c.from = c.at
-	return err
+	if err != nil {
+		return errors.Join(err, ErrCut)
+	}
+	return nil
 }
 
 // read gets more bytes. The buffer grows only when it is full: a length that a
@@ -153,7 +164,9 @@ func (c *copier) read() error {
 	if size != len(c.buf) {
 		into = make([]byte, size)
 	}
-	copy(into, c.buf[c.at:c.end])
+	if size != len(c.buf) || c.at > 0 { // else a long message would be moved onto itself at every read
+		copy(into, c.buf[c.at:c.end])
+	}
 	c.buf, c.from, c.at, c.end = into, 0, 0, have
 	n, err := c.src.Read(c.buf[c.end:])
 	c.end += n

@@ -125,6 +125,8 @@ type DBResult struct {
 	Command string `json:"command,omitempty" class:"public"`    // SELECT, INSERT …
 	Rows    uint64 `json:"affected_records" class:"public"`     // as the database counted
 	Code    string `json:"error_code,omitempty" class:"public"` // SQLSTATE or number
+	// StatementID is the number that a MySQL server gave to what was prepared.
+	StatementID uint32 `json:"statement_id,omitempty" class:"public"`
 }
 
 // DBMalformed is a message that the engine refused.

@@ -1,0 +1,96 @@
+package dbaccess
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"time"
+
+	"teleport/dbaccess/relay"
+	"teleport/fault"
+)
+
+// Dialect is what Pass needs to know of a protocol.
+type Dialect struct {
+	Up   relay.Direction // sees what the client says
+	Down relay.Direction // sees what the database answers
+	// Last forms what a client is told that is cut. It is called after both
+	// directions have stopped, and not when they left the client in the middle of a
+	// message.
+	Last func(why error) []byte
+	// Abandon stops what the database does for a client that was cut, which it would
+	// go on with: it looks for its client only when it has something to say.
+	Abandon func(ctx context.Context) error
+}
+
+const abandonTimeout = 5 * time.Second
+
+// Pass copies both ways between the client and a database that let the session
+// in, until either ends or ctx does. A client that is cut is told why.
+func (s *Session) Pass(ctx context.Context, database net.Conn, d Dialect) error {
+	stop := context.AfterFunc(ctx, func() { _ = database.SetDeadline(time.Unix(1, 0)) }) // who waits for it wakes
+	defer stop()
+	answers := make(chan error, 1)
+	go func() {
+		err := relay.Copy(s.client, database, d.Down)
+		_ = s.client.SetReadDeadline(time.Unix(1, 0)) // ends the other direction
+		answers <- err
+	}()
+	asked := relay.Copy(database, s.client, d.Up)
+	_ = database.SetReadDeadline(time.Unix(1, 0))
+	_ = s.client.SetWriteDeadline(time.Now().Add(lastWords)) // one that does not read holds nobody up
+	answered := <-answers
+	if why := told(ctx, asked, answered); why != nil {
+		if !errors.Is(answered, relay.ErrCut) {
+			_, _ = s.client.Write(d.Last(why)) // it may be gone
+		}
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), abandonTimeout)
+		defer cancel()
+		if err := d.Abandon(ctx); err != nil {
+			s.svc.cfg.Log.Warn("what a database does for a client that was cut may go on", "session", s.id, "error", err)
+		}
+	}
+	database.Close()
+	if err := ended(asked); err != nil {
+		return err
+	}
+	return ended(answered)
+}
+
+// told is what the client is to hear of an end: a cut from outside, or a refusal.
+func told(ctx context.Context, ends ...error) error {
+	if cause := context.Cause(ctx); cause != nil {
+		return cause
+	}
+	for _, err := range ends {
+		if f := (*fault.Error)(nil); errors.As(err, &f) {
+			return f
+		}
+	}
+	return nil
+}
+
+// ended drops the errors by which connections end in the usual way.
+func ended(err error) error {
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) || errors.Is(err, os.ErrDeadlineExceeded) {
+		return nil
+	}
+	return err
+}
+
+// Secure begins TLS with the database, over a connection on which its protocol
+// has agreed to that.
+func (s *Session) Secure(ctx context.Context, raw net.Conn) (net.Conn, error) {
+	config, err := s.ServerTLS(ctx)
+	if err != nil {
+		return nil, err
+	}
+	c := tls.Client(raw, config)
+	if err := c.HandshakeContext(ctx); err != nil {
+		return nil, s.LoginFault(err)
+	}
+	return c, nil
+}

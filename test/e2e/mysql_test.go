@@ -1,0 +1,144 @@
+package e2e
+
+import (
+	"database/sql"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	_ "github.com/go-sql-driver/mysql"
+
+	"teleport/test/cluster"
+	"teleport/test/myserver"
+)
+
+// stall is a cluster whose agent fronts a MariaDB, which the printed way of mutual
+// TLS lets alice into.
+type stall struct {
+	*cluster.Cluster
+	server *myserver.Server
+	alice  *cluster.Person
+}
+
+// stallRole names no db_names: MySQL's are not policed.
+const stallRole = `kind: role
+version: v7
+metadata: {name: stall}
+spec:
+  allow:
+    db_labels: {env: test}
+    db_users: [alice, nobody]
+`
+
+func newStall(t *testing.T) *stall {
+	t.Helper()
+	s := &stall{Cluster: cluster.New(t, cluster.Opts{}), server: myserver.Start(t)}
+	out := filepath.Join(s.server.Dir, "server")
+	said := s.Tctl("auth", "sign", "--format=db", "--host=localhost", "--host=127.0.0.1", "--out="+out, "--ttl=2190h").OK(t)
+	var options []string
+	for _, m := range regexp.MustCompile(`(?m)^  (require_secure_transport|ssl-[a-z]+) = (.*)$`).FindAllStringSubmatch(said, -1) {
+		options = append(options, "--"+m[1]+"="+m[2])
+	}
+	create := regexp.MustCompile(`CREATE USER 'alice'@'%' .*;`).FindString(said)
+	if len(options) != 4 || create == "" {
+		t.Fatalf("tctl auth sign does not say how: %s", said)
+	}
+	s.server.SQL(t, create+"create database orders; grant all on *.* to 'alice'@'%'; use orders;"+
+		"create table items (id int primary key, name text); insert into items select seq, concat('item ', seq) from seq_1_to_1000;")
+	for _, name := range []string{".key", ".crt", ".cas"} {
+		s.server.Own(t, out+name)
+	}
+	s.server.Kill()
+	s.server.Run(t, options...)
+	token := s.Token(t, "db")
+	s.AddAgent(t, "db-1", func(d cluster.Doc) {
+		d.Set("ssh_service.enabled", false).Set("db_service.enabled", true).Set("teleport.join_params.token_name", token)
+		d.Set("db_service.databases", []any{map[string]any{"name": "stall-db", "protocol": "mysql", "uri": "localhost:" + s.server.Port,
+			"static_labels": map[string]any{"env": "test"}}})
+	})
+	s.TctlIn(stallRole, "create", "-f").OK(t)
+	s.alice = s.User(t, "alice", []string{"stall"}, nil)
+	s.alice.Login(t)
+	cluster.Until(t, within, "the database in tsh db ls", func() bool { return strings.Contains(s.alice.Tsh("db", "ls").Stdout, "stall-db") })
+	return s
+}
+
+// connect runs the real client by tsh db connect.
+func (s *stall) connect(user, stdin string, more ...string) cluster.Result {
+	return s.alice.TshIn(stdin, append([]string{"db", "connect", "stall-db", "--db-user=" + user, "--db-name=orders", "--", "-N", "-B"}, more...)...)
+}
+
+func TestMariaDBThroughTheCluster(t *testing.T) {
+	t.Parallel()
+	s := newStall(t)
+	for name, c := range map[string]struct{ stdin, want string }{
+		"who":       {"select current_user(), database();", "alice@%\torders\n"},
+		"describe":  {"describe items;", "id\tint(11)"},
+		"prepared":  {"prepare p from 'select name from items where id = ?'; set @i = 8; execute p using @i;", "item 8\n"},
+		"an error":  {"select nothing;", "ERROR 1054 (42S22)"},
+		"ten times": {"select repeat('x', 1000000) from seq_1_to_10;", strings.Repeat("x", 1_000_000)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := s.connect("alice", c.stdin)
+			if out := r.Stdout + r.Stderr; !strings.Contains(out, c.want) {
+				t.Errorf("%.2000q, want %.200q", out, c.want)
+			}
+		})
+	}
+	for user, want := range map[string]string{"bob": "no role that matches it has bob in db_users", "nobody": "the database stall-db says: Access denied for user 'nobody'"} {
+		if r := s.connect(user, "select 1;"); r.Code == 0 || !strings.Contains(r.Stderr, want) {
+			t.Errorf("%s: %s, want %q", user, r, want)
+		}
+	}
+	t.Run("a tunnel", s.tunnel)
+	s.Events(t, 1, "db.session.mysql.statements.prepare", "alice")
+	queries := s.Events(t, 1, "db.session.query", "alice")
+	for _, want := range []string{"describe items", "KILL QUERY", "insert into items values (2000, 'two')"} {
+		found := false
+		for _, e := range queries {
+			text, _ := e["db_query"].(string)
+			found = found || strings.Contains(text, want)
+		}
+		if !found {
+			t.Errorf("the log has no %q", want)
+		}
+	}
+}
+
+// tunnel does what programs do with tsh proxy db.
+func (s *stall) tunnel(t *testing.T) {
+	port := cluster.FreePort(t)
+	live := s.alice.StartTsh(t, "proxy", "db", "stall-db", "--tunnel", "--db-user=alice", "--db-name=orders", "--port="+port)
+	live.WaitFor(t, "--port="+port)
+	run := func(program string, args ...string) cluster.Result {
+		return s.alice.Run(cluster.Command{Path: cluster.Need(t, program, "mariadb-client"),
+			Args: append([]string{"--no-defaults", "--skip-ssl", "--protocol=TCP", "-h127.0.0.1", "-P" + port, "-ualice"}, args...)})
+	}
+	dump := run("mariadb-dump", "orders").OK(t)
+	contains(t, dump, "CREATE TABLE `items`", "(1000,'item 1000')")
+	run("mariadb", "-e", "create database copy").OK(t)
+	restore := s.alice.Run(cluster.Command{Path: cluster.Need(t, "mariadb", "mariadb-client"), Stdin: dump,
+		Args: []string{"--no-defaults", "--skip-ssl", "--protocol=TCP", "-h127.0.0.1", "-P" + port, "-ualice", "copy"}})
+	restore.OK(t)
+	contains(t, run("mariadb", "-N", "-e", "select count(*) from copy.items").OK(t), "1000")
+	run("mysqlslap", "--concurrency=4", "--iterations=1", "--auto-generate-sql").OK(t)
+
+	db, err := sql.Open("mysql", "alice@tcp(127.0.0.1:"+port+")/orders")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	if _, err := db.Exec("insert into items values (2000, 'two')"); err != nil {
+		t.Error(err)
+	}
+	var name string
+	if err := db.QueryRow("select name from items where id = ?", 2000).Scan(&name); err != nil || name != "two" {
+		t.Errorf("%q, %v", name, err)
+	}
+	stopped := s.alice.Run(cluster.Command{Path: cluster.Need(t, "timeout", "coreutils"),
+		Args: []string{"-s", "INT", "2", "mariadb", "--no-defaults", "--skip-ssl", "-h127.0.0.1", "-P" + port, "-ualice", "-e", "select sleep(60)"}})
+	if out := stopped.Stdout + stopped.Stderr; !strings.Contains(out, "Query execution was interrupted") && !strings.Contains(out, "query killed") {
+		t.Errorf("Ctrl-C: %s", stopped)
+	}
+}
