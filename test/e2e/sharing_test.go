@@ -152,7 +152,7 @@ spec:
 	cluster.Until(t, within, "her key to count again", func() bool { return time.Since(seen) > time.Second })
 	hers.keys(t, "p")
 	his.see(t, "the moderator mo lets the session go on")
-	his.ask(t, "echo go''es on", "goes on")
+	his.ask(t, "echo mov''ing", "moving")
 	hers.keys(t, "t")
 	his.see(t, "ended by the moderator mo")
 	his.see(t, "ended with")
