@@ -38,6 +38,9 @@ func (c *Client) Database(name string, route types.DatabaseRoute) *Database {
 	return &Database{c: c, name: name, route: route}
 }
 
+// Check is fault.Unauthenticated when the log-in that leads there has ended.
+func (d *Database) Check() error { return d.c.cfg.Credential.Check(time.Now()) }
+
 // Dial opens a connection to the database's agent: within it the client speaks
 // the database's own protocol, in plain text. The agent is verified by the UUID
 // that answered.
@@ -65,47 +68,58 @@ func (d *Database) Dial(ctx context.Context) (net.Conn, error) {
 	return inner, nil
 }
 
-// certificate returns one that names this database alone.
+// certificate returns one that names this database alone. Where a next one cannot
+// be had at the moment, the present one does for the rest of its life.
 func (d *Database) certificate(ctx context.Context) (*tls.Certificate, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.cert != nil && time.Now().Before(d.renew) {
+	now := time.Now()
+	if d.cert != nil && now.Before(d.renew) {
 		return d.cert, nil
 	}
-	if err := d.c.cfg.Credential.Check(time.Now()); err != nil {
+	err := d.mint(ctx)
+	if err != nil && (d.cert == nil || !now.Before(d.cert.Leaf.NotAfter) || !errors.Is(err, fault.Unavailable) && !errors.Is(err, fault.Timeout)) {
 		return nil, err
+	}
+	return d.cert, nil
+}
+
+// mint makes the certificate. The caller holds d.mu.
+func (d *Database) mint(ctx context.Context) error {
+	if err := d.Check(); err != nil {
+		return err
 	}
 	api, err := d.c.API()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer api.Close()
 	key, err := newKey(string(keys.DefaultSuite), keys.UserTLS)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	pub, err := x509.MarshalPKIXPublicKey(key.Public())
 	if err != nil {
-		return nil, err
+		return err
 	}
 	route, err := json.Marshal(d.route.Route(d.name))
 	if err != nil {
-		return nil, err
+		return err
 	}
 	now := time.Now()
 	resp, err := api.Reissue(ctx, &issuev1.ReissueRequest{Keys: &issuev1.PublicKeys{TlsPublic: pub}, Usage: []string{"db"}, Route: route})
 	if err != nil {
-		return nil, err
+		return err
 	}
 	block, _ := pem.Decode(resp.TlsCert)
 	if block == nil {
-		return nil, fault.New(fault.Internal, "the auth service sent no certificate")
+		return fault.New(fault.Internal, "the auth service sent no certificate")
 	}
 	leaf, err := x509.ParseCertificate(block.Bytes)
 	if err != nil || !keys.Equal(leaf.PublicKey, key.Public()) {
-		return nil, fault.New(fault.Untrusted, "the auth service sent a certificate for another key")
+		return fault.New(fault.Untrusted, "the auth service sent a certificate for another key")
 	}
 	d.cert = &tls.Certificate{Certificate: [][]byte{block.Bytes}, PrivateKey: key, Leaf: leaf}
 	d.renew = now.Add(leaf.NotAfter.Sub(now) / 2)
-	return d.cert, nil
+	return nil
 }

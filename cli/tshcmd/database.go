@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/url"
 	"os"
 	"os/exec"
 	"slices"
@@ -183,7 +184,7 @@ func (a *app) notLetThrough(err error) {
 
 // way opens a local listener through which one database is reached.
 func (a *app) way(ctx context.Context, f dbFlags, name string) (*local, error) {
-	c, _, err := a.connect()
+	c, s, err := a.connect()
 	if err != nil {
 		return nil, err
 	}
@@ -194,7 +195,16 @@ func (a *app) way(ctx context.Context, f dbFlags, name string) (*local, error) {
 	if f.user == "" {
 		return nil, fault.New(fault.Invalid, "name the user in the database").WithHint("--db-user=…")
 	}
-	way := c.Database(name, types.DatabaseRoute{User: f.user, Name: f.name, Roles: f.roles})
+	route := types.DatabaseRoute{User: f.user, Name: f.name, Roles: f.roles}
+	way := localproxy.NewLasting(c.Database(name, route), func() (localproxy.Way, error) {
+		c, err := a.sameAgain(s)
+		if err != nil {
+			return nil, err
+		}
+		return c.Database(name, route), nil
+	}, func(why error) {
+		fmt.Fprintf(a.errs, "tsh: %s; connections wait until you log in again: tsh login --proxy=%s --user=%s\n", fault.Message(why), s.profile.WebProxyAddr, s.profile.User)
+	})
 	ln, err := localproxy.Listen(ctx, cmp.Or(f.port, "0"))
 	if err != nil {
 		return nil, err
@@ -206,6 +216,18 @@ func (a *app) way(ctx context.Context, f dbFlags, name string) (*local, error) {
 		l.proxy = localproxy.New(localproxy.Options{Dial: way.Dial, Failed: a.notLetThrough})
 	}
 	return l, nil
+}
+
+// sameAgain makes a client of a newer log-in of the same person to the same proxy.
+func (a *app) sameAgain(s *session) (*client.Client, error) {
+	c, now, err := a.connect()
+	if err != nil {
+		return nil, err
+	}
+	if now.profile.WebProxyAddr != s.profile.WebProxyAddr || now.cred.User() != s.cred.User() {
+		return nil, fault.New(fault.Unauthenticated, "your log-in to %s has ended, and you are now %s at %s", s.profile.WebProxyAddr, now.cred.User(), now.profile.WebProxyAddr)
+	}
+	return c, nil
 }
 
 // nativeClient is the database's own program, and its arguments for an address.
@@ -227,6 +249,17 @@ func nativeClient(d *types.Database, f dbFlags, addr net.Addr) ([]string, error)
 		return argv, nil
 	}
 	return nil, fault.New(fault.Unimplemented, "tsh does not know the client of %s", d.Spec.Protocol).WithHint("tsh proxy db %s --tunnel lets yours in", d.Metadata.Name)
+}
+
+// databaseURL is the address as libraries and graphical clients take it; "" where
+// the protocol has no such form.
+func databaseURL(d *types.Database, f dbFlags, addr net.Addr) string {
+	switch d.Spec.Protocol {
+	case "postgres", "cockroachdb":
+		u := url.URL{Scheme: "postgres", User: url.User(f.user), Host: addr.String(), Path: "/" + cmp.Or(f.name, f.user), RawQuery: "sslmode=disable"}
+		return u.String()
+	}
+	return ""
 }
 
 // mysqlClient is MariaDB's program where it is installed, which may want TLS, and
@@ -296,6 +329,9 @@ func (a *app) proxyDB(ctx context.Context, f dbFlags, name string) error {
 			argv[i] = shellQuote(argv[i])
 		}
 		fmt.Fprintf(a.out, "\nUse one of the following:\n\n  %s\n", strings.Join(argv, " "))
+		if address := databaseURL(l.db, f, l.ln.Addr()); address != "" {
+			fmt.Fprintf(a.out, "  %s\n", address)
+		}
 	}
 	if f.port == "0" {
 		fmt.Fprintf(a.errs, "To have the same port each time, use --port.\n")

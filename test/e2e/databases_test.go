@@ -203,13 +203,22 @@ func TestTheAuditLogOfADatabase(t *testing.T) {
 func TestProgramsThroughTheLocalProxy(t *testing.T) {
 	t.Parallel()
 	s := newShop(t, cluster.Opts{})
-	_, port := s.proxied(t)
+	proxy, port := s.proxied(t)
 	dump := filepath.Join(s.alice.Home, "orders.dump")
 	s.run(t, "", "pg_dump", "postgresql-client-15", "-Fc", "-f", dump, "-h", "127.0.0.1", "-p", port, "-U", "alice", "-d", "orders").OK(t)
 	_, other := s.proxied(t, "--db-name=copy")
 	s.run(t, "", "pg_restore", "postgresql-client-15", "-h", "127.0.0.1", "-p", other, "-U", "alice", "-d", "copy", dump).OK(t)
 	if got := s.server.SQL(t, "copy", "select count(*), max(name) from items"); got != "1000|item 999\n" {
 		t.Errorf("restored %q", got)
+	}
+	paste := regexp.MustCompile(`(?m)^  (psql .*)\n  (postgres://.*)$`).FindStringSubmatch(proxy.Out.String())
+	if paste == nil {
+		t.Fatalf("nothing to paste: %s", proxy.Out)
+	}
+	for _, line := range []string{paste[1], "psql '" + paste[2] + "'"} {
+		if out := s.run(t, "", "sh", "dash", "-c", line+" -X -A -t -c 'select current_user'").OK(t); out != "alice\n" {
+			t.Errorf("%s: %q", line, out)
+		}
 	}
 	s.program(t, port)
 	// The certificate is for this database and this user, whatever the client asks for.
@@ -399,4 +408,29 @@ func (s *shop) announces(t *testing.T, agents ...*cluster.Process) {
 		}
 		return true
 	})
+}
+
+// TestALoginEndsUnderALocalProxy keeps tsh proxy db open over the end of the
+// log-in: connections wait for the next one.
+func TestALoginEndsUnderALocalProxy(t *testing.T) {
+	t.Parallel()
+	s := newShop(t, cluster.Opts{})
+	s.alice.Login(t, "--ttl=1", "--force")
+	proxy, port := s.proxied(t)
+	ask := func() *cluster.Live {
+		return s.alice.Go(t, cluster.Need(t, "psql", "postgresql-client-15"), "-X", "-A", "-t", "-h", "127.0.0.1", "-p", port, "-U", "alice", "-d", "orders", "-c", "select 'through'")
+	}
+	if live := ask(); live.Wait(t) != 0 {
+		t.Fatalf("%s", live.Errs)
+	}
+	cluster.Until(t, 3*within, "the end of the log-in", func() bool { return s.alice.Tsh("db", "ls").Code != 0 })
+	waits := ask()
+	cluster.Until(t, within, "word of it", func() bool { return strings.Contains(proxy.Errs.String(), "connections wait until you log in again") })
+	if waits.Ended() {
+		t.Errorf("it did not wait: %s", waits.Errs)
+	}
+	s.alice.Login(t)
+	if code := waits.Wait(t); code != 0 || waits.Out.String() != "through\n" {
+		t.Errorf("%d %s", code, waits.Errs)
+	}
 }
