@@ -31,8 +31,8 @@ func (m *memory) Emit(_ context.Context, e event.Event, typ, code string) error 
 }
 
 func (m *memory) Switch(name string) error {
-	if name == "attic" {
-		return fault.New(fault.Denied, "not the attic")
+	if name == "cellar" {
+		return fault.New(fault.Denied, "not the cellar")
 	}
 	return nil
 }
@@ -123,7 +123,7 @@ func TestWhatClientsSay(t *testing.T) {
 		"reset":                 {packet(0, mysqlwire.StmtReset, 7, 0, 0, 0), -1, []string{"reset 7"}, nil},
 		"fetch":                 {packet(0, mysqlwire.StmtFetch, 7, 0, 0, 0, 5, 0, 0, 0), -1, []string{"fetch 7 5"}, nil},
 		"to a database":         {packet(0, mysqlwire.InitDB, "shop"), -1, []string{"TMY07I shop"}, nil},
-		"to a denied one":       {packet(0, mysqlwire.InitDB, "attic"), 0, []string{"TMY07W attic"}, fault.Denied},
+		"to a denied one":       {packet(0, mysqlwire.InitDB, "cellar"), 0, []string{"TMY07W cellar"}, fault.Denied},
 		"create and drop":       {join(packet(0, mysqlwire.CreateDB, "a"), packet(0, mysqlwire.DropDB, "a")), -1, []string{"create a", "drop a"}, nil},
 		"kill":                  {packet(0, mysqlwire.ProcessKill, 1, 1, 0, 0), -1, []string{"kill 257"}, nil},
 		"admin":                 {join(packet(0, mysqlwire.Refresh, 4), packet(0, mysqlwire.Debug), packet(0, mysqlwire.Shutdown)), -1, []string{"refresh 4", "TMY12I", "TMY10I"}, nil},
@@ -290,7 +290,10 @@ func TestTheLastWordFits(t *testing.T) {
 func FuzzClient(f *testing.F) {
 	f.Add(packet(0, mysqlwire.Query, "select 1"))
 	f.Add(join(packet(0, mysqlwire.StmtPrepare, "select ?"), packet(0, mysqlwire.StmtExecute, 1, 0, 0, 0, 0, 1, 0, 0, 0), packet(0, mysqlwire.StmtClose, 1, 0, 0, 0), packet(0, mysqlwire.Quit)))
-	f.Add(join(packet(0, mysqlwire.InitDB, "attic"), packet(0, mysqlwire.ChangeUser, "x")))
+	f.Add(join(packet(0, mysqlwire.InitDB, "cellar"), packet(0, mysqlwire.ChangeUser, "x")))
+	for _, b := range recorded(f, "client", 1) {
+		f.Add(b)
+	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		m := &memory{}
 		var out bytes.Buffer
@@ -330,6 +333,9 @@ func FuzzServer(f *testing.F) {
 	f.Add(byte(mysqlwire.Query), false, join(packet(1, 1), packet(2, column), packet(3, eof), packet(4, eof)))
 	f.Add(byte(mysqlwire.StmtPrepare), false, join(packet(1, "\x00\x07\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00"), packet(2, column), packet(3, eof)))
 	f.Add(byte(mysqlwire.FieldList), true, packet(1, okEnd))
+	for _, b := range recorded(f, "server", 2) {
+		f.Add(byte(mysqlwire.Query), true, b)
+	}
 	f.Fuzz(func(t *testing.T, cmd byte, deprecate bool, b []byte) {
 		talk := &conversation{prepared: map[uint32]uint16{}, waiting: []mysqlwire.Command{mysqlwire.Command(cmd), mysqlwire.Query}}
 		var out bytes.Buffer
