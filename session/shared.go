@@ -222,13 +222,14 @@ var errGone = fault.New(fault.Canceled, "the seat was given up")
 
 // Press is a moderator's key that pauses the session, and lets it go on again,
 // where who must be present is. It does nothing for anybody else, nor for the
-// owner, who may have joined as a moderator too, nor within half a second.
-func (s *Shared) Press(p *Party) {
+// owner, who may have joined as a moderator too, nor within half a second; counted
+// is false then.
+func (s *Shared) Press(p *Party) (paused, counted bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.state != StateRunning && s.state != StatePaused || p.who.Mode != access.ModeModerator || p.who.User == s.c.Owner ||
 		!slices.Contains(s.parties, p) || time.Since(s.pressed) < pressEvery {
-		return
+		return false, false
 	}
 	s.pressed = time.Now()
 	if s.holder == nil {
@@ -238,16 +239,17 @@ func (s *Shared) Press(p *Party) {
 		}
 		s.announce("the moderator " + p.who.User + " pauses the session; until a moderator lets it go on nothing is shown, and what is typed goes nowhere")
 		s.changed()
-		return
+		return true, true
 	}
 	s.holder = nil
 	if missing := s.missing(); missing != "" {
 		s.announce("the moderator " + p.who.User + " ends the pause; the session waits for " + missing)
-		return
+		return false, true
 	}
 	s.turn(StateRunning)
 	s.announce("the moderator " + p.who.User + " lets the session go on")
 	s.changed()
+	return false, true
 }
 
 // Leave takes a party out. The pause of a moderator ends when they leave: what

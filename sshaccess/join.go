@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -29,6 +30,9 @@ type attendance struct {
 	party *session.Party
 	stop  context.CancelCauseFunc
 	keys  presses // of those who do not type into the session
+
+	mu   sync.Mutex // held while a press of a key is told
+	over bool       // the seat was given up: no key counts any more
 }
 
 var errLeft = fault.New(fault.Canceled, "you left the session")
@@ -106,6 +110,9 @@ func (a *attendance) attend(ctx context.Context, t *types.SessionTracker, mode s
 	if a.party, err = a.owner.shared.Join(who); err == nil {
 		go a.input()
 		err = a.output(ctx)
+		a.mu.Lock()
+		a.over = true
+		a.mu.Unlock()
 		a.owner.shared.Leave(a.party)
 	}
 	left := &event.SessionLeave{User: cn.who(), Session: a.session(), Server: cn.host(), Connection: cn.wire(), Owner: t.Spec.User, Mode: mode, Reason: leaveReason(err)}
@@ -201,8 +208,28 @@ func (a *attendance) typed(p []byte) {
 	case who.Mode == access.ModeModerator && bytes.IndexByte(p, 't') >= 0:
 		a.owner.shared.Terminate(session.EndedByModerator(who.User))
 	case bytes.IndexByte(p, 'p') >= 0:
-		a.owner.shared.Press(a.party)
+		a.press()
 	}
+}
+
+// press is a moderator's key to pause and go on; who has used it is told.
+func (a *attendance) press() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.over {
+		return
+	}
+	paused, counted := a.owner.shared.Press(a.party)
+	if !counted {
+		return
+	}
+	cn, code := a.cn, event.CodeSessionPauseEnd
+	if paused {
+		code = event.CodeSessionPause
+	}
+	e := &event.SessionPause{User: cn.who(), Session: a.session(), Server: cn.host(), Connection: cn.wire(), Owner: a.owner.cn.peer.Identity.Name, Paused: paused}
+	cn.note(e, event.TypeSessionPause, code)
+	a.record(e)
 }
 
 // typedByPeer passes a peer's keys to the terminal, while the session runs. A

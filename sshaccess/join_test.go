@@ -333,6 +333,9 @@ func TestModeratorPausesASession(t *testing.T) {
 	if s := w.tracker(t, sid).State; s != "paused" {
 		t.Errorf("it is %s", s)
 	}
+	if e := w.log.wait(t, event.TypeSessionPause, "").(*event.SessionPause); e.User.User != "mo" || e.Owner != "alice" || e.SessionID != sid || !e.Paused || e.Code != event.CodeSessionPause {
+		t.Errorf("the log says %+v", e)
+	}
 	n := rec.wait(t, 0)
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)

@@ -153,6 +153,9 @@ spec:
 	hers.keys(t, "p")
 	his.see(t, "the moderator mo lets the session go on")
 	his.ask(t, "echo mov''ing", "moving")
+	if e := w.Events(t, 2, "session.pause", "mo"); e[0]["paused"] != true || e[1]["paused"] != false || e[0]["session_owner"] != "bob" || e[0]["sid"] != id {
+		t.Errorf("the log says %v", e)
+	}
 	hers.keys(t, "t")
 	his.see(t, "ended by the moderator mo")
 	his.see(t, "ended with")

@@ -58,6 +58,7 @@ func Catalogue() []Entry {
 		entry[RecordingBroken](TypeRecordingBroken, CodeRecordingBroken),
 		entry[SessionJoin](TypeSessionJoin, CodeSessionJoin),
 		entry[SessionLeave](TypeSessionLeave, CodeSessionLeave),
+		entry[SessionPause](TypeSessionPause, CodeSessionPause, CodeSessionPauseEnd),
 		entry[SessionData](TypeSessionData, CodeSessionData),
 		entry[SessionConnect](TypeSessionConnect, CodeSessionConnect),
 		entry[SessionRejected](TypeSessionRejected, CodeSessionRejected),

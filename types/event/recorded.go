@@ -1,7 +1,7 @@
 package event
 
 // RecordedIn names the session, or the connection, whose recordings an
-// event belongs into. Joins and leaves are told by who serves them.
+// event belongs into. Joins, leaves and pauses are told by who serves them.
 func RecordedIn(e Event) (id string, ok bool) {
 	switch e := e.(type) {
 	case *Exec:

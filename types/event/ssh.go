@@ -12,6 +12,9 @@ const (
 	CodeSessionJoin      = "T2001I"
 	TypeSessionLeave     = "session.leave"
 	CodeSessionLeave     = "T2003I"
+	TypeSessionPause     = "session.pause"
+	CodeSessionPause     = "TXS04I"
+	CodeSessionPauseEnd  = "TXS04S"
 	TypeSessionData      = "session.data"
 	CodeSessionData      = "T2006I"
 	TypeSessionConnect   = "session.connect"
@@ -107,6 +110,18 @@ type SessionLeave struct {
 	Owner  string `json:"session_owner" class:"sensitive"`
 	Mode   string `json:"mode" class:"public"`
 	Reason string `json:"reason,omitempty" class:"public"` // left, end, lock, policy, slow
+}
+
+// SessionPause is a moderator who pauses a live session, or lets it go on. A pause
+// that nobody ended ends with SessionLeave of that moderator.
+type SessionPause struct {
+	Meta
+	User
+	Session
+	Server
+	Connection
+	Owner  string `json:"session_owner" class:"sensitive"`
+	Paused bool   `json:"paused" class:"public"` // false: it goes on, where who must be present is
 }
 
 // SessionData counts the bytes of a session, as seen by the client.
