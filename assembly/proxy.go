@@ -239,9 +239,9 @@ func (j jumpRouter) Dial(ctx context.Context, id *types.Identity, client netip.A
 		host = target
 	}
 	caller := proxyd.Caller{Identity: id, Addr: client}
-	conn, _, err := j.proxy.Dial(ctx, caller, types.KindNode, host)
+	conn, _, err := j.proxy.Dial(ctx, caller, dial.Target{Kind: types.KindNode, Name: host})
 	if errors.Is(err, fault.NotFound) && port != "" {
-		if conn, _, again := j.proxy.Dial(ctx, caller, types.KindNode, target); again == nil {
+		if conn, _, again := j.proxy.Dial(ctx, caller, dial.Target{Kind: types.KindNode, Name: target}); again == nil {
 			return conn, nil
 		}
 	}

@@ -31,6 +31,8 @@ type Database struct {
 	mu    sync.Mutex
 	cert  *tls.Certificate
 	renew time.Time
+	agent string // that holds the connections that are open
+	open  int
 }
 
 // Database returns the way to a database. Nothing is dialled.
@@ -43,13 +45,14 @@ func (d *Database) Check() error { return d.c.cfg.Credential.Check(time.Now()) }
 
 // Dial opens a connection to the database's agent: within it the client speaks
 // the database's own protocol, in plain text. The agent is verified by the UUID
-// that answered.
+// that answered. As long as a connection is open, further ones go to its agent:
+// they may be about it, as a request to cancel its statement is.
 func (d *Database) Dial(ctx context.Context) (net.Conn, error) {
 	own, err := d.certificate(ctx)
 	if err != nil {
 		return nil, err
 	}
-	conn, reply, err := d.c.Dial(ctx, types.KindDatabase, d.name)
+	conn, reply, err := d.c.dial(ctx, dial.Target{Kind: types.KindDatabase, Name: d.name, Agent: d.held()})
 	if err != nil {
 		return nil, err
 	}
@@ -65,7 +68,41 @@ func (d *Database) Dial(ctx context.Context) (net.Conn, error) {
 		conn.Close()
 		return nil, fault.Wrap(err, fault.Untrusted, "the agent of the database %s could not be verified, or did not take the certificate", d.name)
 	}
-	return inner, nil
+	return d.hold(inner, reply.AgentUUID), nil
+}
+
+// held returns the agent that holds open connections; "" where there are none.
+func (d *Database) held() string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.open == 0 {
+		return ""
+	}
+	return d.agent
+}
+
+func (d *Database) hold(c *tls.Conn, agent string) net.Conn {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.agent = agent
+	d.open++
+	return &heldConn{Conn: c, done: sync.OnceFunc(func() {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		d.open--
+	})}
+}
+
+// heldConn counts as open until it is closed.
+type heldConn struct {
+	*tls.Conn
+	done func()
+}
+
+// Close implements net.Conn.
+func (h *heldConn) Close() error {
+	h.done()
+	return h.Conn.Close()
 }
 
 // certificate returns one that names this database alone. Where a next one cannot

@@ -18,6 +18,9 @@ type Target struct {
 	Kind    string
 	Name    string // resource name, UUID, registered address, or label selector k=v,k=v
 	Trace   string
+	// Agent is the UUID of the agent that holds what the dial is about, where several
+	// front the resource; empty: any of them.
+	Agent string
 	// Stream attaches to a living stream; empty opens a new one.
 	Stream string
 	// Generation is of the agent's process that holds that stream.
@@ -88,7 +91,7 @@ func exchange(ctx context.Context, conn net.Conn, h *Header) (Reply, error) {
 // where t names none.
 func (t Target) Header() (*Header, error) {
 	h := New(t.Kind, t.Name)
-	h.Cluster, h.Trace, h.Carrier, h.Stream = t.Cluster, t.Trace, t.Carrier, t.Stream
+	h.Cluster, h.Trace, h.Carrier, h.Stream, h.AgentUUID = t.Cluster, t.Trace, t.Carrier, t.Stream, t.Agent
 	if t.Stream != "" {
 		h.Verb, h.Generation = tunframe.Attach, t.Generation
 	} else {

@@ -165,14 +165,12 @@ func (p *Proxy) serveDial(ctx context.Context, conn net.Conn) error {
 // Dial opens a stream to a resource for a caller whom another part of this
 // proxy has identified: the SSH jump host, a web terminal. The stream is in the
 // session registry until it is closed.
-func (p *Proxy) Dial(ctx context.Context, c Caller, kind, name string) (net.Conn, dial.Reply, error) {
-	h := dial.New(kind, name)
-	stream, err := dial.NewStreamID()
+func (p *Proxy) Dial(ctx context.Context, c Caller, t dial.Target) (net.Conn, dial.Reply, error) {
+	h, err := t.Header()
 	if err != nil {
 		return nil, dial.Reply{}, err
 	}
-	h.Stream = stream
-	conn, reply, info, err := p.open(ctx, c, h)
+	conn, reply, info, err := p.open(ctx, c, *h)
 	if err != nil {
 		return nil, dial.Reply{}, err
 	}
@@ -186,7 +184,7 @@ func (p *Proxy) Dial(ctx context.Context, c Caller, kind, name string) (net.Conn
 
 // open finds the resource, decides whether the caller may reach it, and dials
 // its agent. What the client wrote into the header beyond the name of the
-// resource does not count.
+// resource, and which of its agents is meant, does not count.
 func (p *Proxy) open(ctx context.Context, c Caller, h dial.Header) (net.Conn, dial.Reply, session.Info, error) {
 	var info session.Info
 	if h.Cluster != "" && h.Cluster != p.o.Cluster {
@@ -206,7 +204,7 @@ func (p *Proxy) open(ctx context.Context, c Caller, h dial.Header) (net.Conn, di
 	}
 	out := dial.New(h.Kind, resource.Head().Name())
 	out.Cluster, out.Trace, out.Stream, out.Verb, out.Carrier = p.o.Cluster, h.Trace, h.Stream, h.Verb, h.Carrier
-	out.Resume, out.Client = h.Resume, c.Addr
+	out.Resume, out.Client, out.AgentUUID = h.Resume, c.Addr, h.AgentUUID
 	if h.Verb == tunframe.Attach {
 		out.Generation = h.Generation
 	}

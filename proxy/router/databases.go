@@ -49,8 +49,8 @@ func (d *Databases) Resolve(name string, visible func(*types.Database) bool) (*t
 // it healthy first. Among equals each user has an order of their own that stays
 // the same, so that users spread over the agents, and what belongs to a session
 // and comes as a connection of its own, such as a cancel request, finds the agent
-// that holds it. One that is away or refuses the dial before the first byte
-// leaves it to the next.
+// that holds it; before all others comes the one that the header names. One that is
+// away or refuses the dial before the first byte leaves it to the next.
 func (d *Databases) Dial(ctx context.Context, db *types.Database, h tunframe.Header) (net.Conn, tunframe.Reply, error) {
 	var agents []*types.DatabaseServer
 	for _, s := range d.servers.DatabaseServers() {
@@ -59,7 +59,7 @@ func (d *Databases) Dial(ctx context.Context, db *types.Database, h tunframe.Hea
 		}
 	}
 	slices.SortFunc(agents, func(a, b *types.DatabaseServer) int {
-		return cmp.Or(health(a)-health(b), cmp.Compare(rank(h.Gateway, a), rank(h.Gateway, b)), cmp.Compare(a.Spec.HostID, b.Spec.HostID))
+		return cmp.Or(meant(h, b)-meant(h, a), health(a)-health(b), cmp.Compare(rank(h.Gateway, a), rank(h.Gateway, b)), cmp.Compare(a.Spec.HostID, b.Spec.HostID))
 	})
 	var last error = fault.New(fault.Unavailable, "no agent fronts the database %s at the moment", db.Metadata.Name)
 	var reply tunframe.Reply
@@ -73,6 +73,14 @@ func (d *Databases) Dial(ctx context.Context, db *types.Database, h tunframe.Hea
 		}
 	}
 	return nil, reply, fault.Wrap(last, fault.KindOf(last), "%s", fault.Message(last))
+}
+
+// meant is 1 for the agent that a dial is about.
+func meant(h tunframe.Header, s *types.DatabaseServer) int {
+	if s.Spec.HostID == h.AgentUUID {
+		return 1
+	}
+	return 0
 }
 
 // rank is where an agent stands in the order of one user (rendezvous hashing):

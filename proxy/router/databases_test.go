@@ -135,3 +135,32 @@ func TestWhoResolvesADatabase(t *testing.T) {
 		t.Errorf("%v, %v", hidden, absent)
 	}
 }
+
+// A dial that is about a session goes to the agent that holds it, whatever else
+// speaks for another one.
+func TestTheAgentThatIsMeantComesFirst(t *testing.T) {
+	f := newFleet(3)
+	d := NewDatabases(f, f)
+	db, err := d.Resolve("orders", func(*types.Database) bool { return true })
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 3 {
+		meant := fmt.Sprintf("agent-%d", i)
+		for _, s := range f.servers {
+			s.Status.TargetHealth.Status = types.HealthHealthy
+			if s.Spec.HostID == meant {
+				s.Status.TargetHealth.Status = types.HealthUnhealthy
+			}
+		}
+		h := tunframe.Header{Gateway: &tunframe.Gateway{User: "alice", Cluster: "c"}, AgentUUID: meant}
+		if _, reply, err := d.Dial(t.Context(), db, h); err != nil || reply.AgentUUID != meant {
+			t.Errorf("%s was meant: %q, %v", meant, reply.AgentUUID, err)
+		}
+		f.away[meant] = true
+		if _, reply, err := d.Dial(t.Context(), db, h); err != nil || reply.AgentUUID == meant {
+			t.Errorf("%s is away: %q, %v", meant, reply.AgentUUID, err)
+		}
+		delete(f.away, meant)
+	}
+}
