@@ -20,6 +20,7 @@ import (
 	"teleport/lifecycle"
 	"teleport/netx"
 	"teleport/netx/proxyproto"
+	"teleport/proxy/native"
 	"teleport/proxy/proxyd"
 	"teleport/proxy/router"
 	"teleport/proxy/webapi"
@@ -65,6 +66,7 @@ type proxyParts struct {
 	web      *webapi.Handler
 	jump     *sshproxy.Server
 	ender    *sshproxy.Ender
+	native   *native.Server
 	certs    *webCerts
 	uuid     string
 	cluster  string
@@ -77,7 +79,7 @@ func (p *Process) buildProxy(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for _, build := range []func() error{x.buildRoutes, x.buildTunnels, x.buildEnder, x.buildGate, x.buildJump, x.buildWeb} {
+	for _, build := range []func() error{x.buildRoutes, x.buildTunnels, x.buildEnder, x.buildGate, x.buildJump, x.buildWeb, x.buildNative} {
 		if err := build(); err != nil {
 			return err
 		}
@@ -310,6 +312,7 @@ func (x *proxyParts) run(ln net.Listener) error {
 	auth := r.ALPN(x.webTLS, authALPN+"@", authALPN)
 	sshTLS := r.ALPN(x.webTLS, "teleport-proxy-ssh")
 	sshPlain := r.Preamble(tlsroute.SSH)
+	postgres := r.Preamble(tlsroute.Postgres)
 	pages := r.Web(x.webTLS)
 
 	add := func(name string, serve func(context.Context) error) {
@@ -328,6 +331,7 @@ func (x *proxyParts) run(ln net.Listener) error {
 			})
 		})
 	}
+	add("clients of PostgreSQL", func(ctx context.Context) error { return x.proxy.Serve(ctx, postgres, "postgres", x.native.ServePostgres) })
 	add("web", func(ctx context.Context) error { return x.serveWeb(ctx, pages) })
 	if p.cfg.Proxy.ReloadInterval > 0 {
 		add("web certificates", x.reloadCerts)

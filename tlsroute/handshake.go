@@ -17,9 +17,12 @@ import (
 )
 
 const (
-	sshPrefix  = "SSH-2.0-"
-	sslRequest = "\x00\x00\x00\x08\x04\xd2\x16\x2f"
-	tlsRecord  = 0x16 // first byte of a TLS hello's record
+	sshPrefix = "SSH-2.0-"
+	// How clients of PostgreSQL begin: a wish for TLS or GSSAPI, or to cancel.
+	sslRequest    = "\x00\x00\x00\x08\x04\xd2\x16\x2f"
+	gssRequest    = "\x00\x00\x00\x08\x04\xd2\x16\x30"
+	cancelRequest = "\x00\x00\x00\x10\x04\xd2\x16\x2e"
+	tlsRecord     = 0x16 // first byte of a TLS hello's record
 )
 
 // serve looks at the first bytes of a connection and routes it.
@@ -87,9 +90,9 @@ func sniff(c net.Conn) (first []byte, kind Preamble, err error) {
 			return buf, "", nil
 		case s == sshPrefix:
 			return buf, SSH, nil
-		case s == sslRequest:
+		case s == sslRequest, s == gssRequest, s == cancelRequest:
 			return buf, Postgres, nil
-		case !strings.HasPrefix(sshPrefix, s) && !strings.HasPrefix(sslRequest, s):
+		case !slices.ContainsFunc([]string{sshPrefix, sslRequest, gssRequest, cancelRequest}, func(p string) bool { return strings.HasPrefix(p, s) }):
 			return nil, "", fault.New(fault.Invalid, "the client speaks neither TLS nor SSH")
 		}
 	}

@@ -49,7 +49,7 @@ type Preamble string
 // The preambles that the port knows.
 const (
 	SSH      Preamble = "ssh"      // "SSH-2.0-" in plain text: ssh -J to the proxy
-	Postgres Preamble = "postgres" // an SSLRequest, 8 bytes
+	Postgres Preamble = "postgres" // an SSLRequest, a GSSENCRequest or a CancelRequest
 )
 
 // Router routes connections. Add all routes first, then call Serve.

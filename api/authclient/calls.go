@@ -164,6 +164,12 @@ func (c *Client) Bridge(ctx context.Context, req *issuev1.BridgeRequest) (*issue
 	return unary(ctx, c.issue.Bridge, req)
 }
 
+// BridgeTLS issues the certificate with which this proxy goes on to an agent for a
+// user whose TLS it ends.
+func (c *Client) BridgeTLS(ctx context.Context, req *issuev1.BridgeTLSRequest) (*issuev1.IssuedCerts, error) {
+	return unary(ctx, c.issue.BridgeTLS, req)
+}
+
 // DatabaseCert issues the certificate with which this agent logs in to a database
 // for a user (database agents only).
 func (c *Client) DatabaseCert(ctx context.Context, req *issuev1.DatabaseRequest) (*issuev1.IssuedCerts, error) {

@@ -424,6 +424,69 @@ func (x *BridgeRequest) GetClientAddr() string {
 	return ""
 }
 
+type BridgeTLSRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The user's certificate with its route, DER: as the user showed it in TLS.
+	UserCert []byte `protobuf:"bytes,1,opt,name=user_cert,json=userCert,proto3" json:"user_cert,omitempty"`
+	// The proxy's key to certify, PKIX DER.
+	TlsPublic []byte `protobuf:"bytes,2,opt,name=tls_public,json=tlsPublic,proto3" json:"tls_public,omitempty"`
+	// Address of the user, IP:port.
+	ClientAddr    string `protobuf:"bytes,3,opt,name=client_addr,json=clientAddr,proto3" json:"client_addr,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BridgeTLSRequest) Reset() {
+	*x = BridgeTLSRequest{}
+	mi := &file_teleport_issue_v1_issue_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BridgeTLSRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BridgeTLSRequest) ProtoMessage() {}
+
+func (x *BridgeTLSRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_teleport_issue_v1_issue_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BridgeTLSRequest.ProtoReflect.Descriptor instead.
+func (*BridgeTLSRequest) Descriptor() ([]byte, []int) {
+	return file_teleport_issue_v1_issue_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *BridgeTLSRequest) GetUserCert() []byte {
+	if x != nil {
+		return x.UserCert
+	}
+	return nil
+}
+
+func (x *BridgeTLSRequest) GetTlsPublic() []byte {
+	if x != nil {
+		return x.TlsPublic
+	}
+	return nil
+}
+
+func (x *BridgeTLSRequest) GetClientAddr() string {
+	if x != nil {
+		return x.ClientAddr
+	}
+	return ""
+}
+
 type DatabaseRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The user's certificate with its route, DER: as the user showed it in TLS.
@@ -442,7 +505,7 @@ type DatabaseRequest struct {
 
 func (x *DatabaseRequest) Reset() {
 	*x = DatabaseRequest{}
-	mi := &file_teleport_issue_v1_issue_proto_msgTypes[6]
+	mi := &file_teleport_issue_v1_issue_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -454,7 +517,7 @@ func (x *DatabaseRequest) String() string {
 func (*DatabaseRequest) ProtoMessage() {}
 
 func (x *DatabaseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_teleport_issue_v1_issue_proto_msgTypes[6]
+	mi := &file_teleport_issue_v1_issue_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -467,7 +530,7 @@ func (x *DatabaseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DatabaseRequest.ProtoReflect.Descriptor instead.
 func (*DatabaseRequest) Descriptor() ([]byte, []int) {
-	return file_teleport_issue_v1_issue_proto_rawDescGZIP(), []int{6}
+	return file_teleport_issue_v1_issue_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *DatabaseRequest) GetUserCert() []byte {
@@ -526,7 +589,7 @@ type IssuedCerts struct {
 
 func (x *IssuedCerts) Reset() {
 	*x = IssuedCerts{}
-	mi := &file_teleport_issue_v1_issue_proto_msgTypes[7]
+	mi := &file_teleport_issue_v1_issue_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -538,7 +601,7 @@ func (x *IssuedCerts) String() string {
 func (*IssuedCerts) ProtoMessage() {}
 
 func (x *IssuedCerts) ProtoReflect() protoreflect.Message {
-	mi := &file_teleport_issue_v1_issue_proto_msgTypes[7]
+	mi := &file_teleport_issue_v1_issue_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -551,7 +614,7 @@ func (x *IssuedCerts) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IssuedCerts.ProtoReflect.Descriptor instead.
 func (*IssuedCerts) Descriptor() ([]byte, []int) {
-	return file_teleport_issue_v1_issue_proto_rawDescGZIP(), []int{7}
+	return file_teleport_issue_v1_issue_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *IssuedCerts) GetUser() string {
@@ -638,6 +701,12 @@ const file_teleport_issue_v1_issue_proto_rawDesc = "" +
 	"\x04node\x18\x03 \x01(\tR\x04node\x12\x14\n" +
 	"\x05login\x18\x04 \x01(\tR\x05login\x12\x1f\n" +
 	"\vclient_addr\x18\x05 \x01(\tR\n" +
+	"clientAddr\"o\n" +
+	"\x10BridgeTLSRequest\x12\x1b\n" +
+	"\tuser_cert\x18\x01 \x01(\fR\buserCert\x12\x1d\n" +
+	"\n" +
+	"tls_public\x18\x02 \x01(\fR\ttlsPublic\x12\x1f\n" +
+	"\vclient_addr\x18\x03 \x01(\tR\n" +
 	"clientAddr\"\xbc\x01\n" +
 	"\x0fDatabaseRequest\x12\x1b\n" +
 	"\tuser_cert\x18\x01 \x01(\fR\buserCert\x12\x1d\n" +
@@ -654,14 +723,15 @@ const file_teleport_issue_v1_issue_proto_rawDesc = "" +
 	"\bssh_cert\x18\x03 \x01(\tR\asshCert\x12\x19\n" +
 	"\btls_cert\x18\x04 \x01(\fR\atlsCert\x12 \n" +
 	"\vauthorities\x18\x05 \x03(\fR\vauthorities\x12!\n" +
-	"\fexpires_unix\x18\x06 \x01(\x03R\vexpiresUnix2\xba\x04\n" +
+	"\fexpires_unix\x18\x06 \x01(\x03R\vexpiresUnix2\x8c\x05\n" +
 	"\fIssueService\x12L\n" +
 	"\aReissue\x12!.teleport.issue.v1.ReissueRequest\x1a\x1e.teleport.issue.v1.IssuedCerts\x12N\n" +
 	"\bSignUser\x12\".teleport.issue.v1.SignUserRequest\x1a\x1e.teleport.issue.v1.IssuedCerts\x12N\n" +
 	"\bSignHost\x12\".teleport.issue.v1.SignHostRequest\x1a\x1e.teleport.issue.v1.IssuedCerts\x12R\n" +
 	"\fSignDatabase\x12\".teleport.issue.v1.SignHostRequest\x1a\x1e.teleport.issue.v1.IssuedCerts\x12L\n" +
 	"\aOpenSSH\x12!.teleport.issue.v1.OpenSSHRequest\x1a\x1e.teleport.issue.v1.IssuedCerts\x12J\n" +
-	"\x06Bridge\x12 .teleport.issue.v1.BridgeRequest\x1a\x1e.teleport.issue.v1.IssuedCerts\x12N\n" +
+	"\x06Bridge\x12 .teleport.issue.v1.BridgeRequest\x1a\x1e.teleport.issue.v1.IssuedCerts\x12P\n" +
+	"\tBridgeTLS\x12#.teleport.issue.v1.BridgeTLSRequest\x1a\x1e.teleport.issue.v1.IssuedCerts\x12N\n" +
 	"\bDatabase\x12\".teleport.issue.v1.DatabaseRequest\x1a\x1e.teleport.issue.v1.IssuedCertsB\x1aZ\x18teleport/api/gen/issuev1b\x06proto3"
 
 var (
@@ -676,16 +746,17 @@ func file_teleport_issue_v1_issue_proto_rawDescGZIP() []byte {
 	return file_teleport_issue_v1_issue_proto_rawDescData
 }
 
-var file_teleport_issue_v1_issue_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
+var file_teleport_issue_v1_issue_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
 var file_teleport_issue_v1_issue_proto_goTypes = []any{
-	(*PublicKeys)(nil),      // 0: teleport.issue.v1.PublicKeys
-	(*ReissueRequest)(nil),  // 1: teleport.issue.v1.ReissueRequest
-	(*SignUserRequest)(nil), // 2: teleport.issue.v1.SignUserRequest
-	(*SignHostRequest)(nil), // 3: teleport.issue.v1.SignHostRequest
-	(*OpenSSHRequest)(nil),  // 4: teleport.issue.v1.OpenSSHRequest
-	(*BridgeRequest)(nil),   // 5: teleport.issue.v1.BridgeRequest
-	(*DatabaseRequest)(nil), // 6: teleport.issue.v1.DatabaseRequest
-	(*IssuedCerts)(nil),     // 7: teleport.issue.v1.IssuedCerts
+	(*PublicKeys)(nil),       // 0: teleport.issue.v1.PublicKeys
+	(*ReissueRequest)(nil),   // 1: teleport.issue.v1.ReissueRequest
+	(*SignUserRequest)(nil),  // 2: teleport.issue.v1.SignUserRequest
+	(*SignHostRequest)(nil),  // 3: teleport.issue.v1.SignHostRequest
+	(*OpenSSHRequest)(nil),   // 4: teleport.issue.v1.OpenSSHRequest
+	(*BridgeRequest)(nil),    // 5: teleport.issue.v1.BridgeRequest
+	(*BridgeTLSRequest)(nil), // 6: teleport.issue.v1.BridgeTLSRequest
+	(*DatabaseRequest)(nil),  // 7: teleport.issue.v1.DatabaseRequest
+	(*IssuedCerts)(nil),      // 8: teleport.issue.v1.IssuedCerts
 }
 var file_teleport_issue_v1_issue_proto_depIdxs = []int32{
 	0,  // 0: teleport.issue.v1.ReissueRequest.keys:type_name -> teleport.issue.v1.PublicKeys
@@ -697,16 +768,18 @@ var file_teleport_issue_v1_issue_proto_depIdxs = []int32{
 	3,  // 6: teleport.issue.v1.IssueService.SignDatabase:input_type -> teleport.issue.v1.SignHostRequest
 	4,  // 7: teleport.issue.v1.IssueService.OpenSSH:input_type -> teleport.issue.v1.OpenSSHRequest
 	5,  // 8: teleport.issue.v1.IssueService.Bridge:input_type -> teleport.issue.v1.BridgeRequest
-	6,  // 9: teleport.issue.v1.IssueService.Database:input_type -> teleport.issue.v1.DatabaseRequest
-	7,  // 10: teleport.issue.v1.IssueService.Reissue:output_type -> teleport.issue.v1.IssuedCerts
-	7,  // 11: teleport.issue.v1.IssueService.SignUser:output_type -> teleport.issue.v1.IssuedCerts
-	7,  // 12: teleport.issue.v1.IssueService.SignHost:output_type -> teleport.issue.v1.IssuedCerts
-	7,  // 13: teleport.issue.v1.IssueService.SignDatabase:output_type -> teleport.issue.v1.IssuedCerts
-	7,  // 14: teleport.issue.v1.IssueService.OpenSSH:output_type -> teleport.issue.v1.IssuedCerts
-	7,  // 15: teleport.issue.v1.IssueService.Bridge:output_type -> teleport.issue.v1.IssuedCerts
-	7,  // 16: teleport.issue.v1.IssueService.Database:output_type -> teleport.issue.v1.IssuedCerts
-	10, // [10:17] is the sub-list for method output_type
-	3,  // [3:10] is the sub-list for method input_type
+	6,  // 9: teleport.issue.v1.IssueService.BridgeTLS:input_type -> teleport.issue.v1.BridgeTLSRequest
+	7,  // 10: teleport.issue.v1.IssueService.Database:input_type -> teleport.issue.v1.DatabaseRequest
+	8,  // 11: teleport.issue.v1.IssueService.Reissue:output_type -> teleport.issue.v1.IssuedCerts
+	8,  // 12: teleport.issue.v1.IssueService.SignUser:output_type -> teleport.issue.v1.IssuedCerts
+	8,  // 13: teleport.issue.v1.IssueService.SignHost:output_type -> teleport.issue.v1.IssuedCerts
+	8,  // 14: teleport.issue.v1.IssueService.SignDatabase:output_type -> teleport.issue.v1.IssuedCerts
+	8,  // 15: teleport.issue.v1.IssueService.OpenSSH:output_type -> teleport.issue.v1.IssuedCerts
+	8,  // 16: teleport.issue.v1.IssueService.Bridge:output_type -> teleport.issue.v1.IssuedCerts
+	8,  // 17: teleport.issue.v1.IssueService.BridgeTLS:output_type -> teleport.issue.v1.IssuedCerts
+	8,  // 18: teleport.issue.v1.IssueService.Database:output_type -> teleport.issue.v1.IssuedCerts
+	11, // [11:19] is the sub-list for method output_type
+	3,  // [3:11] is the sub-list for method input_type
 	3,  // [3:3] is the sub-list for extension type_name
 	3,  // [3:3] is the sub-list for extension extendee
 	0,  // [0:3] is the sub-list for field type_name
@@ -723,7 +796,7 @@ func file_teleport_issue_v1_issue_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_teleport_issue_v1_issue_proto_rawDesc), len(file_teleport_issue_v1_issue_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   8,
+			NumMessages:   9,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -47,6 +47,8 @@ const (
 	IssueServiceOpenSSHProcedure = "/teleport.issue.v1.IssueService/OpenSSH"
 	// IssueServiceBridgeProcedure is the fully-qualified name of the IssueService's Bridge RPC.
 	IssueServiceBridgeProcedure = "/teleport.issue.v1.IssueService/Bridge"
+	// IssueServiceBridgeTLSProcedure is the fully-qualified name of the IssueService's BridgeTLS RPC.
+	IssueServiceBridgeTLSProcedure = "/teleport.issue.v1.IssueService/BridgeTLS"
 	// IssueServiceDatabaseProcedure is the fully-qualified name of the IssueService's Database RPC.
 	IssueServiceDatabaseProcedure = "/teleport.issue.v1.IssueService/Database"
 )
@@ -68,6 +70,10 @@ type IssueServiceClient interface {
 	// agent, for the user whose live certificate it shows, where the cluster
 	// records at its proxies.
 	Bridge(context.Context, *connect.Request[issuev1.BridgeRequest]) (*connect.Response[issuev1.IssuedCerts], error)
+	// BridgeTLS issues a proxy the certificate with which it goes on to an agent, for
+	// the user whose live certificate, with its route, was shown in TLS that ends at
+	// the proxy: a client of another maker, at the proxy's own port.
+	BridgeTLS(context.Context, *connect.Request[issuev1.BridgeTLSRequest]) (*connect.Response[issuev1.IssuedCerts], error)
 	// Database issues an agent the client certificate with which it logs in to a
 	// database, for the user whose live certificate it shows.
 	Database(context.Context, *connect.Request[issuev1.DatabaseRequest]) (*connect.Response[issuev1.IssuedCerts], error)
@@ -120,6 +126,12 @@ func NewIssueServiceClient(httpClient connect.HTTPClient, baseURL string, opts .
 			connect.WithSchema(issueServiceMethods.ByName("Bridge")),
 			connect.WithClientOptions(opts...),
 		),
+		bridgeTLS: connect.NewClient[issuev1.BridgeTLSRequest, issuev1.IssuedCerts](
+			httpClient,
+			baseURL+IssueServiceBridgeTLSProcedure,
+			connect.WithSchema(issueServiceMethods.ByName("BridgeTLS")),
+			connect.WithClientOptions(opts...),
+		),
 		database: connect.NewClient[issuev1.DatabaseRequest, issuev1.IssuedCerts](
 			httpClient,
 			baseURL+IssueServiceDatabaseProcedure,
@@ -137,6 +149,7 @@ type issueServiceClient struct {
 	signDatabase *connect.Client[issuev1.SignHostRequest, issuev1.IssuedCerts]
 	openSSH      *connect.Client[issuev1.OpenSSHRequest, issuev1.IssuedCerts]
 	bridge       *connect.Client[issuev1.BridgeRequest, issuev1.IssuedCerts]
+	bridgeTLS    *connect.Client[issuev1.BridgeTLSRequest, issuev1.IssuedCerts]
 	database     *connect.Client[issuev1.DatabaseRequest, issuev1.IssuedCerts]
 }
 
@@ -170,6 +183,11 @@ func (c *issueServiceClient) Bridge(ctx context.Context, req *connect.Request[is
 	return c.bridge.CallUnary(ctx, req)
 }
 
+// BridgeTLS calls teleport.issue.v1.IssueService.BridgeTLS.
+func (c *issueServiceClient) BridgeTLS(ctx context.Context, req *connect.Request[issuev1.BridgeTLSRequest]) (*connect.Response[issuev1.IssuedCerts], error) {
+	return c.bridgeTLS.CallUnary(ctx, req)
+}
+
 // Database calls teleport.issue.v1.IssueService.Database.
 func (c *issueServiceClient) Database(ctx context.Context, req *connect.Request[issuev1.DatabaseRequest]) (*connect.Response[issuev1.IssuedCerts], error) {
 	return c.database.CallUnary(ctx, req)
@@ -192,6 +210,10 @@ type IssueServiceHandler interface {
 	// agent, for the user whose live certificate it shows, where the cluster
 	// records at its proxies.
 	Bridge(context.Context, *connect.Request[issuev1.BridgeRequest]) (*connect.Response[issuev1.IssuedCerts], error)
+	// BridgeTLS issues a proxy the certificate with which it goes on to an agent, for
+	// the user whose live certificate, with its route, was shown in TLS that ends at
+	// the proxy: a client of another maker, at the proxy's own port.
+	BridgeTLS(context.Context, *connect.Request[issuev1.BridgeTLSRequest]) (*connect.Response[issuev1.IssuedCerts], error)
 	// Database issues an agent the client certificate with which it logs in to a
 	// database, for the user whose live certificate it shows.
 	Database(context.Context, *connect.Request[issuev1.DatabaseRequest]) (*connect.Response[issuev1.IssuedCerts], error)
@@ -240,6 +262,12 @@ func NewIssueServiceHandler(svc IssueServiceHandler, opts ...connect.HandlerOpti
 		connect.WithSchema(issueServiceMethods.ByName("Bridge")),
 		connect.WithHandlerOptions(opts...),
 	)
+	issueServiceBridgeTLSHandler := connect.NewUnaryHandler(
+		IssueServiceBridgeTLSProcedure,
+		svc.BridgeTLS,
+		connect.WithSchema(issueServiceMethods.ByName("BridgeTLS")),
+		connect.WithHandlerOptions(opts...),
+	)
 	issueServiceDatabaseHandler := connect.NewUnaryHandler(
 		IssueServiceDatabaseProcedure,
 		svc.Database,
@@ -260,6 +288,8 @@ func NewIssueServiceHandler(svc IssueServiceHandler, opts ...connect.HandlerOpti
 			issueServiceOpenSSHHandler.ServeHTTP(w, r)
 		case IssueServiceBridgeProcedure:
 			issueServiceBridgeHandler.ServeHTTP(w, r)
+		case IssueServiceBridgeTLSProcedure:
+			issueServiceBridgeTLSHandler.ServeHTTP(w, r)
 		case IssueServiceDatabaseProcedure:
 			issueServiceDatabaseHandler.ServeHTTP(w, r)
 		default:
@@ -293,6 +323,10 @@ func (UnimplementedIssueServiceHandler) OpenSSH(context.Context, *connect.Reques
 
 func (UnimplementedIssueServiceHandler) Bridge(context.Context, *connect.Request[issuev1.BridgeRequest]) (*connect.Response[issuev1.IssuedCerts], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("teleport.issue.v1.IssueService.Bridge is not implemented"))
+}
+
+func (UnimplementedIssueServiceHandler) BridgeTLS(context.Context, *connect.Request[issuev1.BridgeTLSRequest]) (*connect.Response[issuev1.IssuedCerts], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("teleport.issue.v1.IssueService.BridgeTLS is not implemented"))
 }
 
 func (UnimplementedIssueServiceHandler) Database(context.Context, *connect.Request[issuev1.DatabaseRequest]) (*connect.Response[issuev1.IssuedCerts], error) {

@@ -1,0 +1,52 @@
+package authapi
+
+import (
+	"context"
+	"crypto/x509"
+	"net/netip"
+
+	"connectrpc.com/connect"
+
+	"teleport/api/gen/issuev1"
+	"teleport/api/rpc"
+	"teleport/auth/ca"
+	"teleport/cert/tlscert"
+	"teleport/fault"
+	"teleport/types"
+)
+
+// BridgeTLS issues a proxy the certificate with which it goes on to an agent for a
+// user whose TLS it ends. The user's certificate must have a route of its own: what
+// a proxy has merely seen, as it passed by in a handshake, leads nowhere else. Who
+// may be whom in the database, its agent decides, from the policy of then.
+func (s issueService) BridgeTLS(ctx context.Context, req *connect.Request[issuev1.BridgeTLSRequest]) (*connect.Response[issuev1.IssuedCerts], error) {
+	m, c := req.Msg, rpc.CallerFrom(ctx)
+	user, err := x509.ParseCertificate(m.UserCert)
+	if err != nil {
+		return nil, fault.New(fault.Invalid, "the user's certificate cannot be read")
+	}
+	client, err := netip.ParseAddrPort(m.ClientAddr)
+	if err != nil {
+		return nil, fault.New(fault.Invalid, "%.60q is not the address of a client", m.ClientAddr)
+	}
+	chain := []*x509.Certificate{user}
+	id, err := tlscert.Verify(chain, s.a.d.Trust(), s.a.d.Now(), types.IdentityUser)
+	if err != nil {
+		return nil, err
+	}
+	route := id.Authority.Route
+	if route == nil || route.Kind != types.KindDatabase {
+		return nil, fault.New(fault.Denied, "the certificate of %s is not for one database", id.Name)
+	}
+	k, err := publicKeys("", m.TlsPublic)
+	if err != nil {
+		return nil, err
+	}
+	certs, err := s.a.d.Issuer.Issue(ctx, ca.Request{Profile: ca.ProfileBridge, Subject: ca.Certificate{Chain: chain}, Keys: k,
+		Caller: []*x509.Certificate{c.Certificate}, Route: route, Addr: client})
+	if err != nil {
+		return nil, err
+	}
+	return connect.NewResponse(&issuev1.IssuedCerts{User: certs.Identity.Name, Cluster: certs.Identity.Cluster, TlsCert: certs.TLS,
+		ExpiresUnix: certs.Expires.Unix()}), nil
+}

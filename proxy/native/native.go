@@ -1,0 +1,111 @@
+// Package native serves clients of databases that come straight to the proxy's
+// port, without tsh. The TLS in which they show a user's certificate, which names
+// one database, ends here; the way goes on to the database's agent within TLS of
+// a bridge certificate, which auth makes of the user's for some minutes. What
+// they may do there is the agent's to decide.
+package native
+
+import (
+	"context"
+	"crypto"
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/hex"
+	"errors"
+	"net"
+	"net/netip"
+	"time"
+
+	"teleport/dial"
+	"teleport/fault"
+	"teleport/netx"
+	"teleport/proxy/proxyd"
+	"teleport/types"
+)
+
+// Options are what a Server is built from. All fields are required.
+type Options struct {
+	// Certificate is what the port shows.
+	Certificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)
+	// Peer verifies a user's certificate.
+	Peer func(tls.ConnectionState) (*types.Identity, error)
+	// Dial opens a stream to a resource for a caller; it decides whether they may.
+	Dial func(ctx context.Context, c proxyd.Caller, t dial.Target) (net.Conn, dial.Reply, error)
+	// Bridge returns a certificate for key, by which this proxy speaks for the user
+	// whose certificate is shown.
+	Bridge func(ctx context.Context, user *x509.Certificate, client netip.AddrPort, key crypto.PublicKey) ([]byte, error)
+	// Agent returns the configuration of TLS to an agent.
+	Agent func(uuid string, own *tls.Certificate) (*tls.Config, error)
+	Now   func() time.Time
+}
+
+// Server serves native clients. Safe for concurrent use.
+type Server struct {
+	o       Options
+	bridges bridges
+	cancels cancels
+}
+
+// New makes a server. It starts nothing.
+func New(o Options) *Server {
+	return &Server{o: o, bridges: bridges{o: o, all: map[bridgeKey]*bridge{}}, cancels: cancels{all: map[cancelKey]session{}}}
+}
+
+// startTimeout bounds what comes before the client is known.
+const startTimeout = 10 * time.Second
+
+// session is a client that was let in, and where.
+type session struct {
+	caller proxyd.Caller
+	user   *x509.Certificate
+	target dial.Target
+}
+
+// known ends the client's TLS and returns who it is.
+func (s *Server) known(ctx context.Context, c net.Conn) (*tls.Conn, session, error) {
+	conn := tls.Server(netx.UnderTLS(c), &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: s.o.Certificate, ClientAuth: tls.RequireAnyClientCert,
+		SessionTicketsDisabled: true})
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	if err := conn.HandshakeContext(ctx); err != nil {
+		return nil, session{}, fault.Wrap(err, fault.Unauthenticated, "the TLS of a client without tsh failed")
+	}
+	state := conn.ConnectionState()
+	id, err := s.o.Peer(state)
+	if err != nil {
+		return conn, session{}, err
+	}
+	route := id.Authority.Route
+	if route == nil || route.Kind != types.KindDatabase {
+		return conn, session{}, fault.New(fault.Denied, "the certificate is not for one database").WithHint("tsh db login gets one that is")
+	}
+	leaf := state.PeerCertificates[0]
+	hash := sha256.Sum256(leaf.Raw)
+	return conn, session{user: leaf, target: dial.Target{Kind: types.KindDatabase, Name: route.Name},
+		caller: proxyd.Caller{Identity: id, CertSHA256: hex.EncodeToString(hash[:]), Addr: netx.AddrPort(c.RemoteAddr())}}, nil
+}
+
+// open goes on to the agent, and returns who that is.
+func (s *Server) open(ctx context.Context, x session) (*tls.Conn, string, error) {
+	own, err := s.bridges.get(ctx, x.user, x.caller.Addr)
+	if err != nil {
+		return nil, "", err
+	}
+	raw, reply, err := s.o.Dial(ctx, x.caller, x.target)
+	if err != nil {
+		return nil, "", err
+	}
+	config, err := s.o.Agent(reply.AgentUUID, own)
+	if err != nil {
+		return nil, "", errors.Join(err, raw.Close())
+	}
+	conn := tls.Client(raw, config)
+	ctx, cancel := context.WithTimeout(ctx, dial.Timeout)
+	defer cancel()
+	if err := conn.HandshakeContext(ctx); err != nil {
+		raw.Close()
+		return nil, "", fault.Wrap(err, fault.Untrusted, "the agent of %s could not be verified, or did not take the bridge certificate", x.target.Name)
+	}
+	return conn, reply.AgentUUID, nil
+}

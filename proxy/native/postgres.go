@@ -1,0 +1,245 @@
+package native
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"io"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgproto3"
+
+	"teleport/fault"
+	"teleport/netx"
+)
+
+// Codes of the packets that open a connection (PostgreSQL 15, 55.7).
+const (
+	codeCancel = 80877102
+	codeSSL    = 80877103
+	codeGSS    = 80877104
+)
+
+// ServePostgres serves one client of PostgreSQL: it has not said anything yet, and
+// is closed by the caller.
+func (s *Server) ServePostgres(ctx context.Context, c net.Conn) error {
+	if err := c.SetDeadline(time.Now().Add(startTimeout)); err != nil {
+		return err
+	}
+	key, err := askedForTLS(c)
+	if err != nil {
+		return err
+	}
+	if key != nil {
+		return s.cancel(ctx, *key, c)
+	}
+	conn, x, err := s.known(ctx, c)
+	if conn == nil {
+		return err
+	}
+	first, rerr := readStart(conn)
+	if rerr != nil {
+		return errors.Join(err, rerr)
+	}
+	if err != nil {
+		return errors.Join(err, refuse(conn, err))
+	}
+	if binary.BigEndian.Uint32(first[4:]) == codeCancel && len(first) == 16 {
+		return s.cancel(ctx, cancelKey(first[8:]), c)
+	}
+	agent, uuid, err := s.open(ctx, x)
+	if err != nil {
+		return errors.Join(err, refuse(conn, err))
+	}
+	if _, err := agent.Write(first); err != nil {
+		agent.Close()
+		return err
+	}
+	if err := c.SetDeadline(time.Time{}); err != nil {
+		agent.Close()
+		return err
+	}
+	x.target.Agent = uuid
+	w := &watched{Conn: agent, found: func(k cancelKey) { s.cancels.note(k, x) }}
+	defer func() { s.cancels.forget(w.key) }()
+	return netx.Splice(ctx, conn, w, netx.SpliceOptions{})
+}
+
+// askedForTLS reads the packets before TLS: a wish for it, once, a wish for
+// encryption by GSSAPI, which is declined once, or the key of a statement to be
+// cancelled, which clients before PostgreSQL 17 send in plain text. Nobody says
+// who they are in plain text.
+func askedForTLS(c io.ReadWriter) (*cancelKey, error) {
+	declined := false
+	for {
+		var head [8]byte
+		if _, err := io.ReadFull(c, head[:]); err != nil {
+			return nil, err
+		}
+		size, code := binary.BigEndian.Uint32(head[:]), binary.BigEndian.Uint32(head[4:])
+		switch {
+		case code == codeSSL && size == 8:
+			_, err := c.Write([]byte{'S'})
+			return nil, err
+		case code == codeGSS && size == 8 && !declined:
+			declined = true
+			if _, err := c.Write([]byte{'N'}); err != nil {
+				return nil, err
+			}
+		case code == codeCancel && size == 16:
+			k := new(cancelKey)
+			_, err := io.ReadFull(c, k[:])
+			return k, err
+		default:
+			why := fault.New(fault.Unauthenticated, "this port is for TLS with a certificate").WithHint("sslmode=require, and sslcert from tsh db login")
+			_, err := c.Write(refusal(why))
+			return nil, errors.Join(why, err)
+		}
+	}
+}
+
+// mostStart is the longest packet without a type, in bytes, as the server has it.
+const mostStart = 10_000
+
+// readStart reads the first packet within TLS: who the client wants to be, or a key.
+func readStart(c io.Reader) ([]byte, error) {
+	var head [8]byte
+	if _, err := io.ReadFull(c, head[:]); err != nil {
+		return nil, err
+	}
+	n := binary.BigEndian.Uint32(head[:])
+	if n < 8 || n > mostStart {
+		return nil, fault.New(fault.Invalid, "this is not how a PostgreSQL client opens a connection")
+	}
+	b := make([]byte, n)
+	copy(b, head[:])
+	_, err := io.ReadFull(c, b[8:])
+	return b, err
+}
+
+// refuse answers a client within its TLS.
+func refuse(c net.Conn, why error) error {
+	_, err := c.Write(refusal(why))
+	return errors.Join(err, c.Close())
+}
+
+// refusal is an error as a client of PostgreSQL shows it.
+func refusal(why error) []byte {
+	code := "08006"
+	if k := fault.KindOf(why); k == fault.Denied || k == fault.Unauthenticated || k == fault.NotFound {
+		code = "28000"
+	}
+	b, err := (&pgproto3.ErrorResponse{Severity: "FATAL", SeverityUnlocalized: "FATAL", Code: code, Message: fault.Message(why), Hint: fault.Hint(why)}).Encode(nil)
+	if err != nil {
+		return nil // longer than the protocol allows
+	}
+	return b
+}
+
+// cancelKey names a session to whoever wants its statement stopped.
+type cancelKey [8]byte
+
+// cancels are the sessions of this proxy, by what their clients were told.
+type cancels struct {
+	mu  sync.Mutex
+	all map[cancelKey]session
+}
+
+func (c *cancels) note(k cancelKey, x session) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.all[k] = x
+}
+
+func (c *cancels) forget(k cancelKey) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.all, k)
+}
+
+// cancel passes a wish on to the agent of the session, as its own user. Who knows
+// the key may do so, as with the server itself, from where the session came. The
+// client gets no answer, whatever becomes of it.
+func (s *Server) cancel(ctx context.Context, k cancelKey, c net.Conn) error {
+	s.cancels.mu.Lock()
+	x, ok := s.cancels.all[k]
+	s.cancels.mu.Unlock()
+	if !ok || netx.AddrPort(c.RemoteAddr()).Addr() != x.caller.Addr.Addr() {
+		return fault.New(fault.NotFound, "there is no session to cancel")
+	}
+	agent, _, err := s.open(ctx, x)
+	if err != nil {
+		return err
+	}
+	defer agent.Close()
+	if err := agent.SetDeadline(time.Now().Add(startTimeout)); err != nil {
+		return err
+	}
+	msg := binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint32(nil, 16), codeCancel)
+	if _, err := agent.Write(append(msg, k[:]...)); err != nil {
+		return err
+	}
+	if _, err = agent.Read(make([]byte, 1)); errors.Is(err, io.EOF) { // the agent closes once it has asked the server
+		err = nil
+	}
+	return err
+}
+
+// watched looks for the key in what the server says before it is ready.
+type watched struct {
+	net.Conn
+	found func(cancelKey)
+	key   cancelKey
+	seen  []byte
+	done  bool
+}
+
+// mostSeen bounds what a server may say before it is ready.
+const mostSeen = 64 << 10
+
+// Read implements net.Conn. It is for one reader.
+func (w *watched) Read(p []byte) (int, error) {
+	n, err := w.Conn.Read(p)
+	if !w.done {
+		w.look(p[:n])
+	}
+	return n, err
+}
+
+func (w *watched) look(p []byte) {
+	w.seen = append(w.seen, p...)
+	for len(w.seen) >= 5 && !w.done {
+		size := int64(binary.BigEndian.Uint32(w.seen[1:])) + 1
+		if size < 5 || size > mostSeen {
+			w.done = true
+			break
+		}
+		if int64(len(w.seen)) < size {
+			break
+		}
+		switch w.seen[0] {
+		case 'K':
+			if size == 13 {
+				w.key = cancelKey(w.seen[5:13])
+				w.found(w.key)
+			}
+			w.done = true
+		case 'Z', 'E':
+			w.done = true
+		}
+		w.seen = w.seen[size:]
+	}
+	if w.done || len(w.seen) > mostSeen {
+		w.seen, w.done = nil, true
+	}
+}
+
+// CloseWrite passes the end of one direction on.
+func (w *watched) CloseWrite() error {
+	if c, ok := w.Conn.(interface{ CloseWrite() error }); ok {
+		return c.CloseWrite()
+	}
+	return w.Close()
+}
