@@ -128,7 +128,8 @@ func refuse(c net.Conn, why error) error {
 // refusal is an error as a client of PostgreSQL shows it.
 func refusal(why error) []byte {
 	code := "08006"
-	if k := fault.KindOf(why); k == fault.Denied || k == fault.Unauthenticated || k == fault.NotFound {
+	switch fault.KindOf(why) {
+	case fault.Denied, fault.Unauthenticated, fault.Untrusted, fault.NotFound:
 		code = "28000"
 	}
 	b, err := (&pgproto3.ErrorResponse{Severity: "FATAL", SeverityUnlocalized: "FATAL", Code: code, Message: fault.Message(why), Hint: fault.Hint(why)}).Encode(nil)
