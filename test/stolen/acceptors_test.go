@@ -8,6 +8,7 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"io"
 	"net"
 	"net/http"
 	"net/netip"
@@ -83,6 +84,22 @@ func (w *world) acceptors(gate credential) []acceptor {
 				return fmt.Errorf("the gate: %w", err)
 			}
 			defer conn.Close()
+			return query(ctx, conn, c)
+		}},
+		{"database client without tsh", []string{"Preamble tlsroute.Postgres"}, func(ctx context.Context, c credential) error {
+			conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", w.web)
+			if err != nil {
+				return err
+			}
+			defer conn.Close()
+			_ = conn.SetDeadline(time.Now().Add(patience))
+			yes := make([]byte, 1)
+			if _, err := conn.Write([]byte("\x00\x00\x00\x08\x04\xd2\x16\x2f")); err != nil {
+				return err
+			}
+			if _, err := io.ReadFull(conn, yes); err != nil || yes[0] != 'S' {
+				return fmt.Errorf("no TLS: %q: %w", yes, err)
+			}
 			return query(ctx, conn, c)
 		}},
 		{"agent's own port, dial", []string{"ALPN tunframe.ALPNDirect"}, w.dialDirect},
