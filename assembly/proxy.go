@@ -331,7 +331,9 @@ func (x *proxyParts) run(ln net.Listener) error {
 			})
 		})
 	}
-	add("clients of PostgreSQL", func(ctx context.Context) error { return x.proxy.Serve(ctx, postgres, "postgres", x.native.ServePostgres) })
+	add("clients of PostgreSQL", func(ctx context.Context) error {
+		return x.proxy.Serve(ctx, postgres, "postgres", x.native.ServePostgres)
+	})
 	add("web", func(ctx context.Context) error { return x.serveWeb(ctx, pages) })
 	if p.cfg.Proxy.ReloadInterval > 0 {
 		add("web certificates", x.reloadCerts)

@@ -60,7 +60,7 @@ func AccessTable() Table {
 		issuev1connect.IssueServiceBridgeProcedure:  System(types.RoleProxy),
 		// An agent logs in to databases that it fronts for users whose certificate it shows.
 		issuev1connect.IssueServiceBridgeTLSProcedure: System(types.RoleProxy),
-		issuev1connect.IssueServiceDatabaseProcedure: System(types.RoleDb),
+		issuev1connect.IssueServiceDatabaseProcedure:  System(types.RoleDb),
 
 		accountv1connect.AccountServiceInviteUserProcedure:  Rule(types.KindUser, "create"),
 		accountv1connect.AccountServiceResetUserProcedure:   Rule(types.KindUser, "update"),
