@@ -66,6 +66,7 @@ var floors = []row{
 	{"audit/chain", 1, nil},
 	{"sigv4wire", 1, nil},
 	{"dbaccess/dynamodb/dynamowire", 1, nil},
+	{"dbaccess/redis/rediswire", 1, nil},
 
 	{"lifecycle", 2, nil},
 	{"generation", 2, []string{"lifecycle", "wholefile"}},

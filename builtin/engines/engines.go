@@ -7,10 +7,12 @@ import (
 	"teleport/dbaccess/dynamodb"
 	"teleport/dbaccess/mysql"
 	"teleport/dbaccess/postgres"
+	"teleport/dbaccess/redis"
 )
 
 // All returns the engines by protocol. CockroachDB speaks PostgreSQL's, MariaDB
 // MySQL's; aws signs for the databases that want each request signed.
 func All(aws dynamodb.Signer) map[string]dbaccess.Engine {
-	return map[string]dbaccess.Engine{"postgres": postgres.Engine{}, "cockroachdb": postgres.Engine{}, "mysql": mysql.Engine{}, "dynamodb": dynamodb.Engine{Signer: aws}}
+	return map[string]dbaccess.Engine{"postgres": postgres.Engine{}, "cockroachdb": postgres.Engine{}, "mysql": mysql.Engine{}, "redis": redis.Engine{},
+		"dynamodb": dynamodb.Engine{Signer: aws}}
 }
