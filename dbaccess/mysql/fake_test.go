@@ -37,9 +37,10 @@ type fake struct {
 	endless  bool // it asks for another way again and again
 	evil     bool // it asks for a file where a query was
 
-	mu   sync.Mutex
-	in   int  // logins that were finished
-	seen bool // the password itself
+	mu    sync.Mutex
+	calls int  // connections
+	in    int  // logins that were finished
+	seen  bool // the password itself
 }
 
 func (f *fake) listen(t *testing.T) string {
@@ -59,6 +60,9 @@ func (f *fake) listen(t *testing.T) string {
 			if err != nil {
 				return
 			}
+			f.mu.Lock()
+			f.calls++
+			f.mu.Unlock()
 			work.Go(func() {
 				defer c.Close()
 				_ = c.SetDeadline(time.Now().Add(time.Minute))
@@ -322,5 +326,26 @@ func TestVersionToldToClients(t *testing.T) {
 		w.Await(func() bool { return len(w.Log.Events(event.TypeDBEnd)) > 0 })
 		w.Doc.Spec.MySQL = &types.DatabaseMySQL{ServerVersion: "5.7.1-told"}
 		addr = w.Listen("alice", types.DatabaseRoute{User: "alice"}) // which knows of it
+	}
+}
+
+// TestWhoIsRefusedReachesNoServer finds that the agent dials for nobody whom roles
+// do not let in, and that they hear why in place of a greeting.
+func TestWhoIsRefusedReachesNoServer(t *testing.T) {
+	f := &fake{plugin: mysqlwire.ClearPassword, password: "p"}
+	w, _ := before(t, f, "", "p")
+	for user, want := range map[string]string{"mallory": "the database user mallory is not allowed", "": "names no database user"} {
+		err := ping(t, w.Listen("alice", types.DatabaseRoute{User: user}))
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v", user, err)
+		}
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.calls > 0 {
+		t.Errorf("the server was dialled %d times", f.calls)
+	}
+	if n := len(w.Log.Events(event.TypeDBStart)); n == 0 {
+		t.Error("the log has no refusal")
 	}
 }

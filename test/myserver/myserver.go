@@ -5,9 +5,7 @@ package myserver
 import (
 	"os"
 	"os/exec"
-	"os/user"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -46,7 +44,7 @@ func New(t testing.TB) *Server {
 	}
 	s := &Server{Dir: dir, Port: cluster.FreePort(t)}
 	if os.Geteuid() == 0 { // which the server does not like to be
-		s.as = credential(t)
+		s.as = cluster.SystemUser(t, "mysql", "mariadb-server")
 		s.Own(t, dir)
 	}
 	if out, err := s.command("mariadb-install-db", "--auth-root-authentication-method=normal", "--skip-test-db").CombinedOutput(); err != nil {
@@ -55,23 +53,6 @@ func New(t testing.TB) *Server {
 	}
 	s.Run(t)
 	return s
-}
-
-func credential(t testing.TB) *syscall.Credential {
-	t.Helper()
-	u, err := user.Lookup("mysql")
-	if err != nil {
-		t.Fatalf("this test needs the user that the package mariadb-server makes: %v", err)
-	}
-	uid, err := strconv.ParseUint(u.Uid, 10, 32)
-	if err != nil {
-		t.Fatal(err)
-	}
-	gid, err := strconv.ParseUint(u.Gid, 10, 32)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
 }
 
 // Own gives a file to the user that the server runs as.

@@ -6,9 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"os/user"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -41,7 +39,7 @@ func Start(t testing.TB) *Server {
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	s := &Server{Dir: dir, Port: cluster.FreePort(t)}
 	if os.Geteuid() == 0 { // which the server refuses to be
-		s.as = credential(t)
+		s.as = cluster.SystemUser(t, "postgres", "postgresql-15")
 		s.Own(t, dir)
 	}
 	if out, err := s.command("initdb", "-D", dir+"/data", "-A", "trust", "-U", "postgres", "--no-sync", "-E", "UTF8").CombinedOutput(); err != nil {
@@ -53,23 +51,6 @@ func Start(t testing.TB) *Server {
 	s.Run(t)
 	t.Cleanup(s.Kill)
 	return s
-}
-
-func credential(t testing.TB) *syscall.Credential {
-	t.Helper()
-	u, err := user.Lookup("postgres")
-	if err != nil {
-		t.Fatalf("this test needs the user that the package postgresql-15 makes: %v", err)
-	}
-	uid, err := strconv.ParseUint(u.Uid, 10, 32)
-	if err != nil {
-		t.Fatal(err)
-	}
-	gid, err := strconv.ParseUint(u.Gid, 10, 32)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
 }
 
 // Own gives a file to the server's user.
