@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/json"
 	"errors"
 	"net"
 	"net/netip"
@@ -47,6 +46,7 @@ type Session struct {
 	key       CancelKey
 	interrupt func(ctx context.Context) error
 	common    common
+	line      line
 
 	mu   sync.Mutex
 	name string // the database within the server; common.database has it too
@@ -238,31 +238,6 @@ func (s *Session) gateway() *event.Gateway {
 func (s *Session) refused(ctx context.Context, why error) {
 	_ = s.Emit(ctx, &event.DBStart{Connection: s.common.wire, Status: event.Status{Error: fault.Message(why)},
 		Decision: access.Record(s.request, s.decision), Gateway: s.gateway()}, event.TypeDBStart, event.CodeDBStartFail)
-}
-
-// Emit puts an event of the session into the audit log's spool, and into the
-// recording. Whatever it tells must not go on when it fails.
-func (s *Session) Emit(ctx context.Context, e event.Event, typ, code string) error {
-	m := e.EventMeta()
-	m.Type, m.Code = typ, code
-	if of, ok := e.(event.OfDatabase); ok {
-		u, x, srv, db := of.OfDatabase()
-		s.mu.Lock()
-		*u, *x, *srv, *db = s.common.user, s.common.session, s.common.server, s.common.database
-		s.mu.Unlock()
-	}
-	if err := s.svc.cfg.Audit.Emit(ctx, e); err != nil {
-		s.svc.cfg.Log.Error("audit event could not be kept", "event", typ, "error", err)
-		return fault.Wrap(err, fault.Unavailable, "the audit log cannot be written, so nothing may happen here")
-	}
-	if s.rec == nil {
-		return nil
-	}
-	text, err := json.Marshal(e)
-	if err == nil {
-		err = s.rec.Event(text)
-	}
-	return fault.Wrap(err, fault.Unavailable, "the session cannot be recorded, so nothing may happen in it")
 }
 
 const dialTimeout = 15 * time.Second

@@ -107,8 +107,8 @@ func (d *backend) See(b []byte) (bool, error) {
 	return true, nil
 }
 
-// Commit implements relay.Direction.
-func (d *backend) Commit() error { return nil }
+// Commit implements relay.Direction. What has happened is told with what comes next.
+func (d *backend) Commit() error { return d.s.CommitSoon(d.ctx) }
 
 // first is the first packet of an answer, or of one of its results.
 func (d *backend) first(cmd mysqlwire.Command, body []byte) (last bool, err error) {

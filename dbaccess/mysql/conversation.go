@@ -18,13 +18,20 @@ type emitter struct {
 
 // session is what the two directions need of one.
 type session interface {
-	Emit(ctx context.Context, e event.Event, typ, code string) error
+	Tell(e event.Event, typ, code string)
+	Commit(ctx context.Context) error
+	CommitSoon(ctx context.Context) error
 	Switch(name string) error
 }
 
 var _ session = (*dbaccess.Session)(nil)
 
-func (m emitter) emit(e event.Event, typ, code string) error { return m.s.Emit(m.ctx, e, typ, code) }
+// emit is what ends most ways of seeing a packet, well: the log has what it tells
+// before the packet goes on.
+func (m emitter) emit(e event.Event, typ, code string) error {
+	m.s.Tell(e, typ, code)
+	return nil
+}
 
 // conversation is what the two directions of a session know of each other: which
 // commands wait for an answer, and how far the answer to the first of them is.

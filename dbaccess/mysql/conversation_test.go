@@ -21,14 +21,16 @@ import (
 // database but one.
 type memory struct {
 	events []event.Event
-	fail   error // of Emit
+	fail   error // of Commit
 }
 
-func (m *memory) Emit(_ context.Context, e event.Event, typ, code string) error {
+func (m *memory) Tell(e event.Event, typ, code string) {
 	e.EventMeta().Type, e.EventMeta().Code = typ, code
 	m.events = append(m.events, e)
-	return m.fail
 }
+
+func (m *memory) Commit(context.Context) error     { return m.fail }
+func (m *memory) CommitSoon(context.Context) error { return m.fail }
 
 func (m *memory) Switch(name string) error {
 	if name == "cellar" {

@@ -205,8 +205,8 @@ func (f *frontend) switchTo(name string) error {
 	return why
 }
 
-// Commit implements relay.Direction: events are in the spool when See returns.
-func (f *frontend) Commit() error { return nil }
+// Commit implements relay.Direction.
+func (f *frontend) Commit() error { return f.s.Commit(f.ctx) }
 
 // unknown refuses a command.
 func (f *frontend) unknown(b []byte) error {

@@ -54,23 +54,23 @@ func (f *frontend) See(b []byte) (bool, error) {
 	case 'Q':
 		var m pgproto3.Query
 		if err = m.Decode(body); err == nil {
-			return true, f.emit(&event.DBQuery{Statement: dbaccess.StatementOf([]byte(m.String)), Status: event.Status{Success: true}}, event.TypeDBQuery, event.CodeDBQuery)
+			return f.tell(&event.DBQuery{Statement: dbaccess.StatementOf([]byte(m.String)), Status: event.Status{Success: true}}, event.TypeDBQuery, event.CodeDBQuery)
 		}
 	case 'P':
 		var m pgproto3.Parse
 		if err = m.Decode(body); err == nil {
-			return true, f.emit(&event.PostgresParse{Statement: dbaccess.StatementOf([]byte(m.Query)), Name: m.Name, Types: m.ParameterOIDs}, event.TypePostgresParse, event.CodePostgresParse)
+			return f.tell(&event.PostgresParse{Statement: dbaccess.StatementOf([]byte(m.Query)), Name: m.Name, Types: m.ParameterOIDs}, event.TypePostgresParse, event.CodePostgresParse)
 		}
 	case 'B':
 		var m pgproto3.Bind
 		if err = m.Decode(body); err == nil {
-			return true, f.emit(&event.PostgresBind{Name: m.PreparedStatement, Portal: m.DestinationPortal,
+			return f.tell(&event.PostgresBind{Name: m.PreparedStatement, Portal: m.DestinationPortal,
 				Parameters: event.Parameters{Count: len(m.Parameters)}}, event.TypePostgresBind, event.CodePostgresBind)
 		}
 	case 'E':
 		var m pgproto3.Execute
 		if err = m.Decode(body); err == nil {
-			return true, f.emit(&event.PostgresExecute{Portal: m.Portal, Rows: m.MaxRows}, event.TypePostgresExecute, event.CodePostgresExecute)
+			return f.tell(&event.PostgresExecute{Portal: m.Portal, Rows: m.MaxRows}, event.TypePostgresExecute, event.CodePostgresExecute)
 		}
 	case 'C':
 		var m pgproto3.Close
@@ -79,12 +79,12 @@ func (f *frontend) See(b []byte) (bool, error) {
 			if m.ObjectType == 'P' {
 				e.Name, e.Portal = "", m.Name
 			}
-			return true, f.emit(e, event.TypePostgresClose, event.CodePostgresClose)
+			return f.tell(e, event.TypePostgresClose, event.CodePostgresClose)
 		}
 	case 'F':
 		var m pgproto3.FunctionCall
 		if err = m.Decode(body); err == nil {
-			return true, f.emit(&event.PostgresFunction{OID: m.Function, Args: len(m.Arguments)}, event.TypePostgresFunction, event.CodePostgresFunction)
+			return f.tell(&event.PostgresFunction{OID: m.Function, Args: len(m.Arguments)}, event.TypePostgresFunction, event.CodePostgresFunction)
 		}
 	default:
 		return true, nil
@@ -92,17 +92,19 @@ func (f *frontend) See(b []byte) (bool, error) {
 	return false, f.malformed(b, "a message of the type %q cannot be read: %v", b[0], err)
 }
 
-// Commit implements relay.Direction: events are in the spool when See returns.
-func (f *frontend) Commit() error { return nil }
+// Commit implements relay.Direction.
+func (f *frontend) Commit() error { return f.s.Commit(f.ctx) }
 
-func (f *frontend) emit(e event.Event, typ, code string) error { return f.s.Emit(f.ctx, e, typ, code) }
+// tell lets a message pass of which the log is told before.
+func (f *frontend) tell(e event.Event, typ, code string) (pass bool, err error) {
+	f.s.Tell(e, typ, code)
+	return true, nil
+}
 
 // malformed tells the log what was refused, and returns why.
 func (f *frontend) malformed(b []byte, format string, args ...any) error {
 	why := fault.New(fault.Invalid, format, args...)
-	if err := f.emit(dbaccess.Malformed(b, why.Message), event.TypeDBMalformed, event.CodeDBMalformed); err != nil {
-		return err
-	}
+	f.s.Tell(dbaccess.Malformed(b, why.Message), event.TypeDBMalformed, event.CodeDBMalformed)
 	return why
 }
 
@@ -143,20 +145,20 @@ func (d *backend) See(b []byte) (bool, error) {
 			return false, fault.Wrap(err, fault.Untrusted, "the database says what cannot be read")
 		}
 		word, rows := commandTag(m.CommandTag)
-		return true, d.s.Emit(d.ctx, &event.DBResult{Status: event.Status{Success: true}, Command: word, Rows: rows}, event.TypeDBResult, event.CodeDBResult)
+		d.s.Tell(&event.DBResult{Status: event.Status{Success: true}, Command: word, Rows: rows}, event.TypeDBResult, event.CodeDBResult)
 	case b[0] == 'E':
 		e := &event.DBResult{}
 		var m pgproto3.ErrorResponse
 		if len(b) > 5 && m.Decode(b[5:]) == nil {
 			e.Code, e.Error = m.Code, m.Message
 		}
-		return true, d.s.Emit(d.ctx, e, event.TypeDBResult, event.CodeDBResultFail)
+		d.s.Tell(e, event.TypeDBResult, event.CodeDBResultFail)
 	}
 	return true, nil
 }
 
-// Commit implements relay.Direction.
-func (d *backend) Commit() error { return nil }
+// Commit implements relay.Direction. What has happened is told with what comes next.
+func (d *backend) Commit() error { return d.s.CommitSoon(d.ctx) }
 
 // commandTag splits "INSERT 0 5", "SELECT 5", "BEGIN".
 func commandTag(tag []byte) (word string, rows uint64) {

@@ -21,7 +21,8 @@ type Direction interface {
 	// See takes the beginning of a message, as long as Split asked for, and says
 	// whether the message goes on. It does not keep b.
 	See(b []byte) (pass bool, err error)
-	// Commit is called before anything that See let pass is written.
+	// Commit is called before anything that See let pass is written, and before what
+	// it did not let pass is dropped.
 	Commit() error
 }
 
@@ -134,12 +135,12 @@ func (c *copier) pass(size int64, pass bool) error {
 }
 
 func (c *copier) flush() error {
-	if c.from == c.at {
-		return nil
-	}
 	if err := c.d.Commit(); err != nil {
 		c.from = c.at // never written
 		return err
+	}
+	if c.from == c.at {
+		return nil
 	}
 	_, err := c.dst.Write(c.buf[c.from:c.at])
 	c.from = c.at
