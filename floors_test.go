@@ -62,6 +62,7 @@ var floors = []row{
 	{"dialect", 1, nil},
 	{"recfmt", 1, nil},
 	{"screen", 1, nil},
+	{"transcript", 1, nil},
 	{"tunnel/tunframe", 1, nil},
 	{"audit/chain", 1, nil},
 	{"sigv4wire", 1, nil},

@@ -12,6 +12,7 @@ import (
 	"teleport/fault"
 	"teleport/recfmt"
 	"teleport/screen"
+	"teleport/transcript"
 )
 
 // Records of an index. It has the form of a recording (package recfmt), and so
@@ -61,6 +62,7 @@ type builder struct {
 	seen   map[uint64]bool
 	ring   []uint64
 	next   int
+	tell   bool // a session with a database, whose events are its text
 }
 
 func newBuilder(name string, out io.Writer, to []age.Recipient) (*builder, error) {
@@ -98,7 +100,11 @@ func (b *builder) record(r recfmt.Record) error {
 	switch r.Type {
 	case recfmt.RecordInfo:
 		var i recfmt.Info
-		if json.Unmarshal(r.Data, &i) == nil && i.Columns > 0 {
+		if json.Unmarshal(r.Data, &i) != nil {
+			break
+		}
+		b.tell = i.Kind == "db"
+		if i.Columns > 0 {
 			b.show.Flush()
 			b.begin(screen.New(i.Columns, i.Rows))
 		}
@@ -106,12 +112,26 @@ func (b *builder) record(r recfmt.Record) error {
 		b.cost += len(r.Data)
 		_, _ = b.show.Write(r.Data) // it never fails
 		b.show.Settle()
+	case recfmt.RecordEvent:
+		b.told(r)
 	case recfmt.RecordResize:
 		if columns, rows, err := recfmt.ParseResize(r.Data); err == nil {
 			b.show.Resize(columns, rows)
 		}
 	}
 	return b.failed
+}
+
+// told shows what an event of a database session is in words, as playback does.
+func (b *builder) told(r recfmt.Record) {
+	if !b.tell {
+		return
+	}
+	for _, l := range transcript.Of(r.Data) {
+		b.cost += len(l.Text)
+		_, _ = b.show.Write([]byte(l.String() + "\n")) // it never fails
+		b.show.Settle()
+	}
 }
 
 func (b *builder) add(r recfmt.Record) {

@@ -169,6 +169,27 @@ func TestSearch(t *testing.T) {
 	}
 }
 
+// TestSearchInDatabases: the words of statements and of errors are found, and none
+// of an event's fields beside; of other sessions, no events at all.
+func TestSearchInDatabases(t *testing.T) {
+	s := newService(t)
+	events := []recfmt.Record{
+		{Type: recfmt.RecordEvent, At: time.Second, Data: []byte(`{"event":"db.session.query","uid":"hidden","db_query":"select *\n  from items"}`)},
+		{Type: recfmt.RecordEvent, At: 2 * time.Second, Data: []byte(`{"event":"db.session.result","error_code":"42P01","error":"no items"}`)}}
+	for kind, want := range map[string]map[string]int{
+		"db":  {"from items": 1, "items": 2, "42P01": 1, "hidden": 0},
+		"ssh": {"from items": 0},
+	} {
+		m := &recordings.Meta{SessionID: kind, Key: kind + "/0123.rec"}
+		indexed(t, s, m, append([]recfmt.Record{{Type: recfmt.RecordInfo, Data: []byte(`{"kind":"` + kind + `"}`)}}, events...))
+		for text, n := range want {
+			if hits, err := s.hits(t.Context(), m, newMatcher(text)); err != nil || len(hits) != n || n == 1 && time.Duration(hits[0].AtNano)%time.Second != 0 {
+				t.Errorf("%s in %s: %v, %v", text, kind, hits, err)
+			}
+		}
+	}
+}
+
 func hour(size int) []recfmt.Record {
 	var records []recfmt.Record
 	records = append(records, recfmt.Record{Type: recfmt.RecordInfo, Data: []byte(`{"columns":80,"rows":24}`)})

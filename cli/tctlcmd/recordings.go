@@ -75,19 +75,21 @@ type hit struct {
 	User      string  `json:"user"`
 	Hostname  string  `json:"hostname"`
 	Start     string  `json:"start"`
-	At        float64 `json:"at"` // seconds since the session's start
-	Row       int32   `json:"row"`
-	Column    int32   `json:"column"`
+	At        float64 `json:"at"`            // seconds since the session's start
+	Row       int32   `json:"row,omitempty"` // of a screen; sessions with a database have none
+	Column    int32   `json:"column,omitempty"`
 	Line      string  `json:"line"`
 	Play      string  `json:"play"`
 }
 
-const searchLong = `Find text that was shown on the screens of recorded sessions.
+const searchLong = `Find text that was shown on the screens of recorded sessions, and statements that
+were sent to databases.
 
 Words are found wherever they stood: placed by cursor moves, written in pieces,
 wrapped over the right margin, erased again. Text inside of escape sequences,
 such as window titles, was not shown and is not found. Without capital letters
-in TEXT, capitals do not matter.
+in TEXT, capitals do not matter. Of sessions with a database, statements and how
+they ended are found, as tsh play tells them; rows are not recorded.
 
 A recording is searched once its index is made, soon after the session ended.
 The search itself stands in the audit log.`
@@ -130,6 +132,9 @@ func hitsOf(m *recordingv1.SearchResponse) []hit {
 	list := make([]hit, 0, len(m.Hits))
 	for _, h := range m.Hits {
 		at := time.Duration(h.AtNano)
+		if r.Kind == "db" {
+			h.Row, h.Column = 0, 0
+		}
 		list = append(list, hit{SessionID: r.SessionID, User: r.User, Hostname: r.Hostname, Start: r.Start.Format(time.RFC3339), At: at.Seconds(),
 			Row: h.Row, Column: h.Column, Line: h.Line, Play: fmt.Sprintf("tsh play --from=%s %s", at.Truncate(time.Millisecond), r.SessionID)})
 	}
@@ -171,7 +176,11 @@ func (a *app) printHits(hits []hit, text string) error {
 		if width > 0 {
 			line = output.Around(line, output.Clean(text), width-len("  ")-len(at)-len("  "))
 		}
-		fmt.Fprintf(a.Out, "  %s  %s\n    row %d, column %d: %s\n", at, line, h.Row, h.Column, output.Clean(h.Play))
+		place := ""
+		if h.Row > 0 {
+			place = fmt.Sprintf("row %d, column %d: ", h.Row, h.Column)
+		}
+		fmt.Fprintf(a.Out, "  %s  %s\n    %s%s\n", at, line, place, output.Clean(h.Play))
 	}
 	return nil
 }

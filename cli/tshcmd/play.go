@@ -26,8 +26,12 @@ At a terminal the session is shown as it was, in its own time:
 What was recorded is painted, not sent: nothing in it reaches your terminal. A
 window that is smaller than the recorded one shows a part, and says so.
 
+Of a session with a database it tells what was asked and how that ended: each
+statement, then "→" with the rows or "✗" with the error. "." goes to the next of
+them. Long statements are shown in part; --format=text has them whole.
+
 Where the output is no terminal, or with --format=text, the lines that were
-shown are printed; --format=json and yaml print the records.`
+shown or told are printed; --format=json and yaml print the records.`
 
 const playExample = `  tsh play 6a7c2c8e-4d6f-4c4e-9b52-7d1c0a1f5a11
   tsh play --speed=4x --skip-idle-time 6a7c2c8e-4d6f-4c4e-9b52-7d1c0a1f5a11

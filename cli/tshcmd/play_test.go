@@ -111,3 +111,33 @@ func TestPlayAtTerminal(t *testing.T) {
 	p.sees("line 4 is not asciicast version 2")
 	p.ends(2)
 }
+
+// TestPlayDatabases: at a terminal and elsewhere what happened is told, and no byte
+// of a statement is obeyed.
+func TestPlayDatabases(t *testing.T) {
+	w := newWorld(t)
+	w.mustLogIn()
+	info := session(1, "db-1")
+	info.Kind, info.Columns, info.Rows = "db", 0, 0
+	w.recordings.AddEvents(t, info, "stored", `{"event":"db.session.query","db_query":"select 1;\u001b[2J"}`,
+		`{"event":"db.session.postgres.statements.close"}`, `{"event":"db.session.result","success":true,"command":"SELECT","affected_records":1}`)
+	want := "  0:01  select 1;\\x1b[2J\n  0:03  → SELECT, 1 row\n"
+	if r := w.tsh("", "play", info.SessionID); r.code != 0 || r.out != want {
+		t.Errorf("%+v", r)
+	}
+	if r := w.tsh("", "recordings", "export", "--format=text", info.SessionID); r.code != 0 || r.out != want {
+		t.Errorf("%+v", r)
+	}
+	if r := w.tsh("", "recordings", "export", "--format=json", info.SessionID); r.code != 0 || !strings.Contains(r.out, `{"at":1,"type":"event","event":{"event":"db.session.query"`) {
+		t.Errorf("%+v", r)
+	}
+	if r := w.tsh("", "recordings", "ls", "--query=resource.user == \"alice\""); r.code != 0 || !strings.Contains(r.out, info.SessionID+" db ") {
+		t.Errorf("%+v", r)
+	}
+	p := w.atTerminal("play", "--paused", "--from=2s", info.SessionID)
+	p.sees(`select 1;\x1b[2J`)
+	p.types("$")
+	p.sees("→ SELECT, 1 row")
+	p.types("q")
+	p.ends(0)
+}

@@ -152,7 +152,8 @@ const recordingsExportLong = `Write a recorded session for other programs.
 
 The formats:
   asciicast  version 2, for asciinema and players like it
-  text       the lines that were on the screen, without escape sequences
+  text       the lines that were on the screen, without escape sequences; of a
+             session with a database, statements and how they ended
   json       the session in the first line, then one record a line
 
 An asciicast may be played with tsh play too.`

@@ -55,8 +55,19 @@ func (r *Recordings) Refuse(err error) {
 // bytes. state is that of lists.
 func (r *Recordings) Add(t testing.TB, info recfmt.Info, state string, shown ...string) []byte {
 	t.Helper()
+	return r.add(t, info, state, recfmt.RecordOutput, shown)
+}
+
+// AddEvents keeps a recording of events, as JSON, a second apart.
+func (r *Recordings) AddEvents(t testing.TB, info recfmt.Info, state string, events ...string) {
+	t.Helper()
+	r.add(t, info, state, recfmt.RecordEvent, events)
+}
+
+func (r *Recordings) add(t testing.TB, info recfmt.Info, state string, typ recfmt.RecordType, data []string) []byte {
+	t.Helper()
 	k := kept{info: info}
-	e, data, err := recfmt.NewEncoder(recfmt.EncoderOptions{Segment: recfmt.Segment{SessionID: info.SessionID, Kind: info.Kind, Cluster: info.Cluster,
+	e, stored, err := recfmt.NewEncoder(recfmt.EncoderOptions{Segment: recfmt.Segment{SessionID: info.SessionID, Kind: info.Kind, Cluster: info.Cluster,
 		HostID: info.HostID, Generation: 1, Start: info.Start}})
 	if err != nil {
 		t.Fatal(err)
@@ -66,18 +77,18 @@ func (r *Recordings) Add(t testing.TB, info recfmt.Info, state string, shown ...
 		t.Fatal(err)
 	}
 	k.records = append(k.records, recfmt.Record{Type: recfmt.RecordInfo, Data: head})
-	for i, s := range shown {
-		k.records = append(k.records, recfmt.Record{Type: recfmt.RecordOutput, At: time.Duration(i+1) * time.Second, Data: []byte(s)})
+	for i, s := range data {
+		k.records = append(k.records, recfmt.Record{Type: typ, At: time.Duration(i+1) * time.Second, Data: []byte(s)})
 	}
 	for _, rec := range k.records {
 		if err := e.Add(rec); err != nil {
 			t.Fatal(err)
 		}
-		data = e.Chunk(data)
+		stored = e.Chunk(stored)
 	}
-	k.data = e.Finish(data, recfmt.EndSession)
+	k.data = e.Finish(stored, recfmt.EndSession)
 	k.about = &recordingv1.Recording{SessionId: info.SessionID, Kind: info.Kind, User: info.User, Login: info.Login, HostId: info.HostID, Hostname: info.Hostname,
-		StartUnixNano: info.Start.UnixNano(), DurationNano: int64(len(shown)) * int64(time.Second), Size: int64(len(k.data)), State: state, Interactive: info.Columns > 0}
+		StartUnixNano: info.Start.UnixNano(), DurationNano: int64(len(data)) * int64(time.Second), Size: int64(len(k.data)), State: state, Interactive: info.Columns > 0}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.list = append(r.list, k)

@@ -47,6 +47,9 @@ func Export(ctx context.Context, src Source, format string, w io.Writer, progres
 	err := src.Play(ctx, 0, func(b Batch) error {
 		if b.Info != nil {
 			of = b.Duration
+			if b.Info.Kind == kindDatabase {
+				e = telling(format, e, out)
+			}
 			if err := e.begin(b); err != nil {
 				return err
 			}

@@ -44,6 +44,8 @@ type Player struct {
 
 	clock    clock
 	show     *screen.Screen
+	tell     *teller // of a session without a screen, else nil
+	reflow   time.Time
 	info     *recfmt.Info
 	duration time.Duration
 	painter  painter
@@ -157,7 +159,13 @@ func (p *Player) loop(ctx context.Context) error {
 		case size := <-p.Sizes:
 			p.painter.resize(size)
 			p.dirty = true
+			if p.tell != nil {
+				p.reflow = time.Now().Add(reflowAfter)
+			}
 		case <-timer.C:
+		}
+		if !p.reflow.IsZero() && time.Until(p.reflow) <= 0 {
+			p.seek(ctx, p.place())
 		}
 		if err := p.advance(); err != nil {
 			return err
@@ -188,6 +196,9 @@ func (p *Player) wait() (d time.Duration, done bool) {
 			d = min(d, 250*time.Millisecond)
 		}
 	}
+	if !p.reflow.IsZero() {
+		d = min(d, max(0, time.Until(p.reflow)))
+	}
 	return d, false
 }
 
@@ -212,8 +223,19 @@ func (p *Player) take(ctx context.Context, b Batch, ok bool) error {
 		}
 		p.info, p.duration = b.Info, b.Duration
 		p.show = newScreen(b.Info, p.painter.size)
+		if told := p.tell != nil; b.Info.Kind == kindDatabase {
+			columns, rows := p.show.Size()
+			p.tell = &teller{size: sshclient.Size{Columns: columns, Rows: rows}}
+			if !told && p.target > 0 { // it was read from the middle
+				p.seek(ctx, p.target)
+				return nil
+			}
+		}
 	}
 	p.queue = b.Records
+	if p.tell != nil {
+		p.queue = p.tell.records(b.Records)
+	}
 	if n := len(b.Records); n > 0 {
 		p.duration = max(p.duration, b.Records[n-1].At)
 	}
@@ -302,8 +324,12 @@ func (p *Player) skip() {
 // seek goes to a moment. The screen stays until the other one is there.
 func (p *Player) seek(ctx context.Context, to time.Duration) {
 	to = min(max(to, 0), p.duration)
+	from := to
+	if p.tell != nil {
+		from = 0 // what it shows is made here, of all that was before
+	}
 	p.feed.stop()
-	p.feed = start(ctx, p.Source, to)
+	p.feed, p.reflow = start(ctx, p.Source, from), time.Time{}
 	p.queue, p.ended, p.target, p.notice, p.step = nil, false, to, "", false
 	p.clock.set(to)
 }

@@ -197,6 +197,16 @@ func TestTheAuditLogOfADatabase(t *testing.T) {
 	if want := []string{"SELECT 1 ", "INSERT 1 ", "UPDATE 1 ", "DELETE 1 ", " 0 42703"}; !slices.Equal(rows, want) {
 		t.Errorf("the results are %q", rows)
 	}
+	id := end["sid"].(string)
+	cluster.Until(t, within, "the recording is stored", func() bool {
+		return strings.Contains(s.Tctl("recordings", "ls").Stdout, id) && strings.Contains(s.Tctl("recordings", "search", "no_such_column").Stdout, id)
+	})
+	eve := s.User(t, "eve", []string{"auditor"}, nil)
+	eve.Login(t)
+	contains(t, eve.Tsh("recordings", "ls").OK(t), id+" db ")
+	contains(t, eve.Tsh("play", id).OK(t), "  alice is connected to orders-db as alice, database orders, through ", "  insert into items values (5000, 'x');\n", "  → INSERT, 1 row\n",
+		"  ✗ 42703: column \"no_such_column\" does not exist\n", "  the connection ended\n")
+	contains(t, eve.Tsh("recordings", "export", "--format=json", id).OK(t), `"db_query":"delete from items where id = 5000;"`)
 }
 
 // TestProgramsThroughTheLocalProxy are pg_dump, pg_restore and one of ours with pgx.
