@@ -9,7 +9,7 @@ import (
 
 // Sample is what teleport configure knows before it writes a file.
 type Sample struct {
-	Roles       []string // auth, proxy, node
+	Roles       []string // auth, proxy, node, db
 	Nodename    string
 	DataDir     string
 	ClusterName string
@@ -22,6 +22,7 @@ type Sample struct {
 	CAPins      []string
 	JoinMethod  string
 	Labels      map[string]string
+	DB          SampleDB
 }
 
 // YAML writes a file of version v3 that Parse accepts. Each section says
@@ -65,8 +66,12 @@ func (s Sample) YAML() ([]byte, error) {
 	if has("node") && len(s.Labels) > 0 {
 		ssh = append(ssh, yaml.MapItem{Key: "labels", Value: s.Labels})
 	}
-	b, err := yaml.Marshal(yaml.MapSlice{{Key: "version", Value: "v3"}, {Key: "teleport", Value: t},
-		{Key: "auth_service", Value: auth}, {Key: "proxy_service", Value: proxy}, {Key: "ssh_service", Value: ssh}})
+	doc := yaml.MapSlice{{Key: "version", Value: "v3"}, {Key: "teleport", Value: t},
+		{Key: "auth_service", Value: auth}, {Key: "proxy_service", Value: proxy}, {Key: "ssh_service", Value: ssh}}
+	if has("db") {
+		doc = append(doc, yaml.MapItem{Key: "db_service", Value: s.DB.section()})
+	}
+	b, err := yaml.Marshal(doc)
 	if err != nil {
 		return nil, err
 	}

@@ -84,8 +84,13 @@ func configure(s Streams, f configureFlags) error {
 	if err != nil {
 		return err
 	}
-	path := strings.TrimPrefix(f.output, "file://")
-	switch f.output {
+	return write(s, f.output, text)
+}
+
+// write writes a configuration where --output says.
+func write(s Streams, output string, text []byte) error {
+	path := strings.TrimPrefix(output, "file://")
+	switch output {
 	case "stdout":
 		_, err := s.Out.Write(text)
 		return err
@@ -105,15 +110,9 @@ func (f configureFlags) text() ([]byte, error) {
 		}
 		f.sample.Nodename = host
 	}
-	if f.labels != "" {
-		f.sample.Labels = map[string]string{}
-		for _, kv := range strings.Split(f.labels, ",") {
-			k, v, ok := strings.Cut(kv, "=")
-			if !ok {
-				return nil, fault.New(fault.Invalid, "label %q is not written key=value", kv)
-			}
-			f.sample.Labels[k] = v
-		}
+	var err error
+	if f.sample.Labels, err = parseLabels(f.labels); err != nil {
+		return nil, err
 	}
 	text, err := f.sample.YAML()
 	if err != nil {
@@ -128,6 +127,22 @@ func (f configureFlags) text() ([]byte, error) {
 	}
 	_, err = config.Build(file, config.Flags{Roles: f.roles})
 	return text, err
+}
+
+// parseLabels reads k=v,k2=v2; "" is none.
+func parseLabels(s string) (map[string]string, error) {
+	if s == "" {
+		return nil, nil //nolint:nilnil // no labels
+	}
+	labels := map[string]string{}
+	for kv := range strings.SplitSeq(s, ",") {
+		k, v, ok := strings.Cut(kv, "=")
+		if !ok {
+			return nil, fault.New(fault.Invalid, "label %q is not written key=value", kv)
+		}
+		labels[strings.TrimSpace(k)] = strings.TrimSpace(v)
+	}
+	return labels, nil
 }
 
 // writeNew never overwrites a configuration.

@@ -81,6 +81,11 @@ func start(ctx context.Context, s Streams, f startFlags) error {
 	if err != nil {
 		return err
 	}
+	return run(ctx, s, file, f)
+}
+
+// run runs what a configuration and the flags say.
+func run(ctx context.Context, s Streams, file *config.File, f startFlags) error {
 	cfg, err := config.Build(file, f.Flags)
 	if err != nil {
 		return err

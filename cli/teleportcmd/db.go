@@ -1,0 +1,173 @@
+package teleportcmd
+
+import (
+	"maps"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"teleport/builtin/engines"
+	"teleport/config"
+	"teleport/fault"
+	"teleport/generation"
+)
+
+func dbCommand(s Streams) *cobra.Command {
+	parent := &cobra.Command{Use: "db", Short: "Run or configure the database service of this host"}
+	configure := &cobra.Command{Use: "configure", Short: "Write the configuration of an agent that fronts databases"}
+	configure.AddCommand(dbCreateCommand(s))
+	parent.AddCommand(dbStartCommand(s), configure)
+	return parent
+}
+
+// dbFlags are what both commands know of an agent for databases.
+type dbFlags struct {
+	sample  config.Sample
+	labels  string
+	dynamic []string
+}
+
+// flagSet declares the flags. The proxy's address has two names, of which help
+// shows the one that the command is known by.
+func (f *dbFlags) flagSet(c *cobra.Command, proxy string) {
+	fl := c.Flags()
+	fl.SetNormalizeFunc(func(_ *pflag.FlagSet, name string) pflag.NormalizedName {
+		if name == "proxy" || name == "proxy-server" {
+			name = proxy
+		}
+		return pflag.NormalizedName(name)
+	})
+	db := &f.sample.DB
+	fl.StringVar(&f.sample.ProxyServer, proxy, "", "join and tunnel through the proxy of this address")
+	fl.StringVar(&f.sample.AuthServer, "auth-server", "", "join at the auth service of this address")
+	fl.StringVar(&f.sample.Token, "token", "", "join token of the type db, or the path of a file that holds it")
+	fl.StringVar(&f.sample.JoinMethod, "join-method", "token", "how this host proves itself")
+	fl.StringSliceVar(&f.sample.CAPins, "ca-pin", nil, "pin of the cluster's host authority (tctl status prints it)")
+	fl.StringVar(&f.sample.Nodename, "nodename", "", "name of this host (default: the host name)")
+	fl.StringVar(&f.sample.DataDir, "data-dir", config.DefaultDataDir, "where state is kept")
+	fl.StringVar(&db.Name, "name", "", "name of the database in the cluster")
+	fl.StringVar(&db.Description, "description", "", "what people see beside the name")
+	fl.StringVar(&db.Protocol, "protocol", "", "what the database speaks: "+strings.Join(protocols(), ", "))
+	fl.StringVar(&db.URI, "uri", "", "host:port at which this host reaches the database")
+	fl.StringVar(&f.labels, "labels", "", "labels of the database: k=v,k2=v2")
+	fl.StringVar(&db.CACertFile, "ca-cert", "", "file with the authorities that the database is verified by (default: the cluster's)")
+	fl.StringVar(&db.AWSRegion, "aws-region", "", "region of a database in AWS")
+	fl.StringVar(&db.GCPProjectID, "gcp-project-id", "", "project of a database in Google Cloud")
+	fl.StringVar(&db.GCPInstanceID, "gcp-instance-id", "", "instance of a database in Google Cloud")
+	fl.StringArrayVar(&f.dynamic, "dynamic-resources-labels", nil, "front the registered databases with these labels: k=v,k2=v2; may be given again")
+	_ = c.RegisterFlagCompletionFunc("protocol", cobra.FixedCompletions(protocols(), cobra.ShellCompDirectiveNoFileComp))
+}
+
+// protocols are what agents of this program speak.
+func protocols() []string { return slices.Sorted(maps.Keys(engines.All(nil))) }
+
+// text makes a configuration and checks it as a start would.
+func (f *dbFlags) text() ([]byte, error) {
+	db := &f.sample.DB
+	switch {
+	case db.Name == "" && len(f.dynamic) == 0:
+		return nil, fault.New(fault.Invalid, "--name of a database is missing, or --dynamic-resources-labels of registered ones")
+	case db.Name == "" && (db.URI != "" || db.Protocol != "" || f.labels != ""):
+		return nil, fault.New(fault.Invalid, "--uri, --protocol and --labels are of a database that --name names")
+	case db.Name != "" && !slices.Contains(protocols(), db.Protocol):
+		return nil, fault.New(fault.Invalid, "--protocol=%s is not one of %s", db.Protocol, strings.Join(protocols(), ", "))
+	}
+	var err error
+	if db.Labels, err = parseLabels(f.labels); err != nil {
+		return nil, err
+	}
+	for _, d := range f.dynamic {
+		labels, err := parseLabels(d)
+		if err != nil {
+			return nil, err
+		}
+		db.Dynamic = append(db.Dynamic, labels)
+	}
+	return configureFlags{sample: f.sample, roles: "db"}.text()
+}
+
+func dbCreateCommand(s Streams) *cobra.Command {
+	var f dbFlags
+	var output string
+	c := &cobra.Command{
+		Use: "create", Short: "Write a configuration for an agent that fronts databases", Args: cobra.NoArgs,
+		Long: "Writes a configuration for an agent that fronts one database, or those that are\n" +
+			"registered in the cluster and have certain labels. It never overwrites a file.",
+		Example: "  teleport db configure create --proxy=proxy.example.com:443 --token=TOKEN --ca-pin=sha256:… \\\n" +
+			"    --name=orders --protocol=postgres --uri=db.example.com:5432 --labels=env=prod -o file\n" +
+			"  teleport db configure create --proxy=proxy.example.com:443 --token=TOKEN --dynamic-resources-labels=team=shop\n" +
+			"  teleport configure --test=/etc/teleport.yaml",
+		RunE: func(*cobra.Command, []string) error {
+			text, err := f.text()
+			if err != nil {
+				return err
+			}
+			return write(s, output, text)
+		},
+	}
+	f.flagSet(c, "proxy")
+	c.Flags().StringVarP(&output, "output", "o", "stdout", "stdout, file ("+config.DefaultPath+"), or a path")
+	return c
+}
+
+func dbStartCommand(s Streams) *cobra.Command {
+	var f dbFlags
+	var sf startFlags
+	c := &cobra.Command{
+		Use: "start", Short: "Run an agent that fronts databases, in the foreground", Args: cobra.NoArgs,
+		Long: "Runs the database service of this host in the foreground, as teleport start does with\n" +
+			"a file that says the same: for a first try, and for containers. Signals are those of\n" +
+			"teleport start. Without --name, the configuration file says what is fronted.",
+		Example: "  tctl tokens add --type=db\n" +
+			"  teleport db start --proxy-server=proxy.example.com:443 --token=TOKEN --ca-pin=sha256:… \\\n" +
+			"    --name=orders --protocol=postgres --uri=db.example.com:5432 --labels=env=prod\n" +
+			"  teleport db start -c /etc/teleport.yaml",
+		RunE: func(c *cobra.Command, _ []string) error {
+			if (sf.supervise || os.Getpid() == 1) && !generation.Supervised() {
+				return supervise(s)
+			}
+			file, err := f.file(c, sf.path)
+			if err != nil {
+				return err
+			}
+			sf.Roles = "db"
+			return run(c.Context(), s, file, sf)
+		},
+	}
+	f.flagSet(c, "proxy-server")
+	fl := c.Flags()
+	fl.StringVarP(&sf.path, "config", "c", "", "configuration file, instead of the flags about the database and the cluster")
+	fl.StringVar(&sf.PIDFile, "pid-file", "", "write the process id here")
+	fl.StringVar(&sf.DiagAddr, "diag-addr", "", "serve /healthz, /readyz and /metrics on this address")
+	fl.BoolVar(&sf.supervise, "supervise", false, "stay as a small parent that starts the process again when it dies")
+	fl.BoolVarP(&sf.Debug, "debug", "d", false, "log everything")
+	fl.BoolVar(&sf.Insecure, "insecure", false, "believe any web certificate of the proxy when joining")
+	return c
+}
+
+// besideFile are the flags of teleport db start that may stand beside a file.
+var besideFile = []string{"config", "pid-file", "diag-addr", "supervise", "debug", "insecure"}
+
+// file is the configuration that was named, or the one that the flags make.
+func (f *dbFlags) file(c *cobra.Command, path string) (*config.File, error) {
+	if path == "" {
+		text, err := f.text()
+		if err != nil {
+			return nil, err
+		}
+		return config.Parse("flags", text)
+	}
+	var other error
+	c.Flags().Visit(func(fl *pflag.Flag) {
+		if other == nil && !slices.Contains(besideFile, fl.Name) {
+			other = fault.New(fault.Invalid, "--%s says what the file of --config says: give one of them", fl.Name)
+		}
+	})
+	if other != nil {
+		return nil, other
+	}
+	return config.ReadFile(path)
+}
