@@ -12,6 +12,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"log/slog"
+	"net"
 	"net/netip"
 	"sync"
 	"time"
@@ -131,7 +132,8 @@ func (s *Service) Serve(ctx context.Context, in *dial.Inbound) error {
 	if engine == nil {
 		return fault.New(fault.Unimplemented, "this agent does not speak %s", db.Spec.Protocol)
 	}
-	conn, id, err := s.identify(ctx, in)
+	joint := netx.Join(in)
+	conn, id, err := s.identify(ctx, in, joint)
 	if err != nil {
 		return err
 	}
@@ -139,7 +141,7 @@ func (s *Service) Serve(ctx context.Context, in *dial.Inbound) error {
 	x := &Session{svc: s, id: uuid.NewString(), in: in, database: db, identity: id, route: types.DatabaseRouteOf(id.Authority.Route),
 		shown: conn.ConnectionState().PeerCertificates[0]}
 	ctx, x.cancel = context.WithCancelCause(ctx)
-	x.client = &touched{Conn: conn, s: x}
+	x.client = &touched{Conn: conn, s: x, joint: joint}
 	stop := context.AfterFunc(ctx, func() {
 		_ = conn.SetReadDeadline(time.Unix(1, 0)) // the engine wakes, and says why
 		time.AfterFunc(lastWords, func() { conn.Close() })
@@ -156,8 +158,8 @@ func (s *Service) Serve(ctx context.Context, in *dial.Inbound) error {
 
 // identify ends the user's TLS. Who speaks inside must be who came through the
 // gate, and a bridge must be that of the proxy which carries it.
-func (s *Service) identify(ctx context.Context, in *dial.Inbound) (*tls.Conn, *types.Identity, error) {
-	conn := tls.Server(in, s.inner)
+func (s *Service) identify(ctx context.Context, in *dial.Inbound, under net.Conn) (*tls.Conn, *types.Identity, error) {
+	conn := tls.Server(under, s.inner)
 	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
 	defer cancel()
 	if err := conn.HandshakeContext(ctx); err != nil {

@@ -11,6 +11,7 @@ import (
 
 	"teleport/dbaccess/relay"
 	"teleport/fault"
+	"teleport/netx"
 )
 
 // Dialect is what Pass needs to know of a protocol.
@@ -88,7 +89,7 @@ func (s *Session) Secure(ctx context.Context, raw net.Conn) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := tls.Client(raw, config)
+	c := tls.Client(netx.UnderTLS(raw), config)
 	if err := c.HandshakeContext(ctx); err != nil {
 		return nil, s.LoginFault(err)
 	}

@@ -382,16 +382,29 @@ func firstOf(a, b string) string {
 	return b
 }
 
-// touched notes that a client is alive.
+// touched notes that a client is alive, and lets what is more than one record of
+// TLS leave in one piece.
 type touched struct {
 	net.Conn
-	s *Session
+	s     *Session
+	joint *netx.Joint
 }
 
+// Read implements net.Conn.
 func (t *touched) Read(p []byte) (int, error) {
 	n, err := t.Conn.Read(p)
 	if t.s.live != nil {
 		t.s.live.Touch()
 	}
 	return n, err
+}
+
+const oneRecord = 16 << 10
+
+// Write implements net.Conn. It is for one writer.
+func (t *touched) Write(p []byte) (int, error) {
+	if len(p) <= oneRecord {
+		return t.Conn.Write(p)
+	}
+	return t.joint.Together(func() (int, error) { return t.Conn.Write(p) })
 }

@@ -171,6 +171,13 @@ func (t *Records) ready() bool {
 	return t.w-t.r >= recordHeader+bodyLength(t.in[t.r:])
 }
 
+// Ready reports whether the next read of c, a TLS connection over Records, will not
+// wait. Only its reader may ask.
+func Ready(c any) bool {
+	t := recordsOf(c)
+	return t != nil && t.ready()
+}
+
 // Write sends p, or keeps it until flush while the writer gathers.
 func (t *Records) Write(p []byte) (int, error) {
 	t.mu.Lock()

@@ -69,24 +69,21 @@ type server struct {
 // login logs in to the server as the session's user. What the client said of its
 // session beside user and database goes along.
 func login(ctx context.Context, s *dbaccess.Session, start *start) (*server, error) {
-	tlsConfig, err := s.ServerTLS(ctx)
-	if err != nil {
-		return nil, err
-	}
 	password, err := s.Password(ctx)
 	if err != nil {
 		return nil, err
 	}
-	// Everything is set here: nothing comes from the agent's environment.
+	// Everything is set here: nothing comes from the agent's environment. TLS is begun
+	// by who dials.
 	c, err := pgconn.ParseConfig("host=localhost user=x password=x sslmode=disable")
 	if err != nil {
 		return nil, fault.Wrap(err, fault.Internal, "the login cannot be prepared")
 	}
 	out := &server{}
-	c.Host, c.Port, c.User, c.Password, c.Database, c.TLSConfig = tlsConfig.ServerName, 5432, s.User(), password, s.Name(), tlsConfig
+	c.Host, c.Port, c.User, c.Password, c.Database, c.TLSConfig = s.Database().Metadata.Name, 5432, s.User(), password, s.Name(), nil
 	c.Fallbacks, c.RuntimeParams = nil, start.parameters
 	c.LookupFunc = func(_ context.Context, host string) ([]string, error) { return []string{host}, nil }
-	c.DialFunc = func(ctx context.Context, _, _ string) (net.Conn, error) { return s.Dial(ctx) }
+	c.DialFunc = func(ctx context.Context, _, _ string) (net.Conn, error) { return dialTLS(ctx, s) }
 	c.OnNotice = func(_ *pgconn.PgConn, n *pgconn.Notice) { out.notices = append(out.notices, n) }
 	var inner net.Conn
 	c.AfterNetConnect = func(_ context.Context, _ *pgconn.Config, conn net.Conn) (net.Conn, error) {

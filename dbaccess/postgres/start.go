@@ -2,7 +2,6 @@ package postgres
 
 import (
 	"context"
-	"crypto/tls"
 	"encoding/binary"
 	"io"
 	"maps"
@@ -185,10 +184,6 @@ func refuse(c net.Conn, why error) error {
 
 // dialTLS opens an encrypted connection to the server and nothing more.
 func dialTLS(ctx context.Context, s *dbaccess.Session) (net.Conn, error) {
-	config, err := s.ServerTLS(ctx)
-	if err != nil {
-		return nil, err
-	}
 	raw, err := s.Dial(ctx)
 	if err != nil {
 		return nil, err
@@ -203,14 +198,13 @@ func dialTLS(ctx context.Context, s *dbaccess.Session) (net.Conn, error) {
 	if err == nil && answer[0] != 'S' {
 		err = fault.New(fault.Untrusted, "the database does not offer TLS")
 	}
+	var conn net.Conn
+	if err == nil {
+		conn, err = s.Secure(ctx, raw)
+	}
 	if err != nil {
 		raw.Close()
 		return nil, err
 	}
-	c := tls.Client(raw, config)
-	if err := c.HandshakeContext(ctx); err != nil {
-		raw.Close()
-		return nil, err
-	}
-	return c, nil
+	return conn, nil
 }

@@ -9,6 +9,7 @@ import (
 	"io"
 
 	"teleport/fault"
+	"teleport/netx"
 )
 
 // Direction is one direction of a dialect. Its methods are called from one
@@ -33,8 +34,10 @@ const (
 	// Most is how much of one message a dialect may ask to see, in bytes: a whole
 	// packet of MySQL, which is its longest.
 	Most = 16<<20 + 3
-	// keep is the largest buffer that is kept after a long message.
-	keep = 128 << 10
+	// stream is how much one read of a stream brings at least: servers send records of 8 KiB.
+	stream = 4 << 10
+	// enough is what is read at once of a stream, and the largest buffer that is kept.
+	enough = 64 << 10
 )
 
 // ErrCut is among the errors of a copy that may have left its reader in the middle
@@ -46,7 +49,7 @@ var ErrCut = errors.New("relay: a message was cut")
 // written; what came before it is. A src that ends within a message is
 // io.ErrUnexpectedEOF.
 func Copy(dst io.Writer, src io.Reader, d Direction) error {
-	c := &copier{dst: dst, src: src, d: d, buf: make([]byte, first)}
+	c := &copier{dst: dst, src: src, d: d, buf: make([]byte, first), ready: func() bool { return netx.Ready(src) }}
 	for {
 		if err := c.messages(); err != nil {
 			return errors.Join(err, c.flush())
@@ -74,6 +77,8 @@ type copier struct {
 	d             Direction
 	buf           []byte
 	from, at, end int
+	streaming     bool // the last read brought much
+	ready         func() bool
 }
 
 // messages sees every message that the buffer holds as far as it must.
@@ -158,7 +163,9 @@ func (c *copier) read() error {
 	switch {
 	case have == size:
 		size *= 2
-	case size > keep && have <= first/2:
+	case size < enough && c.streaming:
+		size = enough
+	case size > first && !c.streaming && have <= first/2:
 		size = first
 	}
 	into := c.buf
@@ -171,8 +178,15 @@ func (c *copier) read() error {
 	c.buf, c.from, c.at, c.end = into, 0, 0, have
 	n, err := c.src.Read(c.buf[c.end:])
 	c.end += n
+	for err == nil && c.streaming && c.end < len(c.buf) && c.ready() {
+		var more int
+		more, err = c.src.Read(c.buf[c.end:])
+		c.end += more
+		n += more
+	}
+	c.streaming = n >= stream
 	if n > 0 {
-		return nil
+		return nil // an error comes again
 	}
 	if err == nil {
 		err = io.ErrNoProgress

@@ -1,0 +1,79 @@
+package netx
+
+import (
+	"net"
+	"sync"
+)
+
+// Joint is a connection under a TLS connection of which several records can be
+// made to leave in one piece. Safe for concurrent use.
+type Joint struct {
+	net.Conn
+
+	mu      sync.Mutex
+	joining bool
+	out     *[recordsBuffer]byte
+	n       int
+}
+
+// Join returns c as the connection to run TLS on.
+func Join(c net.Conn) *Joint { return &Joint{Conn: c} }
+
+// Write implements io.Writer.
+func (j *Joint) Write(p []byte) (int, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if !j.joining {
+		return j.Conn.Write(p)
+	}
+	if j.n+len(p) > recordsBuffer {
+		if err := j.send(); err != nil {
+			return 0, err
+		}
+	}
+	if len(p) > recordsBuffer {
+		return j.Conn.Write(p)
+	}
+	if j.out == nil {
+		j.out = recordBuffers.Get().(*[recordsBuffer]byte)
+	}
+	j.n += copy(j.out[j.n:], p)
+	return len(p), nil
+}
+
+// Together has the records that write makes leave together, once the handshake is
+// over: its messages wait for answers. It is for one writer.
+func (j *Joint) Together(write func() (int, error)) (int, error) {
+	j.mu.Lock()
+	j.joining = true
+	j.mu.Unlock()
+	n, err := write()
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.joining = false
+	if serr := j.send(); err == nil {
+		err = serr
+	}
+	return n, err
+}
+
+func (j *Joint) send() error {
+	if j.out == nil {
+		return nil
+	}
+	_, err := j.Conn.Write(j.out[:j.n])
+	recordBuffers.Put(j.out)
+	j.out, j.n = nil, 0
+	return err
+}
+
+// CloseWrite ends the writing direction, where the connection has one.
+func (j *Joint) CloseWrite() error {
+	if w, ok := j.Conn.(CloseWriter); ok {
+		return w.CloseWrite()
+	}
+	return nil
+}
+
+// NetConn returns the connection below.
+func (j *Joint) NetConn() net.Conn { return j.Conn }
