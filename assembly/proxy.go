@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"strings"
 	"time"
 
 	"golang.org/x/crypto/ssh"
@@ -184,6 +185,13 @@ type resources struct {
 }
 
 func (r resources) Resolve(kind, name string, visible func(types.Resource) bool) (types.Resource, error) {
+	if kind == types.KindDatabase && strings.Contains(name, ".") { // no database is named so
+		s, err := r.databases.ResolveServer(name, func(s *types.DatabaseServer) bool { return visible(s) })
+		if err != nil {
+			return nil, err
+		}
+		return s, nil
+	}
 	if kind == types.KindDatabase {
 		d, err := r.databases.Resolve(name, func(d *types.Database) bool { return visible(d) })
 		if err != nil {
@@ -195,8 +203,11 @@ func (r resources) Resolve(kind, name string, visible func(types.Resource) bool)
 }
 
 func (r resources) Dial(ctx context.Context, res types.Resource, h dial.Header) (net.Conn, dial.Reply, error) {
-	if d, ok := res.(*types.Database); ok {
+	switch d := res.(type) {
+	case *types.Database:
 		return r.databases.Dial(ctx, d, h)
+	case *types.DatabaseServer:
+		return r.databases.DialServer(ctx, d, h)
 	}
 	return r.nodes.Dial(ctx, res, h)
 }

@@ -134,12 +134,7 @@ func (c *Client) dialAuth(ctx context.Context) (net.Conn, error) {
 // Dial returns a connection to a resource by kind and name. The reply says who
 // answered, for the check of the other end's certificate.
 func (c *Client) Dial(ctx context.Context, kind, name string) (net.Conn, dial.Reply, error) {
-	return c.dial(ctx, dial.Target{Kind: kind, Name: name})
-}
-
-func (c *Client) dial(ctx context.Context, t dial.Target) (net.Conn, dial.Reply, error) {
-	t.Cluster = c.cfg.Cluster
-	conn, reply, err := c.dials.Dial(ctx, t)
+	conn, reply, err := c.dials.Dial(ctx, dial.Target{Cluster: c.cfg.Cluster, Kind: kind, Name: name})
 	if err != nil {
 		return nil, reply, explainTLS(err, c.cfg.ProxyAddr)
 	}

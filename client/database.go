@@ -45,14 +45,16 @@ func (d *Database) Check() error { return d.c.cfg.Credential.Check(time.Now()) }
 
 // Dial opens a connection to the database's agent: within it the client speaks
 // the database's own protocol, in plain text. The agent is verified by the UUID
-// that answered. As long as a connection is open, further ones go to its agent:
-// they may be about it, as a request to cancel its statement is.
+// that answered. Where the agent offers it, the connection outlives the proxy and
+// the network. As long as one is open, further ones go to its agent: they may be
+// about it, as a request to cancel its statement is.
 func (d *Database) Dial(ctx context.Context) (net.Conn, error) {
 	own, err := d.certificate(ctx)
 	if err != nil {
 		return nil, err
 	}
-	conn, reply, err := d.c.dial(ctx, dial.Target{Kind: types.KindDatabase, Name: d.name, Agent: d.held()})
+	conn, reply, err := d.c.dialLasting(ctx, dial.Target{Kind: types.KindDatabase, Name: d.name, Agent: d.held()},
+		func(agent string) string { return types.ServerName(d.name, agent) })
 	if err != nil {
 		return nil, err
 	}

@@ -20,8 +20,15 @@ import (
 // itself. Where the server's agent offers it, the connection outlives the proxy,
 // the network and the sleep of this machine.
 func (c *Client) DialNode(ctx context.Context, host string) (net.Conn, dial.Reply, error) {
+	return c.dialLasting(ctx, dial.Target{Kind: types.KindNode, Name: c.trimCluster(host)}, func(agent string) string { return agent })
+}
+
+// dialLasting opens a stream to a resource that outlives its connections, where
+// the agent offers that and the person has the SSH certificate which proves whose
+// stream it is. again names the resource at the one agent that holds the stream.
+func (c *Client) dialLasting(ctx context.Context, t dial.Target, again func(agent string) string) (net.Conn, dial.Reply, error) {
 	signer, err := c.cfg.Credential.SSHSigner()
-	t := dial.Target{Cluster: c.cfg.Cluster, Kind: types.KindNode, Name: c.trimCluster(host), Resume: err == nil && !c.cfg.NoResume}
+	t.Cluster, t.Resume = c.cfg.Cluster, err == nil && !c.cfg.NoResume
 	h, err := t.Header()
 	if err != nil {
 		return nil, dial.Reply{}, err
@@ -33,7 +40,8 @@ func (c *Client) DialNode(ctx context.Context, host string) (net.Conn, dial.Repl
 	if !t.Resume || !reply.Resume {
 		return conn, reply, nil
 	}
-	stream, err := c.resumable(conn, reply, h.Stream, signer)
+	t.Name, t.Stream, t.Generation = again(reply.AgentUUID), h.Stream, reply.Generation
+	stream, err := c.resumable(conn, reply, t, signer)
 	if err != nil {
 		conn.Close()
 		return nil, reply, err
@@ -41,16 +49,15 @@ func (c *Client) DialNode(ctx context.Context, host string) (net.Conn, dial.Repl
 	return stream, reply, nil
 }
 
-func (c *Client) resumable(conn net.Conn, reply dial.Reply, stream string, signer ssh.Signer) (net.Conn, error) {
-	r := &redialer{client: c, reply: reply, proxies: []alpnDialer{c.proxy},
-		target: dial.Target{Cluster: c.cfg.Cluster, Kind: types.KindNode, Name: reply.AgentUUID, Stream: stream, Generation: reply.Generation, Resume: true}}
+func (c *Client) resumable(conn net.Conn, reply dial.Reply, t dial.Target, signer ssh.Signer) (net.Conn, error) {
+	r := &redialer{client: c, reply: reply, proxies: []alpnDialer{c.proxy}, target: t}
 	for _, addr := range reply.Proxies {
 		if addr != c.cfg.ProxyAddr {
 			r.proxies = append(r.proxies, &alpndial.Dialer{ProxyAddr: addr, Insecure: true, Upgrade: c.cfg.Upgrade})
 		}
 	}
 	return resume.NewClient(conn, resume.ClientOptions{
-		Subject:    resume.Subject{Stream: stream, Agent: reply.AgentUUID, User: c.cfg.Credential.User(), Cluster: c.cfg.Credential.Cluster()},
+		Subject:    resume.Subject{Stream: t.Stream, Agent: reply.AgentUUID, User: c.cfg.Credential.User(), Cluster: c.cfg.Credential.Cluster()},
 		Generation: reply.Generation, Limit: time.Duration(reply.Keep) * time.Second, Signer: signer,
 		Redial: r.redial, Observe: c.cfg.Paused,
 	})

@@ -7,8 +7,11 @@ import (
 	"io"
 	"net"
 	"slices"
+	"time"
 
+	"teleport/dial"
 	"teleport/fault"
+	"teleport/tunnel"
 	"teleport/tunnel/tunframe"
 	"teleport/types"
 )
@@ -26,6 +29,8 @@ type Databases struct {
 
 // Dialer opens a stream to an agent through its tunnel; *tunnel.Registry is one.
 type Dialer interface {
+	Agent(uuid string) (tunnel.AgentInfo, error)
+	LastSeen(uuid string) time.Time
 	Dial(ctx context.Context, uuid string, h tunframe.Header) (net.Conn, tunframe.Reply, error)
 }
 
@@ -43,6 +48,31 @@ func (d *Databases) Resolve(name string, visible func(*types.Database) bool) (*t
 		}
 	}
 	return nil, fault.New(fault.NotFound, "there is no database %q, or you may not see it", name).WithHint("tsh db ls lists what you can reach")
+}
+
+// ResolveServer returns a database at one agent, by the name of its document
+// (types.ServerName). Clients go on with their streams by it.
+func (d *Databases) ResolveServer(name string, visible func(*types.DatabaseServer) bool) (*types.DatabaseServer, error) {
+	for _, s := range d.servers.DatabaseServers() {
+		if s.Metadata.Name == name && visible(s) {
+			return s, nil
+		}
+	}
+	return nil, fault.New(fault.NotFound, "no agent of that name fronts a database, or you may not see it")
+}
+
+// DialServer opens a stream to the one agent of a document. An agent that has left
+// is dial.ErrDeparted.
+func (d *Databases) DialServer(ctx context.Context, s *types.DatabaseServer, h tunframe.Header) (net.Conn, tunframe.Reply, error) {
+	h.Kind, h.Name = types.KindDatabase, s.Spec.Database.Metadata.Name
+	conn, reply, err := d.tunnels.Dial(ctx, s.Spec.HostID, h)
+	if err == nil || reply.Kind != "" {
+		return conn, reply, err
+	}
+	if _, away := d.tunnels.Agent(s.Spec.HostID); away != nil && !d.tunnels.LastSeen(s.Spec.HostID).IsZero() {
+		err = fault.Wrap(dial.ErrDeparted, fault.Unavailable, "the agent %s has left", s.Spec.Hostname)
+	}
+	return nil, reply, err
 }
 
 // Dial opens a stream to one of the agents that front a database, those that find

@@ -7,8 +7,11 @@ import (
 	"net"
 	"slices"
 	"testing"
+	"time"
 
+	"teleport/dial"
 	"teleport/fault"
+	"teleport/tunnel"
 	"teleport/tunnel/tunframe"
 	"teleport/types"
 )
@@ -17,6 +20,7 @@ import (
 type fleet struct {
 	servers []*types.DatabaseServer
 	away    map[string]bool
+	seen    map[string]time.Time
 	says    map[string]fault.Kind // refusals, by agent
 	asked   []string              // agents that were dialled, in order
 }
@@ -35,8 +39,17 @@ func (f *fleet) Dial(_ context.Context, uuid string, _ tunframe.Header) (net.Con
 	return c, tunframe.Reply{AgentUUID: uuid}, nil
 }
 
+func (f *fleet) Agent(uuid string) (tunnel.AgentInfo, error) {
+	if f.away[uuid] {
+		return tunnel.AgentInfo{}, fault.New(fault.Unavailable, "no tunnel")
+	}
+	return tunnel.AgentInfo{UUID: uuid}, nil
+}
+
+func (f *fleet) LastSeen(uuid string) time.Time { return f.seen[uuid] }
+
 func newFleet(agents int) *fleet {
-	f := &fleet{away: map[string]bool{}, says: map[string]fault.Kind{}}
+	f := &fleet{away: map[string]bool{}, seen: map[string]time.Time{}, says: map[string]fault.Kind{}}
 	for i := range agents {
 		for _, name := range []string{"orders", "payroll"} {
 			s := &types.DatabaseServer{Spec: types.DatabaseServerSpec{HostID: fmt.Sprintf("agent-%d", i)}}
@@ -162,5 +175,32 @@ func TestTheAgentThatIsMeantComesFirst(t *testing.T) {
 			t.Errorf("%s is away: %q, %v", meant, reply.AgentUUID, err)
 		}
 		delete(f.away, meant)
+	}
+}
+
+// A stream goes on at the agent that holds it and at no other.
+func TestAStreamGoesBackToItsAgent(t *testing.T) {
+	f := newFleet(2)
+	d := NewDatabases(f, f)
+	at := types.ServerName("orders", "agent-1")
+	s, err := d.ResolveServer(at, func(s *types.DatabaseServer) bool { return s.Spec.Database.Metadata.Name == "orders" })
+	if err != nil || s.Spec.HostID != "agent-1" {
+		t.Fatalf("%v %v", s, err)
+	}
+	if _, err := d.ResolveServer(at, func(*types.DatabaseServer) bool { return false }); !errors.Is(err, fault.NotFound) {
+		t.Errorf("who may not see it: %v", err)
+	}
+	conn, reply, err := d.DialServer(t.Context(), s, tunframe.Header{Verb: tunframe.Attach})
+	if err != nil || reply.AgentUUID != "agent-1" {
+		t.Fatalf("%v %v", reply, err)
+	}
+	_ = conn.Close()
+	f.away["agent-1"], f.asked = true, nil
+	if _, _, err := d.DialServer(t.Context(), s, tunframe.Header{Verb: tunframe.Attach}); errors.Is(err, dial.ErrDeparted) || !errors.Is(err, fault.Unavailable) {
+		t.Errorf("one that this proxy never saw: %v", err)
+	}
+	f.seen["agent-1"] = time.Now()
+	if _, _, err := d.DialServer(t.Context(), s, tunframe.Header{Verb: tunframe.Attach}); !errors.Is(err, dial.ErrDeparted) || !slices.Equal(f.asked, []string{"agent-1", "agent-1"}) {
+		t.Errorf("one that left: %v, asked %v", err, f.asked)
 	}
 }

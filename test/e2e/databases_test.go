@@ -31,6 +31,7 @@ version: v7
 metadata: {name: shop}
 spec:
   allow:
+    logins: [alice]
     db_labels: {env: test}
     db_users: [alice]
     db_names: [orders, copy]
