@@ -18,7 +18,7 @@ func TestAProxyRestartsUnderPgbench(t *testing.T) {
 	cluster.Need(t, bench, "postgresql-15")
 	args := []string{"-h", "127.0.0.1", "-p", port, "-U", "alice", "orders"}
 	s.alice.Run(cluster.Command{Path: bench, Args: append([]string{"-i", "-q", "-s", "1"}, args...)}).OK(t)
-	live := s.alice.Go(t, bench, append([]string{"-c", "8", "-j", "2", "-t", "500", "-P", "1"}, args...)...)
+	live := s.alice.Go(t, bench, append([]string{"-c", "8", "-j", "2", "-t", "250", "-P", "1"}, args...)...)
 	done := func() string {
 		return strings.TrimSpace(s.server.SQL(t, "orders", "select count(*) from pgbench_history"))
 	}
@@ -38,8 +38,8 @@ func TestAProxyRestartsUnderPgbench(t *testing.T) {
 	if code := live.Wait(t); code != 0 {
 		t.Fatalf("pgbench ended with %d: %s %s", code, live.Out, live.Errs)
 	}
-	contains(t, live.Out.String(), "number of transactions actually processed: 4000/4000", "number of failed transactions: 0")
-	if got := done(); got != "4000" {
+	contains(t, live.Out.String(), "number of transactions actually processed: 2000/2000", "number of failed transactions: 0")
+	if got := done(); got != "2000" {
 		t.Errorf("the database has %s transactions", got)
 	}
 }
