@@ -101,6 +101,9 @@ type Limits struct {
 	FileCopy          bool          `json:"file_copy"`
 	X11               bool          `json:"x11"`
 	PTY               bool          `json:"pty"`
+	// DBParameters is what events tell of the parameters of statements:
+	// types.DBParametersNone, …Types or …Values.
+	DBParameters string `json:"db_parameters,omitempty"`
 	// Database is set by ActionDatabase.
 	Database *DatabaseLimits `json:"database,omitempty"`
 }

@@ -228,6 +228,7 @@ func origins() []origin {
 		{"record_session", func(o *Options) string {
 			return map[bool]string{true: "strict", false: "best_effort"}[o.StrictRecording]
 		}, func(r *types.RoleOptions) bool { return r.RecordSession != nil }, "", nil},
+		{"record_db_parameters", func(o *Options) string { return o.DBParameters }, func(r *types.RoleOptions) bool { return r.RecordDBParameters != "" }, "", nil},
 		{"forward_agent", func(o *Options) string { return onOff(o.ForwardAgent) }, func(r *types.RoleOptions) bool { return r.ForwardAgent != nil }, "", nil},
 		{"port_forwarding_local", func(o *Options) string { return onOff(o.PortForwardLocal) }, setsForwarding, "", nil},
 		{"port_forwarding_remote", func(o *Options) string { return onOff(o.PortForwardRemote) }, setsForwarding, "", nil},

@@ -25,7 +25,8 @@ type Options struct {
 	DisconnectExpiredCert bool
 	PinSourceIP           bool
 	StrictLock            bool
-	StrictRecording       bool // of SSH sessions
+	StrictRecording       bool   // of SSH sessions
+	DBParameters          string // types.DBParametersNone and so on
 	CertExtensions        []types.CertExtension
 }
 
@@ -56,10 +57,24 @@ func MergeOptions(roles []*types.Role, s Settings) Options {
 		o.DisconnectExpiredCert = o.DisconnectExpiredCert || on(r.DisconnectExpiredCert)
 		o.PinSourceIP = o.PinSourceIP || on(r.PinSourceIP)
 		o.StrictRecording = o.StrictRecording || strictRecording(r.RecordSession)
+		o.DBParameters = strictestParameters(o.DBParameters, r.RecordDBParameters)
 		o.CertExtensions = append(o.CertExtensions, r.CertExtensions...)
 	}
 	o.PortForwardLocal, o.PortForwardRemote = portForwarding(roles)
+	if o.DBParameters == "" {
+		o.DBParameters = types.DBParametersNone
+	}
 	return o
+}
+
+// strictestParameters returns the level at which less is told, where "" is that of
+// a role that says nothing about it. A level that is not known tells nothing.
+func strictestParameters(a, b string) string {
+	rank := map[string]int{types.DBParametersTypes: 1, types.DBParametersValues: 2}
+	if a == "" || b != "" && rank[b] < rank[a] {
+		return b
+	}
+	return a
 }
 
 // lowest returns the smaller limit, where 0 means none.
@@ -118,6 +133,7 @@ func (d *decider) limits() Limits {
 	l := Limits{
 		IdleTimeout: o.ClientIdleTimeout, MaxSessions: o.MaxSessions, MaxConnections: o.MaxConnections,
 		StrictRecording: o.StrictRecording, StrictLock: o.StrictLock,
+		DBParameters:     o.DBParameters,
 		PortForwardLocal: o.PortForwardLocal && a.PermitPortForward, PortForwardRemote: o.PortForwardRemote && a.PermitPortForward,
 		AgentForward: o.ForwardAgent && a.PermitAgent, X11: o.X11 && a.PermitX11, PTY: o.PTY && a.PermitPTY, FileCopy: o.FileCopy,
 	}

@@ -196,13 +196,22 @@ func parameters(s said) string {
 		for i, v := range s.Values {
 			shown[i] = fmt.Sprintf("$%d = %s", i+1, v)
 		}
-		return " with " + strings.Join(shown, ", ")
+		return " with " + some(shown, s.Count)
 	case len(s.Types) > 0:
-		return " with " + strings.Join(s.Types, ", ")
+		return " with " + some(s.Types, s.Count)
 	case s.Count > 0:
 		return " with " + count(uint64(s.Count), "parameter")
 	}
 	return ""
+}
+
+// some are those of count that were recorded.
+func some(list []string, count int) string {
+	text := strings.Join(list, ", ")
+	if n := count - len(list); n > 0 {
+		text += fmt.Sprintf(", … and %d more", n)
+	}
+	return text
 }
 
 // dynamo is a request. One that was refused there is told of twice.

@@ -54,6 +54,7 @@ func TestOf(t *testing.T) {
 		{event.TypePostgresBind, &event.PostgresBind{Parameters: event.Parameters{Count: 2}}, []string{"with 2 parameters"}},
 		{event.TypePostgresBind, &event.PostgresBind{Name: "s1", Parameters: event.Parameters{Count: 1, Types: []string{"int4"}}}, []string{"run s1 with int4"}},
 		{event.TypePostgresBind, &event.PostgresBind{Parameters: event.Parameters{Count: 2, Types: []string{"int4", "text"}, Values: []string{"7", "x"}}}, []string{"with $1 = 7, $2 = x"}},
+		{event.TypePostgresBind, &event.PostgresBind{Parameters: event.Parameters{Count: 9, Types: []string{"int4"}}}, []string{"with int4, … and 8 more"}},
 		{event.TypePostgresExecute, &event.PostgresExecute{}, nil},
 		{event.TypePostgresExecute, &event.PostgresExecute{Portal: "c", Rows: 50}, []string{"rows of c, at most 50"}},
 		{event.TypePostgresClose, &event.PostgresClose{Name: "s1"}, nil},

@@ -45,6 +45,7 @@ type RoleOptions struct {
 	RequestAccess           string              `json:"request_access,omitempty" enum:"optional,always,reason" doc:"Whether logging in asks for access at once."`
 	RequestPrompt           string              `json:"request_prompt,omitempty" doc:"Text shown when a reason is asked for."`
 	RecordSession           *RecordSession      `json:"record_session,omitempty" doc:"What happens when recording fails; the strictest wins."`
+	RecordDBParameters      string              `json:"record_db_parameters,omitempty" enum:"none,types,values" doc:"What is logged of the parameters of database statements beside their number: none, their types, or their values too, which may hold secrets. Default none; the strictest of the roles that say something wins."`
 	EnhancedRecording       []string            `json:"enhanced_recording,omitzero" doc:"Kernel-level recording: command, disk, network."`
 	DesktopClipboard        Bool                `json:"desktop_clipboard,omitempty" doc:"Default true; every role must allow it."`
 	DesktopDirectorySharing Bool                `json:"desktop_directory_sharing,omitempty" doc:"Default false; every role must allow it."`
@@ -106,6 +107,14 @@ const (
 
 // HostUserMode is the name of a host user mode; older documents hold its number.
 type HostUserMode string
+
+// What events tell of the parameters of a database statement, by the strictest
+// role that says something.
+const (
+	DBParametersNone   = "none" // how many there are; the default
+	DBParametersTypes  = "types"
+	DBParametersValues = "values"
+)
 
 // DBUserMode is the name of a database user mode; older documents hold its number.
 type DBUserMode string

@@ -27,8 +27,9 @@ func split(b []byte) (kind byte, size int64, err error) {
 // frontend is what the client says: statements are seen whole, and of all others
 // the head.
 type frontend struct {
-	ctx context.Context
-	s   *dbaccess.Session
+	ctx   context.Context
+	s     *dbaccess.Session
+	known *declared
 }
 
 // Split implements relay.Direction.
@@ -59,13 +60,14 @@ func (f *frontend) See(b []byte) (bool, error) {
 	case 'P':
 		var m pgproto3.Parse
 		if err = m.Decode(body); err == nil {
+			f.known.parse(&m)
 			return f.tell(&event.PostgresParse{Statement: dbaccess.StatementOf([]byte(m.Query)), Name: m.Name, Types: m.ParameterOIDs}, event.TypePostgresParse, event.CodePostgresParse)
 		}
 	case 'B':
 		var m pgproto3.Bind
 		if err = m.Decode(body); err == nil {
 			return f.tell(&event.PostgresBind{Name: m.PreparedStatement, Portal: m.DestinationPortal,
-				Parameters: event.Parameters{Count: len(m.Parameters)}}, event.TypePostgresBind, event.CodePostgresBind)
+				Parameters: f.known.bind(&m)}, event.TypePostgresBind, event.CodePostgresBind)
 		}
 	case 'E':
 		var m pgproto3.Execute
@@ -78,6 +80,8 @@ func (f *frontend) See(b []byte) (bool, error) {
 			e := &event.PostgresClose{Name: m.Name}
 			if m.ObjectType == 'P' {
 				e.Name, e.Portal = "", m.Name
+			} else {
+				f.known.close(m.Name)
 			}
 			return f.tell(e, event.TypePostgresClose, event.CodePostgresClose)
 		}

@@ -70,7 +70,9 @@ type Statement struct {
 }
 
 // Parameters are the values of a statement, as far as the capture level of the
-// user's roles lets them be told: nothing, how many of which form, or all.
+// user's roles lets them be told: how many there are,
+// their types, or all. The first 64 are told, the first 256 bytes of each; NULL is
+// \N, and bytes that are no text are hex after 0x.
 type Parameters struct {
 	Count  int      `json:"parameter_count,omitempty" class:"public"`
 	Types  []string `json:"parameter_types,omitempty" class:"public"`
