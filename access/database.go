@@ -40,7 +40,6 @@ type principal struct {
 var (
 	dbUsers = principal{"db_users", "database user", func(c *types.RoleConditions) []string { return c.DBUsers }, CodeDBUserDenied, CodeDBUserNotAllowed}
 	dbNames = principal{"db_names", "database name", func(c *types.RoleConditions) []string { return c.DBNames }, CodeDBNameDenied, CodeDBNameNotAllowed}
-	dbRoles = principal{"db_roles", "database role", func(c *types.RoleConditions) []string { return c.DBRoles }, CodeDBRoleDenied, CodeDBRoleNotAllowed}
 )
 
 // decideDatabase decides the use of a database: as which user (Login), on which

@@ -50,7 +50,7 @@ func (b *bench) startPostgres(ctx context.Context, dir, pair string) (*postgres,
 	p := &postgres{dir: dir, pair: pair}
 	u, err := user.Lookup("postgres")
 	if err != nil {
-		return nil, fmt.Errorf("Debian's package postgresql is not installed: %w", err)
+		return nil, fmt.Errorf("there is no PostgreSQL server (Debian's package postgresql): %w", err)
 	}
 	uid, _ := strconv.Atoi(u.Uid)
 	gid, _ := strconv.Atoi(u.Gid)
