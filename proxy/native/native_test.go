@@ -380,10 +380,8 @@ func TestRubbishBeforeTLS(t *testing.T) {
 		if _, err := io.WriteString(conn, c.send); err != nil {
 			t.Fatal(err)
 		}
-		if err := conn.(netx.CloseWriter).CloseWrite(); err != nil {
-			t.Fatal(err)
-		}
-		got, _ := io.ReadAll(conn) // it may be reset
+		_ = conn.(netx.CloseWriter).CloseWrite() // the port may have closed before
+		got, _ := io.ReadAll(conn)
 		if !strings.Contains(string(got), c.want) || c.want == "" && len(got) > 0 {
 			t.Errorf("%s: %q", name, got)
 		}

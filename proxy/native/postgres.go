@@ -30,6 +30,7 @@ func (s *Server) ServePostgres(ctx context.Context, c net.Conn) error {
 	}
 	key, err := askedForTLS(c)
 	if err != nil {
+		lastWords(c)
 		return err
 	}
 	if key != nil {
@@ -65,6 +66,14 @@ func (s *Server) ServePostgres(ctx context.Context, c net.Conn) error {
 	w := &watched{Conn: agent, found: func(k cancelKey) { s.cancels.note(k, x) }}
 	defer func() { s.cancels.forget(w.key) }()
 	return netx.Splice(ctx, conn, w, netx.SpliceOptions{})
+}
+
+// lastWords lets a client read what it was told: a connection that is closed with
+// bytes unread is reset, and with it go the words.
+func lastWords(c net.Conn) {
+	if cw, ok := c.(netx.CloseWriter); ok && cw.CloseWrite() == nil && c.SetReadDeadline(time.Now().Add(time.Second)) == nil {
+		_, _ = io.CopyN(io.Discard, c, mostStart) // whatever it is
+	}
 }
 
 // askedForTLS reads the packets before TLS: a wish for it, once, a wish for
