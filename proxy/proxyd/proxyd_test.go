@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -289,12 +290,13 @@ func TestWhoMayJoinReachesTheNode(t *testing.T) {
 	w.policy.roles = []*types.Role{guest}
 	id := alice()
 	id.Authority.Roles, id.Authority.Logins = []string{"guest"}, []string{types.JoinLogin}
-	owner := "ops"
+	var owner atomic.Value // the session that was joined is decided about again while it lives
+	owner.Store("ops")
 	w.proxy.o.LiveSessions = func(node string) []*types.SessionTracker {
 		if node != "u-prod" {
 			return nil
 		}
-		return []*types.SessionTracker{{Spec: types.SessionTrackerSpec{Kind: "ssh", User: "bob", Roles: []string{owner}, HostID: node}}}
+		return []*types.SessionTracker{{Spec: types.SessionTrackerSpec{Kind: "ssh", User: "bob", Roles: []string{owner.Load().(string)}, HostID: node}}}
 	}
 	if _, _, err := w.dial(t, id, header("db-1")); err != nil {
 		t.Errorf("a session there may be joined: %v", err)
@@ -302,7 +304,7 @@ func TestWhoMayJoinReachesTheNode(t *testing.T) {
 	if _, _, err := w.dial(t, id, header("web-1")); !errors.Is(err, fault.NotFound) {
 		t.Errorf("a node without such a session: %v", err)
 	}
-	owner = "dev"
+	owner.Store("dev")
 	if _, _, err := w.dial(t, id, header("db-1")); !errors.Is(err, fault.NotFound) {
 		t.Errorf("a session of others: %v", err)
 	}
