@@ -98,11 +98,14 @@ var floors = []row{
 	{"sshclient", 3, nil},
 
 	{"auth/*", 4, []string{"auth/*"}},
+	{"proxy/native", 4, []string{"proxy/proxyd", "dbaccess/postgres/pgwire"}},
 	{"proxy/*", 4, []string{"proxy/*", "sshaccess/sshproxy"}},
 	{"agent/*", 4, []string{"agent/*"}},
 	{"sshaccess/*", 4, []string{"agent/agentd", "sshaccess/*"}},
 	{"dbaccess", 4, []string{"agent/agentd", "dbaccess/relay"}},
 	{"dbaccess/relay", 4, nil},
+	{"dbaccess/postgres/pgwire", 4, nil},
+	{"dbaccess/postgres", 4, []string{"dbaccess", "dbaccess/relay", "dbaccess/postgres/pgwire"}},
 	{"dbaccess/mysql/mysqlwire", 4, nil},
 	{"dbaccess/mysql", 4, []string{"dbaccess", "dbaccess/relay", "dbaccess/mysql/mysqlwire"}},
 	{"dbaccess/*", 4, []string{"dbaccess", "dbaccess/relay"}}, // an engine knows no other engine

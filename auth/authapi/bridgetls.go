@@ -21,16 +21,7 @@ import (
 // may be whom in the database, its agent decides, from the policy of then.
 func (s issueService) BridgeTLS(ctx context.Context, req *connect.Request[issuev1.BridgeTLSRequest]) (*connect.Response[issuev1.IssuedCerts], error) {
 	m, c := req.Msg, rpc.CallerFrom(ctx)
-	user, err := x509.ParseCertificate(m.UserCert)
-	if err != nil {
-		return nil, fault.New(fault.Invalid, "the user's certificate cannot be read")
-	}
-	client, err := netip.ParseAddrPort(m.ClientAddr)
-	if err != nil {
-		return nil, fault.New(fault.Invalid, "%.60q is not the address of a client", m.ClientAddr)
-	}
-	chain := []*x509.Certificate{user}
-	id, err := tlscert.Verify(chain, s.a.d.Trust(), s.a.d.Now(), types.IdentityUser)
+	chain, id, client, err := s.shown(m, types.IdentityUser)
 	if err != nil {
 		return nil, err
 	}
@@ -49,4 +40,22 @@ func (s issueService) BridgeTLS(ctx context.Context, req *connect.Request[issuev
 	}
 	return connect.NewResponse(&issuev1.IssuedCerts{User: certs.Identity.Name, Cluster: certs.Identity.Cluster, TlsCert: certs.TLS,
 		ExpiresUnix: certs.Expires.Unix()}), nil
+}
+
+// shown reads what a process shows of a user whose TLS it ends: the certificate,
+// and from where the user comes.
+func (s issueService) shown(m interface {
+	GetUserCert() []byte
+	GetClientAddr() string
+}, kinds ...types.IdentityKind) (chain []*x509.Certificate, id *types.Identity, client netip.AddrPort, err error) {
+	user, err := x509.ParseCertificate(m.GetUserCert())
+	if err != nil {
+		return nil, nil, client, fault.New(fault.Invalid, "the user's certificate cannot be read")
+	}
+	if client, err = netip.ParseAddrPort(m.GetClientAddr()); err != nil {
+		return nil, nil, client, fault.New(fault.Invalid, "%.60q is not the address of a client", m.GetClientAddr())
+	}
+	chain = []*x509.Certificate{user}
+	id, err = tlscert.Verify(chain, s.a.d.Trust(), s.a.d.Now(), kinds...)
+	return chain, id, client, err
 }

@@ -3,7 +3,6 @@ package authapi
 import (
 	"context"
 	"crypto/x509"
-	"net/netip"
 
 	"connectrpc.com/connect"
 
@@ -11,7 +10,6 @@ import (
 	"teleport/api/gen/issuev1"
 	"teleport/api/rpc"
 	"teleport/auth/ca"
-	"teleport/cert/tlscert"
 	"teleport/fault"
 	"teleport/store"
 	"teleport/types"
@@ -22,22 +20,13 @@ import (
 // be one that fronts it: one that is stolen gets nobody in elsewhere.
 func (s issueService) Database(ctx context.Context, req *connect.Request[issuev1.DatabaseRequest]) (*connect.Response[issuev1.IssuedCerts], error) {
 	m, c := req.Msg, rpc.CallerFrom(ctx)
-	user, err := x509.ParseCertificate(m.UserCert)
+	chain, id, client, err := s.shown(m, types.IdentityUser, types.IdentityBridge)
 	if err != nil {
-		return nil, fault.New(fault.Invalid, "the user's certificate cannot be read")
-	}
-	client, err := netip.ParseAddrPort(m.ClientAddr)
-	if err != nil {
-		return nil, fault.New(fault.Invalid, "%.60q is not the address of a client", m.ClientAddr)
+		return nil, err
 	}
 	server, err := store.Of[*types.DatabaseServer](s.a.d.Store).Get(ctx, types.ServerName(m.Database, c.Identity.Name))
 	if err != nil {
 		return nil, fault.Wrap(err, fault.Denied, "this agent does not front the database %.60q", m.Database)
-	}
-	chain := []*x509.Certificate{user}
-	id, err := tlscert.Verify(chain, s.a.d.Trust(), s.a.d.Now(), types.IdentityUser, types.IdentityBridge)
-	if err != nil {
-		return nil, err
 	}
 	ask := access.Ask(s.a.d.Policy, id, client.Addr(), s.a.d.Now())
 	ask.Action, ask.Resource, ask.HostID = access.ActionDatabase, &server.Spec.Database, c.Identity.Name

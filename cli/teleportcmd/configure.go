@@ -132,7 +132,7 @@ func (f configureFlags) text() ([]byte, error) {
 // parseLabels reads k=v,k2=v2; "" is none.
 func parseLabels(s string) (map[string]string, error) {
 	if s == "" {
-		return nil, nil //nolint:nilnil // no labels
+		return nil, nil // no labels
 	}
 	labels := map[string]string{}
 	for kv := range strings.SplitSeq(s, ",") {

@@ -16,7 +16,7 @@ import (
 func (a *app) signedWay(d *types.Database, dial localproxy.Dialer) (localServer, []string) {
 	keys := localproxy.NewKeys()
 	region := d.Spec.AWSRegion()
-	return localproxy.NewSigned(localproxy.SignedOptions{Keys: keys, Dial: dial, Failed: a.notLetThrough}),
+	return localproxy.NewSigned(keys, localproxy.Options{Dial: dial, Failed: a.notLetThrough}),
 		[]string{"AWS_ACCESS_KEY_ID=" + keys.ID, "AWS_SECRET_ACCESS_KEY=" + keys.Secret, "AWS_REGION=" + region, "AWS_DEFAULT_REGION=" + region}
 }
 

@@ -20,7 +20,7 @@ type Dialer func(ctx context.Context) (net.Conn, error)
 // Options configure a Proxy.
 type Options struct {
 	Dial Dialer
-	// Failed is told of each connection that found no way. Optional.
+	// Failed is told of each connection or request that found no way. Optional.
 	Failed func(err error)
 	Log    *slog.Logger // nil discards
 }
@@ -29,14 +29,16 @@ type Options struct {
 type Proxy struct{ o Options }
 
 // New makes a proxy. It starts nothing.
-func New(o Options) *Proxy {
+func New(o Options) *Proxy { return &Proxy{o.filled()} }
+
+func (o Options) filled() Options {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	if o.Failed == nil {
 		o.Failed = func(error) {}
 	}
-	return &Proxy{o}
+	return o
 }
 
 // Listen opens a port on this machine; "0" is any. Whoever can connect to it has

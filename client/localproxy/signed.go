@@ -27,31 +27,17 @@ func NewKeys() Keys {
 	return Keys{ID: "AKIA" + rand.Text()[:16], Secret: rand.Text() + rand.Text()}
 }
 
-// SignedOptions configure a Signed.
-type SignedOptions struct {
-	Keys Keys
-	Dial Dialer
-	// Failed is told of each request that found no way. Optional.
-	Failed func(err error)
-	Log    *slog.Logger // nil discards
-}
-
 // Signed is a local proxy for clients of DynamoDB, which sign each request. It
 // verifies that they did so with its own keys; other programs of this machine, and
 // pages in its browsers, get nothing. The person is proven by the certificate
 // around what it lets through, and the signature of AWS's is the agent's.
-type Signed struct{ o SignedOptions }
+type Signed struct {
+	o    Options
+	keys Keys
+}
 
 // NewSigned makes a proxy. It starts nothing.
-func NewSigned(o SignedOptions) *Signed {
-	if o.Log == nil {
-		o.Log = slog.New(slog.DiscardHandler)
-	}
-	if o.Failed == nil {
-		o.Failed = func(error) {}
-	}
-	return &Signed{o}
-}
+func NewSigned(keys Keys, o Options) *Signed { return &Signed{o.filled(), keys} }
 
 const (
 	requestTimeout = 2 * time.Minute
@@ -135,7 +121,7 @@ func (s *Signed) verify(w http.ResponseWriter, r *http.Request) ([]byte, error) 
 	switch {
 	case err != nil:
 		return nil, fault.Advise(err, "use the AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY that tsh has printed")
-	case signed.AccessKey != s.o.Keys.ID:
+	case signed.AccessKey != s.keys.ID:
 		return nil, fault.New(fault.Unauthenticated, "the request is signed with keys that are not this tunnel's").
 			WithHint("use the AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY that tsh has printed")
 	case !strings.HasPrefix(r.RequestURI, "/"):
@@ -150,7 +136,7 @@ func (s *Signed) verify(w http.ResponseWriter, r *http.Request) ([]byte, error) 
 		return nil, fault.Wrap(err, fault.Invalid, "the request did not arrive whole")
 	}
 	in.Body = body
-	_, err = sigv4wire.Verify(in, s.o.Keys.Secret, time.Now())
+	_, err = sigv4wire.Verify(in, s.keys.Secret, time.Now())
 	return body, err
 }
 

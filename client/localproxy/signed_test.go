@@ -32,7 +32,7 @@ func tunnel(t *testing.T, agent http.HandlerFunc) (addr string, keys Keys) {
 		t.Fatal(err)
 	}
 	keys = NewKeys()
-	s := NewSigned(SignedOptions{Keys: keys, Dial: func(ctx context.Context) (net.Conn, error) {
+	s := NewSigned(keys, Options{Dial: func(ctx context.Context) (net.Conn, error) {
 		return (&net.Dialer{}).DialContext(ctx, "tcp", a.Listener.Addr().String())
 	}})
 	ctx, cancel := context.WithCancel(t.Context())
@@ -118,7 +118,7 @@ func TestNoWayToTheDatabase(t *testing.T) {
 		t.Fatal(err)
 	}
 	keys, told := NewKeys(), make(chan error, 1)
-	s := NewSigned(SignedOptions{Keys: keys, Failed: func(err error) { told <- err }, Dial: func(context.Context) (net.Conn, error) {
+	s := NewSigned(keys, Options{Failed: func(err error) { told <- err }, Dial: func(context.Context) (net.Conn, error) {
 		return nil, fault.New(fault.Denied, "access denied: locked")
 	}})
 	ctx, cancel := context.WithCancel(t.Context())

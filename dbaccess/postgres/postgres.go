@@ -16,6 +16,7 @@ import (
 	"github.com/jackc/pgx/v5/pgproto3"
 
 	"teleport/dbaccess"
+	"teleport/dbaccess/postgres/pgwire"
 	"teleport/fault"
 )
 
@@ -53,7 +54,7 @@ func (Engine) Serve(ctx context.Context, s *dbaccess.Session) error {
 	if _, err := client.Write(welcome(start, server, key)); err != nil {
 		return err
 	}
-	return s.Pass(ctx, server.conn, dbaccess.Dialect{Up: &frontend{ctx: ctx, s: s, known: newDeclared(s.Captures())}, Down: &backend{ctx: ctx, s: s}, Last: refusal, Abandon: server.interrupt})
+	return s.Pass(ctx, server.conn, dbaccess.Dialect{Up: &frontend{ctx: ctx, s: s, known: newDeclared(s.Captures())}, Down: &backend{ctx: ctx, s: s}, Last: pgwire.Refusal, Abandon: server.interrupt})
 }
 
 // server is a logged-in connection to the database.

@@ -11,19 +11,12 @@ import (
 	"github.com/jackc/pgx/v5/pgproto3"
 
 	"teleport/dbaccess"
+	"teleport/dbaccess/postgres/pgwire"
 	"teleport/fault"
 )
 
-// Codes of the packets that open a connection (PostgreSQL 15, 55.7).
 const (
-	codeCancel = 80877102
-	codeSSL    = 80877103
-	codeGSS    = 80877104
-	major3     = 3 << 16
-)
-
-const (
-	maxStart      = 10_000 // bytes, as the server has it
+	major3        = 3 << 16
 	maxParameters = 64
 )
 
@@ -42,17 +35,17 @@ type start struct {
 func readStart(c io.ReadWriter) (*start, error) {
 	var asked [2]bool
 	for {
-		code, body, err := readPacket(c)
+		code, body, err := pgwire.ReadPacket(c)
 		if err != nil {
 			return nil, err
 		}
 		switch {
-		case code == codeSSL && !asked[0], code == codeGSS && !asked[1]:
-			asked[code-codeSSL] = true
+		case code == pgwire.CodeSSL && !asked[0], code == pgwire.CodeGSS && !asked[1]:
+			asked[code-pgwire.CodeSSL] = true
 			if _, err := c.Write([]byte{'N'}); err != nil {
 				return nil, err
 			}
-		case code == codeCancel && len(body) == len(dbaccess.CancelKey{}):
+		case code == pgwire.CodeCancel && len(body) == len(dbaccess.CancelKey{}):
 			k := dbaccess.CancelKey(body)
 			return &start{cancel: &k}, nil
 		case code&0xffff0000 == major3:
@@ -61,21 +54,6 @@ func readStart(c io.ReadWriter) (*start, error) {
 			return nil, fault.New(fault.Invalid, "this is not how a PostgreSQL client opens a connection")
 		}
 	}
-}
-
-// readPacket reads one packet that has no type: a length of itself, a code, a body.
-func readPacket(r io.Reader) (code uint32, body []byte, err error) {
-	var head [8]byte
-	if _, err := io.ReadFull(r, head[:]); err != nil {
-		return 0, nil, err
-	}
-	n := binary.BigEndian.Uint32(head[:])
-	if n < 8 || n > maxStart {
-		return 0, nil, fault.New(fault.Invalid, "this is not how a PostgreSQL client opens a connection")
-	}
-	body = make([]byte, n-8)
-	_, err = io.ReadFull(r, body)
-	return binary.BigEndian.Uint32(head[4:]), body, err
 }
 
 // parseStart reads a StartupMessage. "replication" is a protocol of its own, which
@@ -166,19 +144,8 @@ func encode(msgs ...pgproto3.BackendMessage) []byte {
 	return b
 }
 
-// refusal is an error in the client's own form. 28000 is "invalid authorization",
-// 08006 a broken connection, 0A000 what is not supported.
-func refusal(why error) []byte {
-	code := map[fault.Kind]string{fault.Denied: "28000", fault.Unauthenticated: "28000", fault.Unimplemented: "0A000", fault.Invalid: "08P01",
-		fault.Limit: "54000", fault.Timeout: "57014"}[fault.KindOf(why)]
-	if code == "" {
-		code = "08006"
-	}
-	return encode(&pgproto3.ErrorResponse{Severity: "FATAL", SeverityUnlocalized: "FATAL", Code: code, Message: fault.Message(why), Hint: fault.Hint(why)})
-}
-
 func refuse(c net.Conn, why error) error {
-	_, err := c.Write(refusal(why))
+	_, err := c.Write(pgwire.Refusal(why))
 	return err
 }
 
@@ -190,7 +157,7 @@ func dialTLS(ctx context.Context, s *dbaccess.Session) (net.Conn, error) {
 	}
 	stop := context.AfterFunc(ctx, func() { raw.Close() })
 	defer stop()
-	ask := binary.BigEndian.AppendUint32([]byte{0, 0, 0, 8}, codeSSL)
+	ask := pgwire.AppendPacket(nil, pgwire.CodeSSL, nil)
 	answer := make([]byte, 1)
 	if _, err = raw.Write(ask); err == nil {
 		_, err = io.ReadFull(raw, answer)

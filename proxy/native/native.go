@@ -73,8 +73,8 @@ func (s *Server) known(ctx context.Context, c net.Conn) (*tls.Conn, session, err
 	}
 	state := conn.ConnectionState()
 	id, err := s.o.Peer(state)
-	if err != nil {
-		return conn, session{}, err
+	if err != nil { // of the certificate: it lets nobody in
+		return conn, session{}, fault.Wrap(err, fault.Unauthenticated, "%s", fault.Message(err))
 	}
 	route := id.Authority.Route
 	if route == nil || route.Kind != types.KindDatabase {

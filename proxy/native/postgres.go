@@ -9,17 +9,9 @@ import (
 	"sync"
 	"time"
 
-	"github.com/jackc/pgx/v5/pgproto3"
-
+	"teleport/dbaccess/postgres/pgwire"
 	"teleport/fault"
 	"teleport/netx"
-)
-
-// Codes of the packets that open a connection (PostgreSQL 15, 55.7).
-const (
-	codeCancel = 80877102
-	codeSSL    = 80877103
-	codeGSS    = 80877104
 )
 
 // ServePostgres serves one client of PostgreSQL: it has not said anything yet, and
@@ -40,21 +32,21 @@ func (s *Server) ServePostgres(ctx context.Context, c net.Conn) error {
 	if conn == nil {
 		return err
 	}
-	first, rerr := readStart(conn)
+	code, body, rerr := pgwire.ReadPacket(conn)
 	if rerr != nil {
 		return errors.Join(err, rerr)
 	}
 	if err != nil {
 		return errors.Join(err, refuse(conn, err))
 	}
-	if binary.BigEndian.Uint32(first[4:]) == codeCancel && len(first) == 16 {
-		return s.cancel(ctx, cancelKey(first[8:]), c)
+	if code == pgwire.CodeCancel && len(body) == len(cancelKey{}) {
+		return s.cancel(ctx, cancelKey(body), c)
 	}
 	agent, uuid, err := s.open(ctx, x)
 	if err != nil {
 		return errors.Join(err, refuse(conn, err))
 	}
-	if _, err := agent.Write(first); err != nil {
+	if _, err := agent.Write(pgwire.AppendPacket(nil, code, body)); err != nil {
 		agent.Close()
 		return err
 	}
@@ -72,7 +64,7 @@ func (s *Server) ServePostgres(ctx context.Context, c net.Conn) error {
 // bytes unread is reset, and with it go the words.
 func lastWords(c net.Conn) {
 	if cw, ok := c.(netx.CloseWriter); ok && cw.CloseWrite() == nil && c.SetReadDeadline(time.Now().Add(time.Second)) == nil {
-		_, _ = io.CopyN(io.Discard, c, mostStart) // whatever it is
+		_, _ = io.CopyN(io.Discard, c, mostSeen) // whatever it is
 	}
 }
 
@@ -89,63 +81,30 @@ func askedForTLS(c io.ReadWriter) (*cancelKey, error) {
 		}
 		size, code := binary.BigEndian.Uint32(head[:]), binary.BigEndian.Uint32(head[4:])
 		switch {
-		case code == codeSSL && size == 8:
+		case code == pgwire.CodeSSL && size == 8:
 			_, err := c.Write([]byte{'S'})
 			return nil, err
-		case code == codeGSS && size == 8 && !declined:
+		case code == pgwire.CodeGSS && size == 8 && !declined:
 			declined = true
 			if _, err := c.Write([]byte{'N'}); err != nil {
 				return nil, err
 			}
-		case code == codeCancel && size == 16:
+		case code == pgwire.CodeCancel && size == 16:
 			k := new(cancelKey)
 			_, err := io.ReadFull(c, k[:])
 			return k, err
 		default:
 			why := fault.New(fault.Unauthenticated, "this port is for TLS with a certificate").WithHint("sslmode=require, and sslcert from tsh db login")
-			_, err := c.Write(refusal(why))
+			_, err := c.Write(pgwire.Refusal(why))
 			return nil, errors.Join(why, err)
 		}
 	}
 }
 
-// mostStart is the longest packet without a type, in bytes, as the server has it.
-const mostStart = 10_000
-
-// readStart reads the first packet within TLS: who the client wants to be, or a key.
-func readStart(c io.Reader) ([]byte, error) {
-	var head [8]byte
-	if _, err := io.ReadFull(c, head[:]); err != nil {
-		return nil, err
-	}
-	n := binary.BigEndian.Uint32(head[:])
-	if n < 8 || n > mostStart {
-		return nil, fault.New(fault.Invalid, "this is not how a PostgreSQL client opens a connection")
-	}
-	b := make([]byte, n)
-	copy(b, head[:])
-	_, err := io.ReadFull(c, b[8:])
-	return b, err
-}
-
 // refuse answers a client within its TLS.
 func refuse(c net.Conn, why error) error {
-	_, err := c.Write(refusal(why))
+	_, err := c.Write(pgwire.Refusal(why))
 	return errors.Join(err, c.Close())
-}
-
-// refusal is an error as a client of PostgreSQL shows it.
-func refusal(why error) []byte {
-	code := "08006"
-	switch fault.KindOf(why) {
-	case fault.Denied, fault.Unauthenticated, fault.Untrusted, fault.NotFound:
-		code = "28000"
-	}
-	b, err := (&pgproto3.ErrorResponse{Severity: "FATAL", SeverityUnlocalized: "FATAL", Code: code, Message: fault.Message(why), Hint: fault.Hint(why)}).Encode(nil)
-	if err != nil {
-		return nil // longer than the protocol allows
-	}
-	return b
 }
 
 // cancelKey names a session to whoever wants its statement stopped.
@@ -187,8 +146,7 @@ func (s *Server) cancel(ctx context.Context, k cancelKey, c net.Conn) error {
 	if err := agent.SetDeadline(time.Now().Add(startTimeout)); err != nil {
 		return err
 	}
-	msg := binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint32(nil, 16), codeCancel)
-	if _, err := agent.Write(append(msg, k[:]...)); err != nil {
+	if _, err := agent.Write(pgwire.AppendPacket(nil, pgwire.CodeCancel, k[:])); err != nil {
 		return err
 	}
 	if _, err = agent.Read(make([]byte, 1)); errors.Is(err, io.EOF) { // the agent closes once it has asked the server
