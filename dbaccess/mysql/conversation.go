@@ -118,6 +118,16 @@ func (c *conversation) forgetAll() {
 	clear(c.prepared)
 }
 
+// number is by which the server knows a statement.
+func (c *conversation) number(id uint32) uint32 {
+	if id != lastPrepared {
+		return id
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.last
+}
+
 // parameters is how many a statement has, as far as that is known.
 func (c *conversation) parameters(id uint32) int {
 	c.mu.Lock()

@@ -18,6 +18,7 @@ type frontend struct {
 	next      byte // its sequence
 	cmd       mysqlwire.Command
 	statement *dbaccess.Statement // of a message that goes on
+	bound     bound
 }
 
 // shape is what the payload of a command looks like.
@@ -98,7 +99,7 @@ func (f *frontend) Split(b []byte) (int64, int, error) {
 		return 0, 0, f.unknown(b)
 	case n < x.least || x.most != anySize && n > x.most:
 		return 0, 0, f.malformed(b, "a command %#02x has %d bytes", byte(f.cmd), n)
-	case x.whole:
+	case x.whole, f.cmd == mysqlwire.StmtExecute && f.bound.on():
 		return size, int(size), nil
 	}
 	return size, mysqlwire.HeadSize + x.least, nil
@@ -160,14 +161,18 @@ func (f *frontend) seeCommand(body []byte, n int) error {
 	}
 	switch f.cmd {
 	case mysqlwire.StmtExecute:
-		return f.emit(&event.MySQLExecute{StatementID: id, Parameters: event.Parameters{Count: f.talk.parameters(id)}}, event.TypeMySQLExecute, event.CodeMySQLExecute)
+		p := f.bound.execute(f.talk.number(id), f.talk.parameters(id), body[9:])
+		return f.emit(&event.MySQLExecute{StatementID: id, Parameters: p}, event.TypeMySQLExecute, event.CodeMySQLExecute)
 	case mysqlwire.StmtSendLongData:
+		f.bound.sent(f.talk.number(id), binary.LittleEndian.Uint16(body[4:]))
 		return f.emit(&event.MySQLLongData{StatementID: id, ParameterID: binary.LittleEndian.Uint16(body[4:]), Bytes: int64(n) - 7},
 			event.TypeMySQLLongData, event.CodeMySQLLongData)
 	case mysqlwire.StmtClose:
+		f.bound.forget(f.talk.number(id))
 		f.talk.forget(id)
 		return f.emit(&event.MySQLClose{StatementID: id}, event.TypeMySQLClose, event.CodeMySQLClose)
 	case mysqlwire.StmtReset:
+		f.bound.reset(f.talk.number(id))
 		return f.emit(&event.MySQLReset{StatementID: id}, event.TypeMySQLReset, event.CodeMySQLReset)
 	case mysqlwire.StmtFetch:
 		return f.emit(&event.MySQLFetch{StatementID: id, Rows: binary.LittleEndian.Uint32(body[4:])}, event.TypeMySQLFetch, event.CodeMySQLFetch)
@@ -187,6 +192,7 @@ func (f *frontend) seeCommand(body []byte, n int) error {
 		return f.emit(&event.MySQLRefresh{Subcommand: body[0]}, event.TypeMySQLRefresh, event.CodeMySQLRefresh)
 	case mysqlwire.ResetConnection:
 		f.talk.forgetAll()
+		f.bound.forgetAll()
 	}
 	return nil
 }

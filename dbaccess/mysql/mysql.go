@@ -80,7 +80,7 @@ func (Engine) Serve(ctx context.Context, s *dbaccess.Session) error {
 	emit := emitter{ctx, s}
 	talk := &conversation{prepared: map[uint32]uint16{}}
 	return s.Pass(ctx, server.conn, dbaccess.Dialect{
-		Up:      &frontend{emitter: emit, talk: talk},
+		Up:      &frontend{emitter: emit, talk: talk, bound: bound{level: s.Captures()}},
 		Down:    &backend{emitter: emit, talk: talk, deprecate: login.Capabilities&mysqlwire.DeprecateEOF != 0},
 		Last:    func(why error) []byte { return mysqlwire.Append(nil, talk.next(), refusal(why)) },
 		Abandon: func(ctx context.Context) error { return server.kill(ctx, s) },
