@@ -18,6 +18,7 @@ const (
 	CodeDBRoleNotAllowed = "db_role_not_allowed"
 	CodeRoleDBField      = "role_lacks_db_field" // detail: labels match, db_users or db_names lacks the value
 	CodeDBUserAutomatic  = "db_user_automatic"
+	CodeDBUserAdmin      = "db_user_admin"
 )
 
 // DatabaseLimits are what a decision about a database says of its user.
@@ -80,6 +81,9 @@ func databaseOf(res types.Resource) *types.Database {
 }
 
 func (d *decider) grantDatabase(db *types.Database) Decision {
+	if a := db.Spec.AdminUser; a != nil && d.r.Login == a.Name {
+		return d.refuse(reason(CodeDBUserAdmin, "", "%s makes the users of %s, and nobody is let in as that", a.Name, displayName(d.r.Resource)))
+	}
 	var limits DatabaseLimits
 	if limits.Automatic = d.automatic(db); limits.Automatic != "" {
 		if d.r.Login != d.r.Identity.Name {

@@ -110,6 +110,13 @@ func TestDatabaseDecisions(t *testing.T) {
 			r.DBRoles = []string{"writer"}
 			with(func(s *types.RoleSpec) { s.Deny.DBRoles = []string{"writer"} })(r)
 		})},
+		{"the one who makes users", access.CodeDBUserAdmin, "nobody is let in", func(r *access.Request) {
+			with(func(s *types.RoleSpec) { s.Allow.DBUsers = []string{"*"} })(r)
+			r.Resource.(*types.Database).Spec.AdminUser, r.Login = &types.DatabaseAdmin{Name: "admin"}, "admin"
+		}},
+		{"made, with the name of the one who makes", access.CodeDBUserAdmin, "", automatic(types.DBUserKeep, func(r *access.Request) {
+			r.Resource.(*types.Database).Spec.AdminUser.Name = "alice"
+		})},
 		{"not made by a database without an admin", access.CodeDBUserNotAllowed, "", automatic(types.DBUserKeep, func(r *access.Request) {
 			r.Resource.(*types.Database).Spec.AdminUser = nil
 		})},

@@ -49,6 +49,9 @@ func Record(r Request, d Decision) event.Decision {
 	if db := databaseOf(r.Resource); db != nil {
 		e.ResourceKind, e.ResourceName = types.KindDatabase, db.Metadata.Name // whichever agent's
 		e.DBName, e.DBRoles, e.DBProtocol, e.DBAutomatic = r.DBName, r.DBRoles, db.Spec.Protocol, db.Spec.AdminUser != nil
+		if a := db.Spec.AdminUser; a != nil {
+			e.DBAdmin = a.Name
+		}
 		if a := db.Spec.AWS; a != nil && db.Spec.Hosting() == types.HostedDynamoDB {
 			e.DBAccount, e.DBRegion = a.AccountID, db.Spec.AWSRegion()
 		}
@@ -139,7 +142,7 @@ func recall(e event.Decision) (Request, error) {
 			db.Spec.AWS = &types.DatabaseAWS{AccountID: e.DBAccount, Region: e.DBRegion}
 		}
 		if e.DBAutomatic {
-			db.Spec.AdminUser = &types.DatabaseAdmin{}
+			db.Spec.AdminUser = &types.DatabaseAdmin{Name: e.DBAdmin}
 		}
 	}
 	if r.Labels == nil {

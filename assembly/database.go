@@ -2,6 +2,7 @@ package assembly
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -217,6 +218,7 @@ type databaseLogins struct {
 type mintKey struct {
 	cert               string
 	database, user, db string
+	makes              string // the user that is made by this one
 }
 
 // minting is one certificate, or its making.
@@ -232,7 +234,7 @@ func (l *databaseLogins) Certificate(ctx context.Context, x dbaccess.Login) (*tl
 	if x.Database.Spec.InCloud() {
 		return nil, nil // it knows nothing of our authorities
 	}
-	key := mintKey{string(x.Certificate.Raw), x.Database.Metadata.Name, x.User, x.Name}
+	key := mintKey{string(x.Certificate.Raw), x.Database.Metadata.Name, x.User, x.Name, x.Makes}
 	l.mu.Lock()
 	m := l.minted[key]
 	if m == nil || m.over() {
@@ -291,7 +293,7 @@ func (l *databaseLogins) mint(ctx context.Context, x dbaccess.Login) (*tls.Certi
 	}
 	now := time.Now()
 	resp, err := l.p.client.DatabaseCert(ctx, &issuev1.DatabaseRequest{UserCert: x.Certificate.Raw, TlsPublic: pub,
-		Database: x.Database.Metadata.Name, DbUser: x.User, DbName: x.Name, ClientAddr: x.Client.String()})
+		Database: x.Database.Metadata.Name, DbUser: cmp.Or(x.Makes, x.User), AsAdmin: x.Makes != "", DbName: x.Name, ClientAddr: x.Client.String()})
 	if err != nil {
 		return nil, time.Time{}, err
 	}

@@ -30,6 +30,7 @@ type DBEntry struct {
 	URI           string            `yaml:"uri"`
 	TLS           DBTLS             `yaml:"tls"`
 	MySQL         DBMySQL           `yaml:"mysql"`
+	AdminUser     DBAdminUser       `yaml:"admin_user"`
 	AWS           DBAWS             `yaml:"aws"`
 	GCP           DBGCP             `yaml:"gcp"`
 	Azure         DBAzure           `yaml:"azure"`
@@ -48,6 +49,12 @@ type DBTLS struct {
 // DBMySQL is what only MySQL needs.
 type DBMySQL struct {
 	ServerVersion string `yaml:"server_version"`
+}
+
+// DBAdminUser is who makes users in the database.
+type DBAdminUser struct {
+	Name            string `yaml:"name"`
+	DefaultDatabase string `yaml:"default_database"`
 }
 
 // DB is the database service's part.
@@ -106,6 +113,9 @@ func (e DBEntry) document() (*types.Database, error) {
 	}
 	if e.MySQL.ServerVersion != "" {
 		d.Spec.MySQL = &types.DatabaseMySQL{ServerVersion: e.MySQL.ServerVersion}
+	}
+	if e.AdminUser != (DBAdminUser{}) {
+		d.Spec.AdminUser = &types.DatabaseAdmin{Name: e.AdminUser.Name, DefaultDatabase: e.AdminUser.DefaultDatabase}
 	}
 	e.cloud(&d.Spec)
 	for _, l := range e.DynamicLabels {

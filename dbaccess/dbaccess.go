@@ -67,6 +67,9 @@ type Login struct {
 	Identity    *types.Identity
 	Certificate *x509.Certificate // the person's own, as shown inside the connection
 	Client      netip.AddrPort    // where the person is
+	// Makes is set where User is the database's admin user, who makes this one for
+	// the person. Name is what that one asked for.
+	Makes string
 }
 
 // Credentials gets what an agent shows to a database. Safe for concurrent use.
@@ -88,6 +91,7 @@ type Service struct {
 
 	mu   sync.Mutex
 	keys map[CancelKey]*Session // live sessions that can be cancelled
+	made map[madeKey]*made      // users that live sessions share
 }
 
 // New checks a configuration. It starts nothing.
@@ -96,7 +100,7 @@ func New(cfg Config) (*Service, error) {
 		cfg.Audit == nil || cfg.Sessions == nil || cfg.Recorder == nil || cfg.Dialer == nil || cfg.Log == nil {
 		return nil, errors.New("dbaccess: incomplete configuration")
 	}
-	return &Service{cfg: cfg, keys: map[CancelKey]*Session{},
+	return &Service{cfg: cfg, keys: map[CancelKey]*Session{}, made: map[madeKey]*made{},
 		inner: tlscert.ServerConfig(cfg.TLS, tlscert.ServerOptions{Kinds: []types.IdentityKind{types.IdentityUser, types.IdentityBridge}})}, nil
 }
 

@@ -47,6 +47,9 @@ type Session struct {
 	interrupt func(ctx context.Context) error
 	common    common
 	line      line
+	begun     bool     // the log was told
+	made      bool     // the agent made the user, or shares it
+	makes     *Session // of an admin user: the session whose user it makes
 
 	mu   sync.Mutex
 	name string // the database within the server; common.database has it too
@@ -104,6 +107,13 @@ func (s *Session) Begin(ctx context.Context, user, name string) error {
 		s.refused(ctx, err)
 		return err
 	}
+	if s.automatic() != "" {
+		if err := s.makeUser(ctx); err != nil {
+			s.refused(ctx, err)
+			return err
+		}
+	}
+	s.begun = true
 	return s.Emit(ctx, &event.DBStart{Connection: s.common.wire, Status: event.Status{Success: true}, Recording: s.rec.Mode(),
 		Decision: access.Record(s.request, s.decision), Gateway: s.gateway()}, event.TypeDBStart, event.CodeDBStart)
 }
@@ -125,8 +135,8 @@ func (s *Session) decide(user, name string) error {
 		s.decision = access.Decide(s.request)
 		err = denied(s.decision)
 	}
-	if err == nil && s.decision.Limits.Database.Automatic != "" {
-		return fault.New(fault.Unimplemented, "your roles have the users of %s made automatically (create_db_user_mode), which this version does not do", s.database.Metadata.Name)
+	if err == nil {
+		err = s.canMake()
 	}
 	return err
 }
@@ -186,7 +196,7 @@ func (s *Session) file() error {
 		ID: s.id, Session: s.id, Kind: "db", User: id.Name, Cluster: id.Cluster, Roles: id.Authority.Roles, Login: s.user,
 		Resource: types.KindDatabase + "/" + s.database.Metadata.Name, HostIDs: hosts, MFADevice: id.Proofs.MFADevice, DeviceID: id.Proofs.DeviceID,
 		AccessRequests: id.Proofs.AccessRequests, ClientAddr: s.common.wire.RemoteAddr, Identity: id, Limits: s.decision.Limits, Start: s.start,
-		Decide:      func(now time.Time) access.Decision { return access.Decide(s.ask(now, true)) },
+		Decide:      s.again,
 		IdleMessage: s.svc.cfg.Policy.Settings().Networking.IdleTimeoutMessage,
 	}, func(why error) { s.cancel(why) })
 	s.live = live
@@ -203,6 +213,11 @@ func (s *Session) end() {
 	}
 	s.live.Close()
 	s.svc.forget(s)
+	s.leaveUser()
+	if !s.begun {
+		s.closeRecording()
+		return
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), emitWithin)
 	defer cancel()
 	_ = s.Emit(ctx, &event.DBEnd{Connection: s.common.wire, Start: s.start, Stop: time.Now(), Recording: s.rec.Mode()}, event.TypeDBEnd, event.CodeDBEnd)
@@ -219,7 +234,10 @@ func (s *Session) closeRecording() {
 const emitWithin = 10 * time.Second
 
 func (s *Session) fill() {
-	id, db := s.identity, s.database
+	id, db, roles := s.identity, s.database, s.route.Roles
+	if s.automatic() != "" {
+		roles = s.decision.Limits.Database.Roles
+	}
 	s.common = common{
 		user: event.User{User: id.Name, UserKind: 1, UserCluster: id.Cluster, UserRoles: id.Authority.Roles, Impersonator: id.Proofs.Impersonator,
 			AccessRequests: id.Proofs.AccessRequests},
@@ -227,7 +245,7 @@ func (s *Session) fill() {
 		server:  event.Server{Namespace: "default", ServerID: s.svc.cfg.HostID, ServerHostname: s.svc.cfg.Hostname},
 		wire:    event.Connection{RemoteAddr: s.in.RemoteAddr().String(), Protocol: "db"},
 		database: event.Database{Service: db.Metadata.Name, Protocol: db.Spec.Protocol, Type: db.Spec.Hosting(), URI: db.Spec.URI, Name: s.Name(), DBUser: s.user,
-			DBRoles: s.route.Roles},
+			DBRoles: roles},
 	}
 }
 
@@ -288,6 +306,11 @@ func (s *Session) Password(ctx context.Context) (string, error) {
 }
 
 func (s *Session) login() Login {
+	if of := s.makes; of != nil {
+		l := of.login()
+		l.User, l.Makes = s.user, of.user
+		return l
+	}
 	return Login{Database: s.database, User: s.user, Name: s.name, Identity: s.identity, Certificate: s.shown, Client: netx.AddrPort(s.in.RemoteAddr())}
 }
 

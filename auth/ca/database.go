@@ -1,6 +1,7 @@
 package ca
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
@@ -16,7 +17,8 @@ const DatabaseTTL = 10 * time.Minute
 
 // database lets an agent log in to one database as one user in it, for a person
 // whose live certificate for that database it shows. What the certificate says is
-// only that user: the database knows nothing of the cluster.
+// only that user: the database knows nothing of the cluster. Where that
+// user is made, it is for the one who makes it.
 func (d *deciding) database() (*types.Identity, error) {
 	agent, err := d.processOf(types.RoleDb)
 	if err != nil {
@@ -38,6 +40,9 @@ func (d *deciding) database() (*types.Identity, error) {
 	if of := types.DatabaseRouteOf(has); of.User != "" && of.User != d.r.Login {
 		return nil, fault.New(fault.Denied, "the user's certificate is for the database user %.60q", of.User)
 	}
+	if d.r.AdminUser != "" && d.r.Login != id.Name {
+		return nil, fault.New(fault.Denied, "the user %.60q of the database is not made for %s", d.r.Login, id.Name)
+	}
 	id.Authority.DisallowReissue, id.Authority.Renewable = true, false
 	id.Authority.Expires = d.expiry(DatabaseTTL, DatabaseTTL, id.Authority.Expires, a.Expires)
 	return id, nil
@@ -45,7 +50,7 @@ func (d *deciding) database() (*types.Identity, error) {
 
 // signDatabase makes the certificate that the database sees.
 func signDatabase(d *deciding, id *types.Identity, s *signers) (Certs, error) {
-	der, err := dbcert.SignClient(d.r.Login, d.r.Keys.TLS, s.tlsCert, s.tls, d.now, id.Authority.Expires)
+	der, err := dbcert.SignClient(cmp.Or(d.r.AdminUser, d.r.Login), d.r.Keys.TLS, s.tlsCert, s.tls, d.now, id.Authority.Expires)
 	if err != nil {
 		return Certs{}, err
 	}

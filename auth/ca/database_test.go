@@ -72,6 +72,32 @@ func TestADatabaseCertificateIsOneUserForMinutes(t *testing.T) {
 	}
 }
 
+// Who makes a person's user is certified for that person's way alone.
+func TestAnAdminOfADatabaseIsForThePersonsOwnUser(t *testing.T) {
+	w := newWorld(t)
+	user, agent := w.login("alice"), w.host(types.RoleDb)
+	way := w.issued(Request{Profile: ProfileReissue, Subject: w.of(user), Route: types.DatabaseRoute{User: "alice"}.Route("shop")})
+	r := database(w.chain(agent))
+	r.Subject, r.Login, r.AdminUser = w.of(way), "alice", "admin"
+	c, err := w.issue(r)
+	w.must(err)
+	if leaf := w.parsed(c); leaf.Subject.String() != "CN=admin" || leaf.NotAfter.Sub(w.now) != DatabaseTTL {
+		t.Errorf("%s until %s", leaf.Subject, leaf.NotAfter)
+	}
+	for name, edit := range map[string]func(*Request){
+		"for another's user": func(r *Request) { r.Login = "bob" },
+		"for the admin":      func(r *Request) { r.Login = "admin" },
+		"for nobody":         func(r *Request) { r.Login = "" },
+		"line break":         func(r *Request) { r.AdminUser = "admin\n" },
+	} {
+		r := r
+		edit(&r)
+		if _, err := w.issue(r); err == nil {
+			t.Errorf("%s: a certificate", name)
+		}
+	}
+}
+
 func TestWhoGetsNoDatabaseCertificate(t *testing.T) {
 	w := newWorld(t)
 	user, agent := w.login("alice"), w.host(types.RoleDb)

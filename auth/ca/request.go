@@ -123,6 +123,9 @@ type Request struct {
 	Route *types.Route
 	// Login is the one that openssh and bridge_ssh are for, and for database the user in it.
 	Login string
+	// AdminUser is, for database, who makes Login there: the certificate is then of
+	// the admin user. Login is the person's own name.
+	AdminUser string
 	// User is whom sign_user is for.
 	User string
 	// Host is for the host profiles.

@@ -67,9 +67,8 @@ type server struct {
 	again      func(ctx context.Context) (net.Conn, error) // another connection, for a cancel
 }
 
-// login logs in to the server as the session's user. What the client said of its
-// session beside user and database goes along.
-func login(ctx context.Context, s *dbaccess.Session, start *start) (*server, error) {
+// configure prepares a login as the session's user.
+func configure(ctx context.Context, s *dbaccess.Session, database string, parameters map[string]string) (*pgconn.Config, error) {
 	password, err := s.Password(ctx)
 	if err != nil {
 		return nil, err
@@ -80,11 +79,21 @@ func login(ctx context.Context, s *dbaccess.Session, start *start) (*server, err
 	if err != nil {
 		return nil, fault.Wrap(err, fault.Internal, "the login cannot be prepared")
 	}
-	out := &server{}
-	c.Host, c.Port, c.User, c.Password, c.Database, c.TLSConfig = s.Database().Metadata.Name, 5432, s.User(), password, s.Name(), nil
-	c.Fallbacks, c.RuntimeParams = nil, start.parameters
+	c.Host, c.Port, c.User, c.Password, c.Database, c.TLSConfig = s.Database().Metadata.Name, 5432, s.User(), password, database, nil
+	c.Fallbacks, c.RuntimeParams = nil, parameters
 	c.LookupFunc = func(_ context.Context, host string) ([]string, error) { return []string{host}, nil }
 	c.DialFunc = func(ctx context.Context, _, _ string) (net.Conn, error) { return dialTLS(ctx, s) }
+	return c, nil
+}
+
+// login logs in to the server as the session's user. What the client said of its
+// session beside user and database goes along.
+func login(ctx context.Context, s *dbaccess.Session, start *start) (*server, error) {
+	c, err := configure(ctx, s, s.Name(), start.parameters)
+	if err != nil {
+		return nil, err
+	}
+	out := &server{}
 	c.OnNotice = func(_ *pgconn.PgConn, n *pgconn.Notice) { out.notices = append(out.notices, n) }
 	var inner net.Conn
 	c.AfterNetConnect = func(_ context.Context, _ *pgconn.Config, conn net.Conn) (net.Conn, error) {

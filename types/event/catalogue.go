@@ -80,6 +80,8 @@ func Catalogue() []Entry {
 		entry[SFTPSummary](TypeSFTPSummary, CodeSFTPSummary),
 		entry[DBStart](TypeDBStart, CodeDBStart, CodeDBStartFail),
 		entry[DBEnd](TypeDBEnd, CodeDBEnd),
+		entry[DBUserCreate](TypeDBUserCreate, CodeDBUserCreate, CodeDBUserCreateFail),
+		entry[DBUserEnd](TypeDBUserEnd, CodeDBUserEnd, CodeDBUserEndFail),
 		entry[DBQuery](TypeDBQuery, CodeDBQuery),
 		entry[DBQueryFail](TypeDBQueryFail, CodeDBQueryFail),
 		entry[DBResult](TypeDBResult, CodeDBResult, CodeDBResultFail),

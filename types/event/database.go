@@ -15,6 +15,12 @@ const (
 	CodeDBQueryFail      = "TDB02W"
 	TypeDBMalformed      = "db.session.malformed_packet"
 	CodeDBMalformed      = "TDB06I"
+	TypeDBUserCreate     = "db.session.user.create"
+	CodeDBUserCreate     = "TDB08I"
+	CodeDBUserCreateFail = "TDB08W"
+	TypeDBUserEnd        = "db.session.user.deactivate"
+	CodeDBUserEnd        = "TDB09I"
+	CodeDBUserEndFail    = "TDB09W"
 	TypeDBResult         = "db.session.result"
 	CodeDBResult         = "TDB10I"
 	CodeDBResultFail     = "TDB10W"
@@ -100,6 +106,25 @@ type DBEnd struct {
 	Stop      time.Time `json:"session_stop" class:"public"`
 	Recording string    `json:"session_recording,omitempty" class:"public"`
 	Reason    string    `json:"reason,omitempty" class:"public"`
+}
+
+// DBUserCreate is a user of the database that was made, or made ready again, for a
+// session: with the roles of the database that it has there.
+type DBUserCreate struct {
+	Meta
+	inDatabase
+	Status
+	Username string `json:"username" class:"sensitive"` // in the database
+}
+
+// DBUserEnd is such a user whose last session has ended: it has no roles any more,
+// and cannot log in, or is gone.
+type DBUserEnd struct {
+	Meta
+	inDatabase
+	Status
+	Username string `json:"username" class:"sensitive"`
+	Delete   bool   `json:"delete" class:"public"` // it is gone
 }
 
 // DBQuery is a statement on its way to the database. Statements that only a

@@ -131,6 +131,7 @@ type Decision struct {
 	DBAccount   string   `json:"db_aws_account,omitempty" class:"public"` // that names of roles are of
 	DBRegion    string   `json:"db_aws_region,omitempty" class:"public"`
 	DBAutomatic bool     `json:"db_automatic_users,omitempty" class:"public"` // it can make its users
+	DBAdmin     string   `json:"db_admin_user,omitempty" class:"public"`      // and who makes them
 }
 
 // Identity is what an issued certificate says.

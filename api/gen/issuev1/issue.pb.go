@@ -498,7 +498,9 @@ type DatabaseRequest struct {
 	DbUser   string `protobuf:"bytes,4,opt,name=db_user,json=dbUser,proto3" json:"db_user,omitempty"`
 	DbName   string `protobuf:"bytes,5,opt,name=db_name,json=dbName,proto3" json:"db_name,omitempty"`
 	// Address of the user, IP:port.
-	ClientAddr    string `protobuf:"bytes,6,opt,name=client_addr,json=clientAddr,proto3" json:"client_addr,omitempty"`
+	ClientAddr string `protobuf:"bytes,6,opt,name=client_addr,json=clientAddr,proto3" json:"client_addr,omitempty"`
+	// The certificate is of the database's admin user, who makes db_user there.
+	AsAdmin       bool `protobuf:"varint,7,opt,name=as_admin,json=asAdmin,proto3" json:"as_admin,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -573,6 +575,13 @@ func (x *DatabaseRequest) GetClientAddr() string {
 		return x.ClientAddr
 	}
 	return ""
+}
+
+func (x *DatabaseRequest) GetAsAdmin() bool {
+	if x != nil {
+		return x.AsAdmin
+	}
+	return false
 }
 
 type IssuedCerts struct {
@@ -707,7 +716,7 @@ const file_teleport_issue_v1_issue_proto_rawDesc = "" +
 	"\n" +
 	"tls_public\x18\x02 \x01(\fR\ttlsPublic\x12\x1f\n" +
 	"\vclient_addr\x18\x03 \x01(\tR\n" +
-	"clientAddr\"\xbc\x01\n" +
+	"clientAddr\"\xd7\x01\n" +
 	"\x0fDatabaseRequest\x12\x1b\n" +
 	"\tuser_cert\x18\x01 \x01(\fR\buserCert\x12\x1d\n" +
 	"\n" +
@@ -716,7 +725,8 @@ const file_teleport_issue_v1_issue_proto_rawDesc = "" +
 	"\adb_user\x18\x04 \x01(\tR\x06dbUser\x12\x17\n" +
 	"\adb_name\x18\x05 \x01(\tR\x06dbName\x12\x1f\n" +
 	"\vclient_addr\x18\x06 \x01(\tR\n" +
-	"clientAddr\"\xb6\x01\n" +
+	"clientAddr\x12\x19\n" +
+	"\bas_admin\x18\a \x01(\bR\aasAdmin\"\xb6\x01\n" +
 	"\vIssuedCerts\x12\x12\n" +
 	"\x04user\x18\x01 \x01(\tR\x04user\x12\x18\n" +
 	"\acluster\x18\x02 \x01(\tR\acluster\x12\x19\n" +
