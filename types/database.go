@@ -51,7 +51,7 @@ type DatabaseMySQL struct {
 // DatabaseAdmin is the account that makes users in a database.
 type DatabaseAdmin struct {
 	Name            string `json:"name"`
-	DefaultDatabase string `json:"default_database,omitempty" doc:"Database to log in to; postgres when empty. The same for all agents."`
+	DefaultDatabase string `json:"default_database,omitempty" doc:"Database to log in to; postgres, or none in MariaDB, when empty. The same for all agents."`
 }
 
 // DatabaseAWS tells where in AWS a database lives.

@@ -86,3 +86,21 @@ func ParseColumns(b []byte) (uint64, error) {
 	n := r.number()
 	return n, r.err("number of columns")
 }
+
+// ParseRow reads a row of so many values in the text form. NULL is "".
+func ParseRow(b []byte, columns int) ([]string, error) {
+	r := &reader{b: b}
+	var out []string
+	for range columns {
+		if len(r.b) > 0 && r.b[0] == 0xfb {
+			r.byte()
+			out = append(out, "")
+			continue
+		}
+		out = append(out, string(r.lengthed()))
+	}
+	if len(r.b) > 0 {
+		r.bad = true
+	}
+	return out, r.err("row")
+}

@@ -165,6 +165,7 @@ func FuzzParseAnswers(f *testing.F) {
 	f.Add(Err{1045, "28000", "no"}.Append(nil))
 	f.Add((&Switch{Plugin: Ed25519, Data: []byte("12345678901234567890")}).Append(nil))
 	f.Add(unhex("0001000000020003000000"))
+	f.Add([]byte("\x03abc\xfb"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if ok, err := ParseOK(b); err == nil {
 			if again, err := ParseOK(ok.Append(nil)); err != nil || again != ok {
@@ -180,5 +181,6 @@ func FuzzParseAnswers(f *testing.F) {
 		_, _ = ParsePrepared(b)
 		_, _ = ParseEOF(b)
 		_, _ = ParseColumns(b)
+		_, _ = ParseRow(b, 2)
 	})
 }
