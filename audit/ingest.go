@@ -35,16 +35,7 @@ type ingest struct {
 }
 
 // recordMeta is what the index and the checks need of an event.
-type recordMeta struct {
-	Type        string    `json:"event"`
-	Code        string    `json:"code"`
-	UID         string    `json:"uid"`
-	Time        time.Time `json:"time"`
-	SessionID   string    `json:"sid"`
-	ServerID    string    `json:"server_id"`
-	ForwardedBy string    `json:"forwarded_by"`
-	User        string    `json:"user"`
-}
+type recordMeta = event.Head
 
 // Ingest takes a batch of the caller's own events and returns the last
 // sequence of its writer that is durable. Records that the log has already are
@@ -105,21 +96,14 @@ func (l *Log) inspect(caller Caller, b chain.Batch) ([]recordMeta, error) {
 }
 
 func parseMeta(e event.Encoded, m *recordMeta) error {
-	if err := json.Unmarshal(e.Public, m); err != nil {
+	h, err := e.Head()
+	if err != nil {
 		return err
 	}
-	var s struct {
-		User string `json:"user"`
-	}
-	if err := json.Unmarshal(e.Sensitive, &s); err != nil {
-		return err
-	}
-	if m.User == "" {
-		m.User = s.User
-	}
-	if m.Type == "" || m.Code == "" || m.UID == "" || m.Time.IsZero() {
+	if h.Type == "" || h.Code == "" || h.UID == "" || h.Time.IsZero() {
 		return fault.New(fault.Invalid, "audit event without type, code, uid or time")
 	}
+	*m = h
 	return nil
 }
 

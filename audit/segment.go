@@ -65,7 +65,8 @@ func segments(dir string) ([]uint64, error) {
 // appendFrame appends a frame around the payload that fill appends.
 func appendFrame(dst []byte, fill func([]byte) []byte) []byte {
 	at := len(dst)
-	dst = append(dst, make([]byte, frameHead)...)
+	var head [frameHead]byte
+	dst = append(dst, head[:]...)
 	dst = fill(dst)
 	payload := dst[at+frameHead:]
 	binary.BigEndian.PutUint32(dst[at:], uint32(len(payload)))
@@ -73,7 +74,9 @@ func appendFrame(dst []byte, fill func([]byte) []byte) []byte {
 	return dst
 }
 
-func crcOf(b []byte) uint32 { return crc32.Checksum(b, crc32.MakeTable(crc32.Castagnoli)) }
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+func crcOf(b []byte) uint32 { return crc32.Checksum(b, castagnoli) }
 
 // errTorn is a file that ends within a frame: what a crash leaves.
 var errTorn = errors.New("torn frame")

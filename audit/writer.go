@@ -74,7 +74,8 @@ type Writer struct {
 	sessions  openSessions
 	changed   chan struct{} // closed and replaced when committed or acked moves
 
-	file segmentFile // of the last of segs; used by the leader only
+	file  segmentFile // of the last of segs; used by the leader only
+	spare []byte      // the buffer of a group that was written
 }
 
 var _ Emitter = (*Writer)(nil)
@@ -108,6 +109,9 @@ type group struct {
 	done     chan struct{}
 	err      error
 }
+
+// maxSpare bounds the buffer that is kept for the next group.
+const maxSpare = 64 << 10
 
 // NewWriter makes the spool's directory and takes its lock. It returns
 // fault.AlreadyExists when the generation was used before, and
@@ -261,7 +265,8 @@ func (w *Writer) reportLost() error {
 func (w *Writer) add(r prepared) *group {
 	g := w.pending
 	if g == nil {
-		g = &group{first: w.sequence + 1, prev: w.head, done: make(chan struct{})}
+		g = &group{first: w.sequence + 1, prev: w.head, done: make(chan struct{}), buf: w.spare[:0]}
+		w.spare = nil
 		w.pending = g
 	}
 	w.sequence++
@@ -290,6 +295,9 @@ func (w *Writer) lead() {
 		w.mu.Unlock()
 		next, err := w.write(g, last, open)
 		w.mu.Lock()
+		if cap(g.buf) <= maxSpare {
+			w.spare = g.buf
+		}
 		w.account(last, next)
 		if err != nil {
 			w.fail(g, err)

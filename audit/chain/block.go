@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
+	"slices"
 	"time"
 
 	"teleport/fault"
@@ -90,6 +91,7 @@ func DecodeRecord(b []byte) (Record, []byte, error) {
 // version 1 ‖ number ‖ received ‖ count ‖ runs; a run is
 // writer length ‖ writer ‖ generation ‖ previous ‖ count ‖ records.
 func AppendBlock(dst []byte, b Block) []byte {
+	dst = slices.Grow(dst, b.size())
 	dst = append(dst, 1)
 	dst = binary.AppendUvarint(dst, b.Number)
 	dst = binary.BigEndian.AppendUint64(dst, uint64(b.Received.UnixNano()))
@@ -105,6 +107,19 @@ func AppendBlock(dst []byte, b Block) []byte {
 		}
 	}
 	return dst
+}
+
+// size is at least the length of the binary form.
+func (b Block) size() int {
+	const numbers = 32 // varints and lengths of a run or record
+	n := numbers
+	for _, r := range b.Runs {
+		n += numbers + len(r.UUID) + len(r.Previous)
+		for _, rec := range r.Records {
+			n += numbers + len(rec.Salt) + len(rec.Chain) + len(rec.Event)
+		}
+	}
+	return n
 }
 
 // DecodeBlock reads what AppendBlock wrote. The block shares b's memory. Only

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"reflect"
 	"slices"
+	"sync"
 
 	"teleport/fault"
 )
@@ -24,8 +25,10 @@ type entryPlan struct {
 	plan   *structPlan
 }
 
-// NewCodec compiles the catalogue.
-func NewCodec() *Codec {
+// NewCodec returns the codec of the catalogue, which is compiled once in a process.
+func NewCodec() *Codec { return compiled() }
+
+var compiled = sync.OnceValue(func() *Codec {
 	c := &Codec{types: make(map[string]*entryPlan), codes: make(map[string]string)}
 	for _, e := range Catalogue() {
 		t := reflect.TypeOf(e.New()).Elem()
@@ -35,7 +38,7 @@ func NewCodec() *Codec {
 		}
 	}
 	return c
-}
+})
 
 // Entry returns the catalogue's entry of a type; false for an unknown one.
 func (c *Codec) Entry(typ string) (Entry, bool) {

@@ -3,6 +3,7 @@ package event
 import (
 	"bytes"
 	"encoding/json"
+	"time"
 
 	"teleport/fault"
 )
@@ -45,6 +46,76 @@ func (e Encoded) JSON() ([]byte, error) {
 	return merge(e.Public, e.Sensitive, mergeDepth)
 }
 
+// Head is what is asked of an event most: what and when, in which session, on
+// which host, who.
+type Head struct {
+	Type        string    `json:"event"`
+	Code        string    `json:"code"`
+	UID         string    `json:"uid"`
+	Time        time.Time `json:"time"`
+	SessionID   string    `json:"sid"`
+	ServerID    string    `json:"server_id"`
+	ForwardedBy string    `json:"forwarded_by"`
+	User        string    `json:"user"`
+}
+
+// Head reads the head of the public half, and who did it from the other where that
+// one does not say. What an event does not have is empty.
+func (e Encoded) Head() (Head, error) {
+	h, err := headOf(e.Public)
+	if err != nil || h.User != "" {
+		return h, err
+	}
+	hidden, err := headOf(e.Sensitive)
+	h.User = hidden.User
+	return h, err
+}
+
+func headOf(half []byte) (h Head, err error) {
+	if h.walk(half) {
+		return h, nil
+	}
+	h = Head{}
+	return h, json.Unmarshal(half, &h)
+}
+
+// walk reads a half as this package writes it, and reports false for any other.
+func (h *Head) walk(half []byte) bool {
+	m := members{rest: half}
+	for m.next(); !m.ended; m.next() {
+		var to *string
+		value := m.member[len(m.key)+1:]
+		switch string(m.key) {
+		case `"event"`:
+			to = &h.Type
+		case `"code"`:
+			to = &h.Code
+		case `"uid"`:
+			to = &h.UID
+		case `"sid"`:
+			to = &h.SessionID
+		case `"server_id"`:
+			to = &h.ServerID
+		case `"forwarded_by"`:
+			to = &h.ForwardedBy
+		case `"user"`:
+			to = &h.User
+		case `"time"`:
+			if h.Time.UnmarshalJSON(value) != nil {
+				return false
+			}
+			continue
+		default:
+			continue
+		}
+		if quoted(value) != len(value) || bytes.IndexByte(value, '\\') >= 0 {
+			return false
+		}
+		*to = string(value[1 : len(value)-1])
+	}
+	return !m.odd
+}
+
 // mergeDepth is how deep both halves may share structs: more than the catalogue
 // does, and little enough that hostile nesting costs nothing.
 const mergeDepth = 8
@@ -52,6 +123,9 @@ const mergeDepth = 8
 // merge joins two objects; where both have a key with objects as values,
 // these are merged in turn, else the public side wins.
 func merge(public, sensitive []byte, depth int) ([]byte, error) {
+	if joined, ok := join(make([]byte, 0, len(public)+len(sensitive)), public, sensitive); ok {
+		return joined, nil
+	}
 	var a, b map[string]json.RawMessage
 	if err := json.Unmarshal(public, &a); err != nil {
 		return nil, fault.Wrap(err, fault.Invalid, "event is not a JSON object")
@@ -73,4 +147,104 @@ func merge(public, sensitive []byte, depth int) ([]byte, error) {
 		}
 	}
 	return json.Marshal(a)
+}
+
+// join merges two objects as this package writes them: keys in order, plain, and
+// none in both. It reports false for any others.
+func join(dst, public, sensitive []byte) ([]byte, bool) {
+	a, b := members{rest: public}, members{rest: sensitive}
+	a.next()
+	b.next()
+	dst = append(dst, '{')
+	for !a.ended || !b.ended {
+		if a.odd || b.odd || !a.ended && !b.ended && bytes.Equal(a.key, b.key) {
+			return nil, false
+		}
+		from := &a
+		if a.ended || !b.ended && bytes.Compare(b.key, a.key) < 0 {
+			from = &b
+		}
+		if len(dst) > 1 {
+			dst = append(dst, ',')
+		}
+		dst = append(dst, from.member...)
+		from.next()
+	}
+	return append(dst, '}'), !a.odd && !b.odd
+}
+
+// members walks an object that encoding/json holds valid, without spaces.
+type members struct {
+	rest   []byte // behind the last member
+	key    []byte // with its quotes
+	member []byte // key, colon and value
+	ended  bool
+	odd    bool // not as this package writes it
+}
+
+func (m *members) next() {
+	before := m.key
+	m.key, m.member = nil, nil
+	switch {
+	case len(m.rest) == 1 && m.rest[0] == '}':
+		m.ended = true
+		return
+	case len(m.rest) < 2 || m.rest[0] != '{' && m.rest[0] != ',':
+		m.odd, m.ended = true, true
+		return
+	case m.rest[0] == '{' && m.rest[1] == '}':
+		m.ended = true
+		return
+	}
+	body := m.rest[1:]
+	end := quoted(body)
+	if end < 0 || end >= len(body) || body[end] != ':' || bytes.IndexByte(body[:end], '\\') >= 0 || bytes.Compare(before, body[:end]) >= 0 {
+		m.odd, m.ended = true, true
+		return
+	}
+	m.key = body[:end]
+	end = valueEnd(body, end+1)
+	m.member, m.rest = body[:end], body[end:]
+}
+
+// quoted is the length of the string that b begins with; -1 for none.
+func quoted(b []byte) int {
+	if len(b) == 0 || b[0] != '"' {
+		return -1
+	}
+	for i := 1; i < len(b); i++ {
+		switch b[i] {
+		case '\\':
+			i++
+		case '"':
+			return i + 1
+		}
+	}
+	return -1
+}
+
+// valueEnd is where the value ends that begins at i: before a comma or brace that is not its own.
+func valueEnd(b []byte, i int) int {
+	for depth := 0; i < len(b); i++ {
+		switch b[i] {
+		case '"':
+			n := quoted(b[i:])
+			if n < 0 {
+				return len(b)
+			}
+			i += n - 1
+		case '{', '[':
+			depth++
+		case '}', ']':
+			if depth == 0 {
+				return i
+			}
+			depth--
+		case ',':
+			if depth == 0 {
+				return i
+			}
+		}
+	}
+	return i
 }
