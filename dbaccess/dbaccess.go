@@ -29,6 +29,7 @@ import (
 	"teleport/recorder"
 	"teleport/session"
 	"teleport/types"
+	"teleport/types/event"
 )
 
 // Engine speaks one protocol. Implementations are safe for concurrent use.
@@ -88,6 +89,7 @@ type Credentials interface {
 type Service struct {
 	cfg   Config
 	inner *tls.Config
+	codec *event.Codec
 
 	mu   sync.Mutex
 	keys map[CancelKey]*Session // live sessions that can be cancelled
@@ -100,7 +102,7 @@ func New(cfg Config) (*Service, error) {
 		cfg.Audit == nil || cfg.Sessions == nil || cfg.Recorder == nil || cfg.Dialer == nil || cfg.Log == nil {
 		return nil, errors.New("dbaccess: incomplete configuration")
 	}
-	return &Service{cfg: cfg, keys: map[CancelKey]*Session{}, made: map[madeKey]*made{},
+	return &Service{cfg: cfg, keys: map[CancelKey]*Session{}, made: map[madeKey]*made{}, codec: event.NewCodec(),
 		inner: tlscert.ServerConfig(cfg.TLS, tlscert.ServerOptions{Kinds: []types.IdentityKind{types.IdentityUser, types.IdentityBridge}})}, nil
 }
 

@@ -2,29 +2,34 @@ package dbaccess
 
 import (
 	"context"
-	"encoding/json"
+	"reflect"
 	"sync"
 	"time"
 
 	"teleport/fault"
+	"teleport/recorder"
 	"teleport/types/event"
 )
 
-// line is the events of a session that wait to be written: what one read of a
-// client brought is one write, and what the database answered goes with the next
-// statement.
+// line is the events of a session that wait to be written. What one read of a
+// client brought is one write into the audit log's spool, and what the database
+// answered goes with the next statement. The recording, which tells the same once
+// more, takes what the log has, some at a time.
 type line struct {
-	writing sync.Mutex // one write at a time: the log has the order of the line
+	writing sync.Mutex // one write at a time: the log and the recording have the order of the line
 
 	mu      sync.Mutex
 	waiting []event.Event
+	since   time.Time // when the first of waiting was told
+	logged  []event.Event
 	timer   *time.Timer
 	armed   bool
 }
 
 const (
-	// soon is how long an answer waits for a statement to be written with.
-	soon = 20 * time.Millisecond
+	// soon is how long an answer waits for a statement to be written with, and how
+	// far the recording may be behind the log.
+	soon = 50 * time.Millisecond
 	// mostWaiting are written at once.
 	mostWaiting = 256
 )
@@ -42,18 +47,19 @@ func (s *Session) Tell(e event.Event, typ, code string) {
 	}
 	s.line.mu.Lock()
 	defer s.line.mu.Unlock()
+	if len(s.line.waiting) == 0 {
+		s.line.since = time.Now()
+	}
 	s.line.waiting = append(s.line.waiting, e)
 }
 
-// Commit puts what was told into the audit log's spool, and into the recording.
-// What was told must not happen when it fails.
+// Commit puts what was told into the audit log's spool. What was told must not
+// happen when it fails. The recording follows, unless it is one that must have
+// reached the auth service before anything happens.
 func (s *Session) Commit(ctx context.Context) error {
 	s.line.writing.Lock()
 	defer s.line.writing.Unlock()
-	s.line.mu.Lock()
-	list := s.line.waiting
-	s.line.waiting = nil
-	s.line.mu.Unlock()
+	list := s.line.take(&s.line.waiting)
 	if len(list) == 0 {
 		return nil
 	}
@@ -61,50 +67,128 @@ func (s *Session) Commit(ctx context.Context) error {
 		s.svc.cfg.Log.Error("audit events could not be kept", "event", list[0].EventMeta().Type, "count", len(list), "error", err)
 		return fault.Wrap(err, fault.Unavailable, "the audit log cannot be written, so nothing may happen here")
 	}
-	if s.rec == nil {
+	if s.rec == nil || s.rec.Mode() == (recorder.Off{}).Mode() {
+		return nil
+	}
+	s.line.mu.Lock()
+	s.line.logged = append(s.line.logged, list...)
+	n := len(s.line.logged)
+	s.line.mu.Unlock()
+	if n >= mostWaiting || recorder.Waits(s.rec.Mode()) {
+		return s.record()
+	}
+	s.commitIn(soon)
+	return nil
+}
+
+// take empties a list of the line.
+func (l *line) take(list *[]event.Event) []event.Event {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	taken := *list
+	*list = nil
+	return taken
+}
+
+// record puts what the log has into the recording. line.writing is held.
+func (s *Session) record() error {
+	list := s.line.take(&s.line.logged)
+	if len(list) == 0 {
 		return nil
 	}
 	texts := make([][]byte, len(list))
 	for i, e := range list {
-		var err error
-		if texts[i], err = json.Marshal(e); err != nil {
+		encoded, err := s.svc.codec.Encode(bare(e))
+		if err == nil {
+			texts[i], err = encoded.JSON()
+		}
+		if err != nil {
 			return err
 		}
 	}
 	return fault.Wrap(s.rec.Event(texts...), fault.Unavailable, "the session cannot be recorded, so nothing may happen in it")
 }
 
-// CommitSoon sees to it that what was told is written within 20 ms: for what has
+// bare is an event without what every event of a session says: a recording begins
+// with that.
+func bare(e event.Event) event.Event {
+	switch e.(type) {
+	case *event.DBStart, *event.DBEnd:
+		return e
+	}
+	v := reflect.New(reflect.TypeOf(e).Elem()) // the log's own is not touched
+	v.Elem().Set(reflect.ValueOf(e).Elem())
+	e = v.Interface().(event.Event)
+	if of, ok := e.(event.OfDatabase); ok {
+		u, x, srv, db := of.OfDatabase()
+		*u, *x, *srv, *db = event.User{}, event.Session{}, event.Server{}, event.Database{}
+	}
+	return e
+}
+
+// CommitSoon sees to it that what was told is written within 50 ms: for what has
 // happened already, such as the result of a statement. A write that fails then
 // ends the session.
 func (s *Session) CommitSoon(ctx context.Context) error {
-	l := &s.line
-	l.mu.Lock()
-	n := len(l.waiting)
-	if n > 0 && n < mostWaiting && !l.armed {
-		l.armed = true
-		if l.timer == nil {
-			l.timer = time.AfterFunc(soon, s.commitLater)
-		} else {
-			l.timer.Reset(soon)
-		}
-	}
-	l.mu.Unlock()
-	if n >= mostWaiting {
+	s.line.mu.Lock()
+	n := len(s.line.waiting)
+	s.line.mu.Unlock()
+	switch {
+	case n >= mostWaiting:
 		return s.Commit(ctx)
+	case n > 0:
+		s.commitIn(soon)
 	}
 	return nil
 }
 
+// commitIn sees to it that commitLater runs within d. A timer that runs already is
+// left to run: to move it with each event would wake up a thread with each.
+func (s *Session) commitIn(d time.Duration) {
+	l := &s.line
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case l.armed:
+		return
+	case l.timer == nil:
+		l.timer = time.AfterFunc(d, s.commitLater)
+	default:
+		l.timer.Reset(d)
+	}
+	l.armed = true
+}
+
+// commitLater writes what has waited for long enough, and the recording of what
+// was written.
 func (s *Session) commitLater() {
 	s.line.mu.Lock()
 	s.line.armed = false
+	left := soon - time.Since(s.line.since)
+	some := len(s.line.waiting) > 0
 	s.line.mu.Unlock()
+	if some && left > 0 {
+		s.commitIn(left)
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), emitWithin)
 	defer cancel()
-	if err := s.Commit(ctx); err != nil {
+	var err error
+	if left <= 0 {
+		err = s.Commit(ctx)
+	}
+	if err == nil {
+		err = s.catchUp()
+	}
+	if err != nil {
 		s.cancel(err)
 	}
+}
+
+// catchUp brings the recording to where the log is.
+func (s *Session) catchUp() error {
+	s.line.writing.Lock()
+	defer s.line.writing.Unlock()
+	return s.record()
 }
 
 // Emit is Tell and Commit.

@@ -225,7 +225,7 @@ func (s *Session) end() {
 }
 
 func (s *Session) closeRecording() {
-	if err := s.rec.Close(); err != nil {
+	if err := errors.Join(s.catchUp(), s.rec.Close()); err != nil {
 		s.svc.cfg.Log.Error("a recording could not be closed", "session", s.id, "error", err)
 	}
 }
