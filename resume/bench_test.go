@@ -111,3 +111,70 @@ func BenchmarkResumable(b *testing.B) {
 	defer c.Close()
 	pump(b, s, c)
 }
+
+// pingPong has a short question and its answer go over both ends in turns, as
+// statements of a database and their results do.
+func pingPong(b *testing.B, near, far net.Conn) {
+	question, answer := make([]byte, 80), make([]byte, 120)
+	go func() {
+		in := make([]byte, len(question))
+		for {
+			if _, err := io.ReadFull(far, in); err != nil {
+				return
+			}
+			if _, err := far.Write(answer); err != nil {
+				return
+			}
+		}
+	}()
+	in := make([]byte, len(answer))
+	b.ReportAllocs()
+	b.ResetTimer()
+	for range b.N {
+		if _, err := near.Write(question); err != nil {
+			b.Fatal(err)
+		}
+		if _, err := io.ReadFull(near, in); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.StopTimer()
+}
+
+func BenchmarkPingPong(b *testing.B) {
+	b.Run("tls", func(b *testing.B) {
+		c, s := pair(b)
+		defer c.Close()
+		defer s.Close()
+		pingPong(b, c, s)
+	})
+	for _, inner := range []bool{false, true} {
+		name := "resumable"
+		if inner {
+			name = "tls in resumable"
+		}
+		b.Run(name, func(b *testing.B) {
+			w := newWorld(b)
+			nc, sc := pair(b)
+			go w.agent(sc, false, w.party)
+			c, err := NewClient(nc, w.options(certSigner(b, "alice")))
+			if err != nil {
+				b.Fatal(err)
+			}
+			s := <-w.served
+			defer w.close()
+			defer c.Close()
+			if !inner {
+				pingPong(b, c, s)
+				return
+			}
+			near := tls.Client(c, &tls.Config{InsecureSkipVerify: true})
+			far := tls.Server(s, &tls.Config{Certificates: []tls.Certificate{selfSigned(b)}})
+			go far.Handshake()
+			if err := near.Handshake(); err != nil {
+				b.Fatal(err)
+			}
+			pingPong(b, near, far)
+		})
+	}
+}
