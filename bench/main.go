@@ -43,6 +43,7 @@ type options struct {
 	restarts  int
 	seeks     int
 	seconds   time.Duration
+	clients   []int
 	profiles  string
 	recording string
 }
@@ -71,7 +72,12 @@ func main() {
 	flag.IntVar(&o.locks, "locks", 20, "locks, each with ten sessions to cut")
 	flag.IntVar(&o.restarts, "restarts", 15, "restarts of the proxy, of each kind")
 	flag.IntVar(&o.seeks, "seeks", 50, "moments sought in a recording of an hour")
-	flag.DurationVar(&o.seconds, "seconds", 5*time.Second, "how long one run of pgbench takes")
+	flag.DurationVar(&o.seconds, "seconds", 10*time.Second, "how long one run of pgbench takes")
+	o.clients = []int{1, 8, 32}
+	flag.Func("clients", "clients of pgbench at a time (default 1,8,32)", func(list string) (err error) {
+		o.clients, err = numbers(list)
+		return err
+	})
 	flag.StringVar(&o.recording, "recording", "", "mode in which the cluster records (default: its own)")
 	flag.StringVar(&o.profiles, "profiles", "", "directory for processor profiles of our servers, 10 s of each part")
 	flag.Parse()
@@ -83,6 +89,17 @@ func main() {
 	err := run(ctx, o)
 	stop()
 	exit(err)
+}
+
+func numbers(list string) (all []int, err error) {
+	for word := range strings.SplitSeq(list, ",") {
+		n, err := strconv.Atoi(word)
+		if err != nil || n < 1 {
+			return nil, fmt.Errorf("%q is not a number of clients", word)
+		}
+		all = append(all, n)
+	}
+	return all, nil
 }
 
 func exit(err error) {

@@ -192,7 +192,7 @@ func (b *bench) startDatabase(ctx context.Context, d *database) (err error) {
 	}
 	direct := fmt.Sprintf("host=127.0.0.1 port=%s user=%s dbname=%s sslmode=require sslcert=%s sslkey=%s", d.pg.port(), dbUser, dbName, pair, pair)
 	d.ways = []dbContender{
-		{"tsh proxy db", plain(ours), []*server{d.local, b.cl.servers["proxy"], b.cl.servers["dbagent"]}},
+		{"tsh proxy db", plain(ours), []*server{d.local, b.cl.servers["proxy"], b.cl.servers["dbagent"], b.cl.servers["auth"]}},
 		{"HAProxy, three hops", plain(ha), haServers},
 		{"null relay, three hops", plain(null), nullServers},
 		{"direct", direct, nil},

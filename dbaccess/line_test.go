@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"teleport/fault"
+	"teleport/recorder"
 	"teleport/types/event"
 )
 
@@ -112,4 +114,73 @@ func TestWhatIsToldIsWrittenTogether(t *testing.T) {
 		must(s.Emit(t.Context(), &event.DBEnd{}, event.TypeDBEnd, event.CodeDBEnd))
 		wrote("the end is told", 2, 2, 2, mostWaiting, 1)
 	})
+}
+
+// tape is a recording that keeps its events.
+type tape struct {
+	recorder.Recording
+	mode   string
+	mu     sync.Mutex
+	events [][]byte
+	fail   error
+}
+
+func (r *tape) Mode() string { return r.mode }
+
+func (r *tape) Event(json ...[]byte) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.events = append(r.events, json...)
+	return r.fail
+}
+
+func (r *tape) taken() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.events)
+}
+
+func TestTheRecordingFollowsTheLog(t *testing.T) {
+	for _, c := range []struct {
+		mode        string
+		soon, later int
+	}{{"node", 0, 2}, {"node-sync", 2, 2}, {"off", 0, 0}} {
+		synctest.Test(t, func(t *testing.T) {
+			rec := &tape{mode: c.mode}
+			var cut error
+			s := &Session{svc: &Service{cfg: Config{Audit: &spool{}, Log: slog.New(slog.DiscardHandler)}, codec: event.NewCodec()}, rec: rec,
+				cancel: func(err error) { cut = err }}
+			s.common.user.User, s.common.database.DBUser = "alice", "reader"
+			s.Tell(&event.DBStart{}, event.TypeDBStart, event.CodeDBStart)
+			s.Tell(&event.DBQuery{Statement: event.Statement{Text: "select 1"}}, event.TypeDBQuery, event.CodeDBQuery)
+			if err := s.Commit(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if n := rec.taken(); n != c.soon {
+				t.Errorf("%s: %d events are recorded before the statement goes on", c.mode, n)
+			}
+			time.Sleep(soon)
+			synctest.Wait()
+			if n := rec.taken(); n != c.later {
+				t.Fatalf("%s: %d events are recorded", c.mode, n)
+			}
+			if c.later == 0 {
+				return
+			}
+			if first, second := string(rec.events[0]), string(rec.events[1]); !strings.Contains(first, `"user":"alice"`) || !strings.Contains(second, "select 1") ||
+				strings.Contains(second, "alice") || strings.Contains(second, "reader") {
+				t.Errorf("%s: recorded are %s and %s", c.mode, first, second)
+			}
+			rec.mu.Lock()
+			rec.fail = errors.New("the disk is full")
+			rec.mu.Unlock()
+			s.Tell(&event.DBQuery{}, event.TypeDBQuery, event.CodeDBQuery)
+			err := s.Commit(t.Context())
+			time.Sleep(soon)
+			synctest.Wait()
+			if failed := errors.Join(err, cut); !errors.Is(failed, fault.Unavailable) {
+				t.Errorf("%s: a session goes on that cannot be recorded: %v", c.mode, failed)
+			}
+		})
+	}
 }
