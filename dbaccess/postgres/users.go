@@ -171,15 +171,13 @@ func (a *users) alone(ctx context.Context, user string, do func() error) error {
 	return cmp.Or(err, unlock)
 }
 
-// usedElsewhere reports whether another connection holds the user as in use.
+// usedElsewhere reports whether another connection of the admin user holds the
+// user as in use. Locks are anybody's to take: those of others say nothing.
 func (a *users) usedElsewhere(ctx context.Context, user string) (bool, error) {
-	key := lockKey("in use", user)
-	got, err := a.ask(ctx, "select pg_try_advisory_lock($1)", key)
-	if err != nil || len(got) != 1 || got[0] != "t" {
-		return true, err
-	}
-	_, err = a.ask(ctx, "select pg_advisory_unlock($1)", key)
-	return false, err
+	got, err := a.ask(ctx, "select 1 from pg_locks l join pg_stat_activity a using (pid) where l.locktype = 'advisory' and l.objsubid = 1 and l.granted"+
+		" and l.database = (select oid from pg_database where datname = current_database()) and (l.classid::bigint << 32 | l.objid::bigint) = $1"+
+		" and a.usename = current_user and pid <> pg_backend_pid()", lockKey("in use", user))
+	return len(got) > 0 || err != nil, err
 }
 
 // state is what the server has of the user: its roles are sorted, without the

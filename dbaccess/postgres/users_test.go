@@ -195,6 +195,30 @@ func TestAUserThatADeadAgentLeftIsTakenOver(t *testing.T) {
 	}
 }
 
+// The locks by which agents know of each other are anybody's to take: who does keeps
+// nobody's roles alive.
+func TestALockOfSomebodyElseHoldsNoUser(t *testing.T) {
+	p, spec := startMaker(t)
+	w := dbtest.New(t, postgres.Engine{}, spec, p.Credentials)
+	w.Role(makes(types.DBUserKeep, "reader"))
+	_, leave := held(t, w.Listen("anna", types.DatabaseRoute{User: "anna", Name: "postgres"}), "anna")
+	w.Await(func() bool { return len(w.Log.Events(event.TypeDBStart)) == 1 })
+	other := exec.Command("psql", "-X", "-q", "-h", p.run.Dir, "-p", p.run.Port, "-U", "postgres", "-c",
+		"select pg_advisory_lock_shared(classid::bigint << 32 | objid::bigint), pg_sleep(600) from pg_locks where locktype = 'advisory'")
+	if err := other.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = other.Process.Kill(); _ = other.Wait() }()
+	w.Await(func() bool {
+		return p.run.SQL(t, "postgres", "select count(*) from pg_locks where locktype = 'advisory'") == "2\n"
+	})
+	leave()
+	w.Await(ended(w, 1))
+	if got := p.user(t, "anna"); got != "false teleport-auto-user" {
+		t.Errorf("it leaves %q", got)
+	}
+}
+
 // onlyOnce logs nobody in a second time, as after a lock.
 type onlyOnce struct {
 	*dbtest.PKI

@@ -36,9 +36,9 @@ func (g *guide) block(begins string) string {
 // line returns one line of code.
 func (g *guide) line(begins string) string {
 	g.t.Helper()
-	begins = strings.NewReplacer(g.replace...).Replace(begins)
+	here := strings.NewReplacer(g.replace...).Replace(begins)
 	for _, l := range strings.Split(g.block(begins), "\n") {
-		if strings.HasPrefix(l, begins) {
+		if strings.HasPrefix(l, here) {
 			return l
 		}
 	}

@@ -67,7 +67,8 @@ func (s *Server) Own(t testing.TB, path string) {
 }
 
 func (s *Server) command(name string, args ...string) *exec.Cmd {
-	c := exec.Command(name, append([]string{"--no-defaults", "--datadir=" + s.Dir + "/data", "--skip-name-resolve", "--innodb-flush-method=nosync", "--innodb-log-file-size=10M"}, args...)...)
+	// In a common directory for temporary files a server that starts removes those of others.
+	c := exec.Command(name, append([]string{"--no-defaults", "--datadir=" + s.Dir + "/data", "--tmpdir=" + s.Dir, "--skip-name-resolve", "--innodb-flush-method=nosync", "--innodb-log-file-size=10M"}, args...)...)
 	c.Dir, c.Env = s.Dir, []string{"PATH=/usr/bin:/bin:/usr/sbin:/sbin", "LC_ALL=C"}
 	c.SysProcAttr = &syscall.SysProcAttr{Credential: s.as}
 	return c
