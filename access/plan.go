@@ -20,12 +20,13 @@ const (
 )
 
 // Plan is what a change of roles would give and take. Counts are of (user,
-// resource, login).
+// resource, login); of a database a login is a user in it and one of its databases.
 type Plan struct {
 	Policy      string       `json:"policy,omitempty"` // revision of the policy compared with
 	Roles       []RoleChange `json:"roles"`
 	Users       int          `json:"users"`     // looked at
 	Resources   int          `json:"resources"` // looked at
+	Databases   int          `json:"databases"` // of these
 	GainedCount int          `json:"gained_count"`
 	LostCount   int          `json:"lost_count"`
 	Gained      []Shift      `json:"gained"`
@@ -44,7 +45,7 @@ type RoleChange struct {
 type Shift struct {
 	User      string   `json:"user"`
 	Kind      string   `json:"kind"`
-	Logins    []string `json:"logins"`
+	Logins    []string `json:"logins"`    // in databases "app in shop", where * is whatever roles do not name
 	Count     int      `json:"count"`     // resources
 	Resources []string `json:"resources"` // the first ones, by the name that people know
 }
@@ -66,48 +67,63 @@ type PastSession struct {
 	Time      time.Time `json:"time"`
 	User      string    `json:"user"`
 	Login     string    `json:"login"`
-	Host      string    `json:"host"`
+	Host      string    `json:"host"` // or the database, as the cluster calls it
 	Reason    Reason    `json:"reason"`
 }
 
 // PlanInput is what a plan compares. Old and New hold every role by name, so
 // that a role that New lacks is one that goes.
 type PlanInput struct {
-	Cluster  string
-	Users    []*types.User
-	Nodes    []*types.Node
-	Old, New map[string]*types.Role
-	Settings Settings
-	Now      time.Time
+	Cluster   string
+	Users     []*types.User
+	Nodes     []*types.Node
+	Databases []*types.Database
+	Old, New  map[string]*types.Role
+	Settings  Settings
+	Now       time.Time
 }
 
 // Compare tells who gains or loses which login where. It decides as Decide does,
-// once for each kind of user and class of nodes that the roles tell apart, so a
+// once for each kind of user and class of resources that the roles tell apart, so a
 // thousand users and a thousand nodes take no million decisions. Second factors
 // and devices count as shown. It ends with ctx.
 func Compare(ctx context.Context, in PlanInput) (Plan, error) {
-	p := &planner{in: in, cache: predicate.NewCache(), changed: map[string]bool{}, says: map[asked][]byte{}, classes: map[string][]class{}}
-	out := Plan{Roles: p.roleChanges(), Users: len(in.Users), Resources: len(in.Nodes), Gained: []Shift{}, Lost: []Shift{}}
-	p.group()
+	nodes, databases := newPlanner(in, types.KindNode), newPlanner(in, types.KindDatabase)
+	out := Plan{Users: len(in.Users), Resources: len(in.Nodes) + len(in.Databases), Databases: len(in.Databases), Gained: []Shift{}, Lost: []Shift{}}
+	var changed map[string]bool
+	out.Roles, changed = in.roleChanges()
+	for _, n := range in.Nodes {
+		nodes.add(n, "")
+	}
+	for _, d := range in.Databases {
+		databases.add(d, shapeOf(d))
+	}
 	for _, u := range in.Users {
-		if err := ctx.Err(); err != nil {
-			return Plan{}, err
+		if !slices.ContainsFunc(u.Spec.Roles, func(r string) bool { return changed[r] }) {
+			continue
 		}
-		if slices.ContainsFunc(u.Spec.Roles, func(r string) bool { return p.changed[r] }) {
-			p.user(u, &out)
+		for _, p := range []*planner{nodes, databases} {
+			if err := p.user(ctx, u, &out); err != nil {
+				return Plan{}, err
+			}
 		}
 	}
 	return out, nil
 }
 
-// planner is the working state of one comparison.
+// planner is the working state of one comparison, of resources of one kind.
 type planner struct {
 	in      PlanInput
+	kind    string
 	cache   *predicate.Cache
-	changed map[string]bool
-	groups  []nodeGroup
+	groups  []group
+	index   map[string]int   // of groups
 	says    map[asked][]byte // by group
 	classes map[string][]class
+}
+
+func newPlanner(in PlanInput, kind string) *planner {
+	return &planner{in: in, kind: kind, cache: predicate.NewCache(), index: map[string]int{}, says: map[asked][]byte{}, classes: map[string][]class{}}
 }
 
 // asked is a role with what it sees of a user.
@@ -116,26 +132,30 @@ type asked struct {
 	view string
 }
 
-// nodeGroup is nodes with the same labels: no role tells them apart.
-type nodeGroup struct {
+// group is resources with the same labels and the same shape, which is whatever
+// else decisions look at: no role tells them apart.
+type group struct {
 	labels map[string]string
-	nodes  []*types.Node
+	shape  string
+	of     []types.Resource
 }
 
-// class is groups to which each role of a set says the same.
-type class struct{ nodes []*types.Node }
+// class is resources to which each role of a set says the same.
+type class []types.Resource
 
-func (p *planner) roleChanges() []RoleChange {
-	names := slices.Collect(maps.Keys(p.in.New))
-	for n := range p.in.Old {
-		if p.in.New[n] == nil {
+// roleChanges lists the roles that are not the same, and those of them that say
+// something else.
+func (in *PlanInput) roleChanges() ([]RoleChange, map[string]bool) {
+	names := slices.Collect(maps.Keys(in.New))
+	for n := range in.Old {
+		if in.New[n] == nil {
 			names = append(names, n)
 		}
 	}
 	slices.Sort(names)
-	out := []RoleChange{}
+	out, changed := []RoleChange{}, map[string]bool{}
 	for _, n := range names {
-		before, after := p.in.Old[n], p.in.New[n]
+		before, after := in.Old[n], in.New[n]
 		change := "update"
 		switch {
 		case before == after:
@@ -147,10 +167,10 @@ func (p *planner) roleChanges() []RoleChange {
 		case sameSpec(before, after):
 			change = "none"
 		}
-		p.changed[n] = change != "none"
+		changed[n] = change != "none"
 		out = append(out, RoleChange{n, change})
 	}
-	return out
+	return out, changed
 }
 
 func sameSpec(a, b *types.Role) bool {
@@ -159,19 +179,16 @@ func sameSpec(a, b *types.Role) bool {
 	return err1 == nil && err2 == nil && a.Version == b.Version && string(x) == string(y)
 }
 
-func (p *planner) group() {
-	index := map[string]int{}
-	for _, n := range p.in.Nodes {
-		labels := labelsOf(n)
-		key := keyOf(labels)
-		i, ok := index[key]
-		if !ok {
-			i = len(p.groups)
-			index[key] = i
-			p.groups = append(p.groups, nodeGroup{labels: labels})
-		}
-		p.groups[i].nodes = append(p.groups[i].nodes, n)
+func (p *planner) add(res types.Resource, shape string) {
+	labels := labelsOf(res)
+	key := keyOf(labels) + shape
+	i, ok := p.index[key]
+	if !ok {
+		i = len(p.groups)
+		p.index[key] = i
+		p.groups = append(p.groups, group{labels: labels, shape: shape})
 	}
+	p.groups[i].of = append(p.groups[i].of, res)
 }
 
 func keyOf(v any) string {
@@ -183,47 +200,87 @@ func keyOf(v any) string {
 }
 
 // user compares one user under both policies.
-func (p *planner) user(u *types.User, out *Plan) {
+func (p *planner) user(ctx context.Context, u *types.User, out *Plan) error {
 	before, after := resolve(p.in.Old, u.Spec.Roles), resolve(p.in.New, u.Spec.Roles)
-	ask := p.asker(u, before)
-	askNew := p.asker(u, after)
-	gained, lost := map[string][]*types.Node{}, map[string][]*types.Node{}
+	named := p.named(u, before, after)
+	gained, lost := map[string]shifted{}, map[string]shifted{}
 	for _, c := range p.classesFor(u, before, after) {
-		had, has := ask(c.nodes[0]), askNew(c.nodes[0])
-		if more := without(has, had); len(more) > 0 {
-			key := strings.Join(more, "\x00")
-			gained[key] = append(gained[key], c.nodes...)
+		if err := ctx.Err(); err != nil {
+			return err
 		}
-		if less := without(had, has); len(less) > 0 {
-			key := strings.Join(less, "\x00")
-			lost[key] = append(lost[key], c.nodes...)
-		}
+		had, has := p.grants(u, before, c[0], named), p.grants(u, after, c[0], named)
+		note(gained, without(has, had), c)
+		note(lost, without(had, has), c)
 	}
-	out.Gained, out.GainedCount = out.add(out.Gained, out.GainedCount, u.Name(), gained)
-	out.Lost, out.LostCount = out.add(out.Lost, out.LostCount, u.Name(), lost)
+	out.Gained, out.GainedCount = out.add(out.Gained, out.GainedCount, u.Name(), p.kind, gained)
+	out.Lost, out.LostCount = out.add(out.Lost, out.LostCount, u.Name(), p.kind, lost)
+	return nil
+}
+
+// shifted is the same logins on some resources.
+type shifted struct {
+	logins []string
+	on     []types.Resource
+}
+
+func note(by map[string]shifted, grants []grant, on class) {
+	if len(grants) == 0 {
+		return
+	}
+	x := shifted{on: on}
+	for _, g := range grants {
+		x.logins = append(x.logins, g.String())
+	}
+	key := strings.Join(x.logins, "\x00")
+	x.on = slices.Concat(by[key].on, x.on)
+	by[key] = x
 }
 
 // add appends shifts as far as there is room, and counts all.
-func (pl *Plan) add(list []Shift, n int, user string, by map[string][]*types.Node) ([]Shift, int) {
+func (pl *Plan) add(list []Shift, n int, user, kind string, by map[string]shifted) ([]Shift, int) {
 	for _, key := range slices.Sorted(maps.Keys(by)) {
-		logins, nodes := strings.Split(key, "\x00"), by[key]
-		n += len(logins) * len(nodes)
+		x := by[key]
+		n += len(x.logins) * len(x.on)
 		if len(list) >= maxShifts {
 			pl.Truncated = true
 			continue
 		}
-		names := make([]string, len(nodes))
-		for i, node := range nodes {
-			names[i] = displayName(node)
+		names := make([]string, len(x.on))
+		for i, res := range x.on {
+			names[i] = displayName(res)
 		}
 		slices.Sort(names)
-		list = append(list, Shift{User: user, Kind: types.KindNode, Logins: logins, Count: len(nodes), Resources: names[:min(len(names), maxResources)]})
+		list = append(list, Shift{User: user, Kind: kind, Logins: x.logins, Count: len(names), Resources: names[:min(len(names), maxResources)]})
 	}
 	return list, n
 }
 
-func without(a, b []string) []string {
-	return slices.DeleteFunc(slices.Clone(a), func(s string) bool { return slices.Contains(b, s) })
+// grant is what a user may be on a resource: a login, or a user of a database.
+type grant struct {
+	login string
+	roles string // of a user that is made: those of the database
+	name  string // the database within the server; "" where none is asked for
+}
+
+// String is how people write it.
+func (g grant) String() string {
+	text := g.login + g.roles
+	if g.name != "" {
+		text += " in " + g.name
+	}
+	return text
+}
+
+// covers reports whether h is said with g.
+func (g grant) covers(h grant) bool {
+	return g != h && g.roles == h.roles && (g.login == h.login || g.login == types.Wildcard) && (g.name == h.name || g.name == types.Wildcard || g.name == "")
+}
+
+// without is what a has and b has not, in the fewest words.
+func without(a, b []grant) []grant {
+	out := slices.DeleteFunc(slices.Clone(a), func(g grant) bool { return slices.Contains(b, g) })
+	all := slices.Clone(out)
+	return slices.DeleteFunc(out, func(g grant) bool { return slices.ContainsFunc(all, func(h grant) bool { return h.covers(g) }) })
 }
 
 func resolve(all map[string]*types.Role, names []string) []*types.Role {
@@ -236,16 +293,22 @@ func resolve(all map[string]*types.Role, names []string) []*types.Role {
 	return out
 }
 
-// asker returns which logins a user has on a node under some roles.
-func (p *planner) asker(u *types.User, roles []*types.Role) func(*types.Node) []string {
-	id := p.bearer(u, roles)
-	return func(n *types.Node) []string {
-		if len(roles) == 0 {
-			return nil
-		}
-		return Logins(Request{Identity: id, ClientAddr: id.Authority.PinnedIP, Roles: roles, Settings: p.in.Settings,
-			Resource: n, HostID: n.Metadata.Name, Cache: p.cache, Now: p.in.Now})
+// grants returns what a user may be on a resource under some roles.
+func (p *planner) grants(u *types.User, roles []*types.Role, res types.Resource, named names) []grant {
+	if len(roles) == 0 {
+		return nil
 	}
+	id := p.bearer(u, roles)
+	r := Request{Identity: id, ClientAddr: id.Authority.PinnedIP, Roles: roles, Settings: p.in.Settings,
+		Resource: res, HostID: res.Head().Metadata.Name, Cache: p.cache, Now: p.in.Now}
+	if d, ok := res.(*types.Database); ok {
+		return inDatabase(r, d, named)
+	}
+	var out []grant
+	for _, l := range Logins(r) {
+		out = append(out, grant{login: l})
+	}
+	return out
 }
 
 // bearer is the user with a certificate that shows every proof there is.
@@ -257,7 +320,7 @@ func (p *planner) bearer(u *types.User, roles []*types.Role) *types.Identity {
 	return id
 }
 
-// classesFor divides the nodes by what the roles say to them. Users with the same
+// classesFor divides the resources by what the roles say to them. Users with the same
 // roles share the answer, as far as no role looks at who asks.
 func (p *planner) classesFor(u *types.User, before, after []*types.Role) []class {
 	roles := slices.Concat(before, after)
@@ -270,6 +333,9 @@ func (p *planner) classesFor(u *types.User, before, after []*types.Role) []class
 		return c
 	}
 	vectors := make([][]byte, len(p.groups))
+	for i, g := range p.groups {
+		vectors[i] = []byte(g.shape)
+	}
 	for i, role := range roles {
 		for j, s := range p.saysOf(u, role, sideOf(i, before, after), keys[i]) {
 			vectors[j] = append(vectors[j], s)
@@ -282,9 +348,9 @@ func (p *planner) classesFor(u *types.User, before, after []*types.Role) []class
 		if !ok {
 			j = len(out)
 			index[string(v)] = j
-			out = append(out, class{})
+			out = append(out, nil)
 		}
-		out[j].nodes = append(out[j].nodes, p.groups[i].nodes...)
+		out[j] = append(out[j], p.groups[i].of...)
 	}
 	p.classes[key] = out
 	return out
@@ -298,19 +364,20 @@ func sideOf(i int, before, after []*types.Role) []*types.Role {
 	return after
 }
 
-// viewOf is all of a user that a role's selectors of nodes can see: users with
-// the same view are told the same.
+// viewOf is all of a user that a role's selectors of resources can see: users
+// with the same view are told the same.
 func (p *planner) viewOf(u *types.User, r *types.Role, side []*types.Role) string {
 	var seen []string
 	for _, c := range []*types.RoleConditions{&r.Spec.Allow, &r.Spec.Deny} {
-		if strings.Contains(c.NodeLabelsExpression, "user") {
+		selector, expression := familyOf(p.kind).labels(c)
+		if strings.Contains(expression, "user") {
 			seen = append(seen, u.Metadata.Name, keyOf(u.Spec.Traits))
 			for _, role := range side {
 				seen = append(seen, role.Metadata.Name)
 			}
 		}
-		for _, key := range slices.Sorted(maps.Keys(c.NodeLabels)) {
-			for _, v := range c.NodeLabels[key] {
+		for _, key := range slices.Sorted(maps.Keys(selector)) {
+			for _, v := range selector[key] {
 				if predicate.IsTemplate(v) {
 					seen = append(seen, keyOf(predicate.AppendExpanded(nil, p.cache, v, predicate.Traits{Internal: u.Spec.Traits, External: u.Spec.Traits})))
 				}
@@ -329,7 +396,7 @@ func (p *planner) saysOf(u *types.User, role *types.Role, side []*types.Role, vi
 	says := make([]byte, len(p.groups))
 	id := p.bearer(u, nil)
 	for i, g := range p.groups {
-		r := Request{Identity: id, Roles: side, Resource: g.nodes[0], Labels: g.labels, Cache: p.cache, Now: p.in.Now}
+		r := Request{Identity: id, Roles: side, Resource: g.of[0], Labels: g.labels, Cache: p.cache, Now: p.in.Now}
 		d := newDecider(&r)
 		if d.allowsLabels(role) {
 			says[i] |= 1

@@ -1,10 +1,12 @@
 package authapi
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"connectrpc.com/connect"
@@ -30,8 +32,8 @@ const (
 )
 
 // Plan tells what a change of roles would do, and writes nothing. Who asks lists
-// roles, users and nodes without a where clause, and for sessions of the past
-// the audit log: a plan from half a view would say that all is well.
+// roles, users, nodes and databases without a where clause, and for sessions of the
+// past the audit log: a plan from half a view would say that all is well.
 func (s accessService) Plan(ctx context.Context, req *connect.Request[accessv1.PlanRequest]) (*connect.Response[accessv1.PlanResponse], error) {
 	m, c := req.Msg, rpc.CallerFrom(ctx)
 	ctx, cancel := context.WithTimeout(ctx, planTime)
@@ -61,7 +63,7 @@ func (s accessService) Plan(ctx context.Context, req *connect.Request[accessv1.P
 }
 
 func (a *API) mayPlan(ctx context.Context, c rpc.Caller, days int32) error {
-	for _, kind := range []string{types.KindRole, types.KindUser, types.KindNode} {
+	for _, kind := range []string{types.KindRole, types.KindUser, types.KindNode, types.KindDatabase, types.KindDatabaseServer} {
 		for _, verb := range []string{types.VerbList, types.VerbReadNoSecrets} {
 			if err := a.rule(ctx, c, kind, verb, nil); err != nil {
 				return err
@@ -93,8 +95,29 @@ func (a *API) planInput(ctx context.Context, m *accessv1.PlanRequest) (access.Pl
 	if in.Users, err = a.users.All(ctx); err != nil {
 		return in, err
 	}
-	in.Nodes, err = store.Of[*types.Node](a.d.Store).All(ctx)
+	if in.Nodes, err = store.Of[*types.Node](a.d.Store).All(ctx); err != nil {
+		return in, err
+	}
+	in.Databases, err = a.allDatabases(ctx)
 	return in, err
+}
+
+// allDatabases are those that agents front, as they have them, and those that are
+// registered for one to come. Each name stands once.
+func (a *API) allDatabases(ctx context.Context) ([]*types.Database, error) {
+	servers, err := store.Of[*types.DatabaseServer](a.d.Store).All(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out, err := store.Of[*types.Database](a.d.Store).All(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, s := range servers {
+		out = append(out, &s.Spec.Database)
+	}
+	slices.SortStableFunc(out, func(x, y *types.Database) int { return strings.Compare(x.Metadata.Name, y.Metadata.Name) })
+	return slices.CompactFunc(out, func(x, y *types.Database) bool { return x.Metadata.Name == y.Metadata.Name }), nil
 }
 
 func (a *API) changedRoles(ctx context.Context, old map[string]*types.Role, m *accessv1.PlanRequest) (map[string]*types.Role, error) {
@@ -151,7 +174,7 @@ func (a *API) past(ctx context.Context, in access.PlanInput, days int) (*access.
 		}}
 	}
 	old, next := under(in.Old), under(in.New)
-	q := audit.Query{From: p.From, To: in.Now, Types: []string{event.TypeSessionStart}, Limit: maxEventsPage}
+	q := audit.Query{From: p.From, To: in.Now, Types: []string{event.TypeSessionStart, event.TypeDBStart}, Limit: maxEventsPage}
 	for {
 		found, err := a.d.Audit.Search(ctx, q)
 		if err != nil {
@@ -170,11 +193,26 @@ func (a *API) past(ctx context.Context, in access.PlanInput, days int) (*access.
 	}
 }
 
+// started is what the events that open sessions have in common. Sessions with
+// databases have more: which one, and that they were refused.
+type started struct {
+	Code string    `json:"code"`
+	Time time.Time `json:"time"`
+	event.Session
+	event.Server
+	Database string         `json:"db_service"`
+	Decision event.Decision `json:"decision"`
+}
+
 // again counts one session, and lists it where the new policy alone refuses it.
 func again(p *access.Past, raw []byte, old, next access.Policy) {
-	var e event.SessionStart
+	var e started
+	err := json.Unmarshal(raw, &e)
+	if e.Code == event.CodeDBStartFail {
+		return // there was none
+	}
 	p.Sessions++
-	if err := json.Unmarshal(raw, &e); err != nil {
+	if err != nil {
 		p.Unreadable++
 		return
 	}
@@ -196,6 +234,10 @@ func again(p *access.Past, raw []byte, old, next access.Policy) {
 		p.Truncated = true
 		return
 	}
-	p.List = append(p.List, access.PastSession{SessionID: e.SessionID, Time: e.Time, User: e.Decision.User, Login: e.Decision.Login,
-		Host: e.ServerHostname, Reason: d.Reasons[0]})
+	login := e.Decision.Login
+	if e.Decision.DBName != "" {
+		login += " in " + e.Decision.DBName
+	}
+	p.List = append(p.List, access.PastSession{SessionID: e.SessionID, Time: e.Time, User: e.Decision.User, Login: login,
+		Host: cmp.Or(e.Database, e.ServerHostname), Reason: d.Reasons[0]})
 }

@@ -18,12 +18,16 @@ import (
 )
 
 const planLong = `Plan compares the roles in a file with those that the cluster has, and prints who
-would gain or lose which login on which nodes. Nothing is written.
+would gain or lose which login on which nodes, and whom they may be in which
+databases. Nothing is written.
 
 Roles in the file are created, or take the place of the role of their name;
 --delete takes roles away. With --days the sessions of the last days in the
 audit log are decided again, each with what it was decided from then: those that
 the new roles would have refused are listed with the reason.
+
+Of a database, "app in shop" is the user app in its database shop, and * whatever
+user or database roles do not name.
 
 Second factors and devices count as shown. What users have from approved requests
 and what locks forbid is left out.`
@@ -84,7 +88,8 @@ func (a *app) printPlan(p *access.Plan, limit int) error {
 	for _, r := range p.Roles {
 		fmt.Fprintf(a.Out, "The role %s would be %sd.\n", output.Clean(r.Role), r.Change)
 	}
-	fmt.Fprintf(a.Out, "Compared for %s on %s, from policy revision %s.\n", counted(p.Users, "user"), counted(p.Resources, "node"), output.Clean(p.Policy))
+	fmt.Fprintf(a.Out, "Compared for %s on %s and %s, from policy revision %s.\n", counted(p.Users, "user"),
+		counted(p.Resources-p.Databases, "node"), counted(p.Databases, "database"), output.Clean(p.Policy))
 	for _, part := range []struct {
 		title string
 		count int
@@ -94,7 +99,7 @@ func (a *app) printPlan(p *access.Plan, limit int) error {
 			fmt.Fprintf(a.Out, "\n%s: nothing\n", part.title)
 			continue
 		}
-		fmt.Fprintf(a.Out, "\n%s: %s, each of one user on one node\n", part.title, counted(part.count, "login"))
+		fmt.Fprintf(a.Out, "\n%s: %s, each of one user on one node or database\n", part.title, counted(part.count, "login"))
 		if err := a.printShifts(part.list, limit); err != nil {
 			return err
 		}
@@ -106,19 +111,26 @@ func (a *app) printPlan(p *access.Plan, limit int) error {
 }
 
 func (a *app) printShifts(list []access.Shift, limit int) error {
-	if len(list) == 0 {
-		return nil
-	}
-	t := output.NewTable("User", "Logins", "Nodes", "Which")
-	for _, s := range list[:min(limit, len(list))] {
-		which := strings.Join(s.Resources, ", ")
-		if more := s.Count - len(s.Resources); more > 0 {
-			which += fmt.Sprintf(" and %d more", more)
+	shown := list[:min(limit, len(list))]
+	for _, part := range []struct{ kind, logins, resources string }{{types.KindNode, "Logins", "Nodes"}, {types.KindDatabase, "As", "Databases"}} {
+		t, rows := output.NewTable("User", part.logins, part.resources, "Which"), 0
+		for _, s := range shown {
+			if s.Kind != part.kind {
+				continue
+			}
+			which := strings.Join(s.Resources, ", ")
+			if more := s.Count - len(s.Resources); more > 0 {
+				which += fmt.Sprintf(" and %d more", more)
+			}
+			t.Row(s.User, strings.Join(s.Logins, ", "), fmt.Sprint(s.Count), which)
+			rows++
 		}
-		t.Row(s.User, strings.Join(s.Logins, ", "), fmt.Sprint(s.Count), which)
-	}
-	if err := t.Write(a.Out, a.width()); err != nil {
-		return err
+		if rows == 0 {
+			continue
+		}
+		if err := t.Write(a.Out, a.width()); err != nil {
+			return err
+		}
 	}
 	return a.more(len(list) - limit)
 }
@@ -155,7 +167,7 @@ func (a *app) printPast(p *access.Past, limit int) error {
 	if len(p.List) == 0 {
 		return nil
 	}
-	t := output.NewTable("Time (UTC)", "User", "Login", "Host", "Session", "Why")
+	t := output.NewTable("Time (UTC)", "User", "Login", "On", "Session", "Why")
 	for _, s := range p.List[:min(limit, len(p.List))] {
 		t.Row(s.Time.UTC().Format(time.DateTime), s.User, s.Login, s.Host, s.SessionID, s.Reason.Text+" ["+s.Reason.Code+"]")
 	}

@@ -340,6 +340,7 @@ func TestDatabasesAsDocuments(t *testing.T) {
 	cluster.Until(t, within, "the registered database", func() bool { return ask("second").Stdout == "1000\n" })
 	contains(t, ask("wrong-name").Exit(t, 2).Stderr, "no certificate that its tls settings trust", "not db.example.com")
 	contains(t, ask("strange").Exit(t, 5).Stderr, "there is no database")
+	contains(t, s.Tctl("access", "plan", "--delete=shop").OK(t), "4 databases", "alice in copy, alice in orders", "orders-db, second, strange, wrong-name")
 	contains(t, s.Tctl("get", "db").OK(t), "name: second", "name: strange", "team: others")
 	servers := s.Tctl("get", "db_server").OK(t)
 	contains(t, servers, "name: orders-db."+s.agent.UUID(t), "name: second."+s.agent.UUID(t))
