@@ -90,6 +90,7 @@ type Service struct {
 	cfg   Config
 	inner *tls.Config
 	codec *event.Codec
+	roots roots
 
 	mu   sync.Mutex
 	keys map[CancelKey]*Session // live sessions that can be cancelled

@@ -281,25 +281,6 @@ func (s *Session) DialAt(ctx context.Context, addr string) (net.Conn, error) {
 	return c, nil
 }
 
-// ServerTLS is the configuration towards the database: what verifies it, and the
-// certificate that shows who logs in.
-func (s *Session) ServerTLS(ctx context.Context) (*tls.Config, error) {
-	c, err := serverTLS(s.database, s.svc.cfg.Credentials.Authorities())
-	if err != nil {
-		return nil, err
-	}
-	own, err := s.svc.cfg.Credentials.Certificate(ctx, s.login())
-	if err != nil {
-		return nil, err
-	}
-	if own != nil {
-		// It is shown whatever authorities the database names, so that one that does
-		// not know ours says so.
-		c.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return own, nil }
-	}
-	return c, nil
-}
-
 // Password is what the database wants beside or instead of a certificate.
 func (s *Session) Password(ctx context.Context) (string, error) {
 	return s.svc.cfg.Credentials.Password(ctx, s.login())
@@ -312,50 +293,6 @@ func (s *Session) login() Login {
 		return l
 	}
 	return Login{Database: s.database, User: s.user, Name: s.name, Identity: s.identity, Certificate: s.shown, Client: netx.AddrPort(s.in.RemoteAddr())}
-}
-
-// serverTLS verifies a database as its document says.
-func serverTLS(db *types.Database, authorities []byte) (*tls.Config, error) {
-	t := db.Spec.TLS
-	addr, err := db.Spec.Address()
-	if err != nil {
-		return nil, err
-	}
-	host, _, _ := net.SplitHostPort(addr)
-	c := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: firstOf(t.ServerName, host)}
-	if t.Mode == types.TLSInsecure {
-		c.InsecureSkipVerify = true
-		return c, nil
-	}
-	pool := x509.NewCertPool()
-	public := t.TrustSystemCertPool || t.CACert == "" && db.Spec.InCloud()
-	if public {
-		if pool, err = x509.SystemCertPool(); err != nil {
-			return nil, fault.Wrap(err, fault.Unavailable, "the system's authorities cannot be read")
-		}
-	}
-	pem := authorities
-	if t.CACert != "" || db.Spec.InCloud() {
-		pem = []byte(t.CACert)
-	}
-	if !pool.AppendCertsFromPEM(pem) && !public {
-		return nil, fault.New(fault.Invalid, "there is no authority to verify the database %s with", db.Metadata.Name).WithHint("set tls.ca_cert_file, or a tls.mode")
-	}
-	c.RootCAs = pool
-	if t.Mode == types.TLSVerifyCA {
-		c.InsecureSkipVerify = true // the name alone is not checked
-		c.VerifyConnection = func(cs tls.ConnectionState) error {
-			o := x509.VerifyOptions{Roots: pool, Intermediates: x509.NewCertPool()}
-			for _, i := range cs.PeerCertificates[1:] {
-				o.Intermediates.AddCert(i)
-			}
-			if _, err := cs.PeerCertificates[0].Verify(o); err != nil {
-				return &tls.CertificateVerificationError{UnverifiedCertificates: cs.PeerCertificates, Err: err}
-			}
-			return nil
-		}
-	}
-	return c, nil
 }
 
 // LoginFault says what went wrong with a login, where it was not the database that

@@ -7,6 +7,7 @@ package relay
 import (
 	"errors"
 	"io"
+	"sync"
 
 	"teleport/fault"
 	"teleport/netx"
@@ -30,7 +31,13 @@ type Direction interface {
 // Bounds of the buffer: messages are seen in what one read brings, and a
 // dialect may ask for no more than Most of one at once.
 const (
-	first = 16 << 10 // of the buffer
+	// first is the buffer while little flows, so that a connection at rest holds
+	// little, and more the one after a read that filled it.
+	first = 2 << 10
+	more  = 16 << 10
+	// calm is after how many reads in a row that would have fitted it the first buffer
+	// does again.
+	calm = 16
 	// Most is how much of one message a dialect may ask to see, in bytes: a whole
 	// packet of MySQL, which is its longest.
 	Most = 16<<20 + 3
@@ -39,6 +46,31 @@ const (
 	// enough is what is read at once of a stream, and the largest buffer that is kept.
 	enough = 64 << 10
 )
+
+// Buffers that are held for a while only, shared by all copies of the process.
+var (
+	pooledMore   = sync.Pool{New: func() any { return new([more]byte) }}
+	pooledEnough = sync.Pool{New: func() any { return new([enough]byte) }}
+)
+
+func buffer(size int) []byte {
+	switch size {
+	case more:
+		return pooledMore.Get().(*[more]byte)[:]
+	case enough:
+		return pooledEnough.Get().(*[enough]byte)[:]
+	}
+	return make([]byte, size)
+}
+
+func release(b []byte) {
+	switch len(b) {
+	case more:
+		pooledMore.Put((*[more]byte)(b))
+	case enough:
+		pooledEnough.Put((*[enough]byte)(b))
+	}
+}
 
 // ErrCut is among the errors of a copy that may have left its reader in the middle
 // of a message.
@@ -49,7 +81,8 @@ var ErrCut = errors.New("relay: a message was cut")
 // written; what came before it is. A src that ends within a message is
 // io.ErrUnexpectedEOF.
 func Copy(dst io.Writer, src io.Reader, d Direction) error {
-	c := &copier{dst: dst, src: src, d: d, buf: make([]byte, first), ready: func() bool { return netx.Ready(src) }}
+	c := &copier{dst: dst, src: src, d: d, buf: buffer(first), ready: func() bool { return netx.Ready(src) }}
+	defer func() { release(c.buf) }()
 	for {
 		if err := c.messages(); err != nil {
 			return errors.Join(err, c.flush())
@@ -78,6 +111,8 @@ type copier struct {
 	buf           []byte
 	from, at, end int
 	streaming     bool // the last read brought much
+	full          bool // it brought as much as there was room for
+	calm          int  // reads in a row that brought little
 	ready         func() bool
 }
 
@@ -159,32 +194,30 @@ func (c *copier) flush() error {
 // peer merely claims costs nothing.
 func (c *copier) read() error {
 	have := c.end - c.at
-	size := len(c.buf)
-	switch {
-	case have == size:
-		size *= 2
-	case size < enough && c.streaming:
-		size = enough
-	case size > first && !c.streaming && have <= first/2:
-		size = first
-	}
 	into := c.buf
+	size := c.wanted(have)
 	if size != len(c.buf) {
-		into = make([]byte, size)
+		into = buffer(size)
 	}
 	if size != len(c.buf) || c.at > 0 { // else a long message would be moved onto itself at every read
 		copy(into, c.buf[c.at:c.end])
+	}
+	if size != len(c.buf) {
+		release(c.buf)
 	}
 	c.buf, c.from, c.at, c.end = into, 0, 0, have
 	n, err := c.src.Read(c.buf[c.end:])
 	c.end += n
 	for err == nil && c.streaming && c.end < len(c.buf) && c.ready() {
-		var more int
-		more, err = c.src.Read(c.buf[c.end:])
-		c.end += more
-		n += more
+		var next int
+		next, err = c.src.Read(c.buf[c.end:])
+		c.end += next
+		n += next
 	}
-	c.streaming = n >= stream
+	c.streaming, c.full = n >= stream, c.end == len(c.buf)
+	if c.calm++; n > first/2 {
+		c.calm = 0
+	}
 	if n > 0 {
 		return nil // an error comes again
 	}
@@ -192,4 +225,22 @@ func (c *copier) read() error {
 		err = io.ErrNoProgress
 	}
 	return err
+}
+
+// wanted is the size of the buffer for the next read, behind so many bytes that wait.
+func (c *copier) wanted(have int) int {
+	size := len(c.buf)
+	switch {
+	case have == size:
+		return size * 2
+	case size < enough && c.streaming:
+		return enough
+	case size < more && c.full:
+		return more
+	case size > more && !c.streaming && have <= more/2:
+		return more
+	case size == more && c.calm >= calm && have <= first/2:
+		return first
+	}
+	return size
 }

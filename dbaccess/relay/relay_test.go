@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"testing/iotest"
 )
@@ -142,6 +143,28 @@ func TestClaimedLengths(t *testing.T) {
 		return 0, io.EOF
 	}), &lines{}); !errors.Is(err, io.ErrUnexpectedEOF) || most > first {
 		t.Errorf("%v, and a buffer of %d bytes", err, most)
+	}
+}
+
+// The buffer follows what flows, and a copy at rest holds little.
+func TestTheBufferFollowsTheStream(t *testing.T) {
+	var rooms []int
+	step := 0
+	sizes := slices.Concat([]int{100, first}, slices.Repeat([]int{more}, 1), slices.Repeat([]int{enough}, 3), slices.Repeat([]int{100}, calm+4))
+	src := readerFunc(func(p []byte) (int, error) {
+		rooms = append(rooms, len(p))
+		if step == len(sizes) {
+			return 0, io.EOF
+		}
+		n := min(sizes[step], len(p))
+		step++
+		return copy(p, line('a', make([]byte, n-5))), nil
+	})
+	if err := Copy(io.Discard, src, &lines{}); err != nil {
+		t.Fatal(err)
+	}
+	if got := slices.Compact(rooms); !slices.Equal(got, []int{first, more, enough, more, first}) {
+		t.Errorf("the room was %v", got)
 	}
 }
 
