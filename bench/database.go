@@ -284,6 +284,7 @@ func (b *bench) measureIdle(ctx context.Context) error {
 			series[name] = append(series[name], float64(size))
 		}
 	}
+	b.heap(ctx, "idle", "proxy", "dbagent")
 	t := b.table.section(fmt.Sprintf("Memory of an idle database connection (slope over %s)", join(counts)), "process", "resident KiB", "to reach KiB")
 	sum := 0.0
 	for _, name := range names {

@@ -38,6 +38,8 @@ func (b *bench) heap(ctx context.Context, part string, names ...string) {
 	for _, name := range names {
 		if b.profiles != "" {
 			b.writeProfile(ctx, name, "heap?gc=1", part+"-"+name+"-heap.pprof")
+			b.writeProfile(ctx, name, "goroutine?debug=1", part+"-"+name+"-goroutines.txt")
+			b.writeProfile(ctx, name, "heap?debug=1", part+"-"+name+"-heap.txt")
 		}
 	}
 }
