@@ -82,6 +82,7 @@ var floors = []row{
 	{"web", 2, nil},
 	{"wholefile", 2, nil},
 	{"steady", 2, nil},
+	{"healthcheck", 2, []string{"lifecycle", "netx"}},
 
 	{"store", 3, nil},
 	{"audit/*", 3, []string{"audit/*"}},

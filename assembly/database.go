@@ -24,6 +24,7 @@ import (
 	"teleport/dbaccess"
 	"teleport/dbaccess/cloudlogin"
 	"teleport/fault"
+	"teleport/healthcheck"
 	"teleport/keys"
 	"teleport/lifecycle"
 	"teleport/sshaccess/nodelabels"
@@ -54,10 +55,11 @@ func (p *Process) buildDB(ctx context.Context) error {
 		return err
 	}
 	p.services = append(p.services, service)
-	p.databases = fronted
+	p.databases, fronted.check = fronted, service.Check
 	fronted.labels.RunOnce(ctx)
 	p.group.Add(lifecycle.Service{Name: "databases", Serve: fronted.follow})
 	p.group.Add(lifecycle.Service{Name: "labels of databases", Serve: fronted.labels.Serve})
+	p.group.Add(lifecycle.Service{Name: "health of databases", Serve: fronted.health.Serve})
 	return nil
 }
 
@@ -71,6 +73,8 @@ type frontedDatabases struct {
 	// "database label". A registered document has no command run here, as whoever
 	// edits documents is not thereby root on every agent.
 	labels *nodelabels.Runner
+	health *healthcheck.Checker
+	check  func(context.Context, *types.Database) error
 
 	announcing sync.Mutex
 	said       []byte // what was announced last
@@ -80,7 +84,7 @@ type frontedDatabases struct {
 }
 
 func newFronted(p *Process, speaks map[string]dbaccess.Engine) (*frontedDatabases, error) {
-	f := &frontedDatabases{p: p, speaks: speaks}
+	f := &frontedDatabases{p: p, speaks: speaks, health: healthcheck.New(p.log)}
 	commands := map[string]types.CommandLabel{}
 	for _, d := range p.cfg.DB.Databases {
 		if speaks[d.Spec.Protocol] == nil {
@@ -127,9 +131,7 @@ func (f *frontedDatabases) follow(ctx context.Context) error {
 		if err := f.announce(); err != nil {
 			f.p.log.Warn("the databases of this agent were not announced", telemetry.KeyErr, err)
 		}
-		select {
-		case <-changes:
-		case <-ctx.Done():
+		if !f.changes(ctx, changes) {
 			return nil
 		}
 	}
@@ -169,10 +171,12 @@ func (f *frontedDatabases) announce() error {
 	f.mu.Lock()
 	f.now = now
 	f.mu.Unlock()
+	f.watch(now)
 	id := f.p.member.Identity()
 	docs := make([]types.Resource, 0, len(now))
 	for _, d := range now {
-		s := &types.DatabaseServer{Spec: types.DatabaseServerSpec{HostID: id.Name, Hostname: f.p.cfg.Nodename, Version: types.Release, Database: *d}}
+		s := &types.DatabaseServer{Spec: types.DatabaseServerSpec{HostID: id.Name, Hostname: f.p.cfg.Nodename, Version: types.Release, Database: *d},
+			Status: types.DatabaseServerStatus{TargetHealth: f.health.Health(d.Metadata.Name)}}
 		s.Metadata.Name = types.ServerName(d.Metadata.Name, id.Name)
 		if err := s.Validate(); err != nil {
 			return err

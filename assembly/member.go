@@ -176,7 +176,7 @@ func (p *Process) replicaKinds() []string {
 		kinds = append(kinds, types.KindNode, types.KindDatabaseServer, types.KindSessionTracker)
 	}
 	if p.cfg.DB != nil {
-		kinds = append(kinds, types.KindDatabase)
+		kinds = append(kinds, types.KindDatabase, types.KindHealthCheckConfig)
 	}
 	return kinds
 }

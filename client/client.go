@@ -8,6 +8,7 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -174,7 +175,7 @@ func (c *Client) Nodes(ctx context.Context, f Filter) ([]*types.Node, error) {
 }
 
 // Databases lists the databases that the user may see and that a live agent
-// fronts, each once.
+// fronts, each once: as the agent has it that finds it in the best health.
 func (c *Client) Databases(ctx context.Context, f Filter) ([]*types.DatabaseServer, error) {
 	api, err := c.API()
 	if err != nil {
@@ -186,7 +187,7 @@ func (c *Client) Databases(ctx context.Context, f Filter) ([]*types.DatabaseServ
 		return nil, err
 	}
 	slices.SortStableFunc(all, func(a, b *types.DatabaseServer) int {
-		return strings.Compare(a.Spec.Database.Metadata.Name, b.Spec.Database.Metadata.Name)
+		return cmp.Or(strings.Compare(a.Spec.Database.Metadata.Name, b.Spec.Database.Metadata.Name), a.Status.TargetHealth.Rank()-b.Status.TargetHealth.Rank())
 	})
 	return slices.CompactFunc(all, func(a, b *types.DatabaseServer) bool {
 		return a.Spec.Database.Metadata.Name == b.Spec.Database.Metadata.Name

@@ -24,6 +24,7 @@ import (
 	"teleport/cert/tlscert"
 	"teleport/dial"
 	"teleport/fault"
+	"teleport/healthcheck"
 	"teleport/netx"
 	"teleport/predicate"
 	"teleport/recorder"
@@ -38,6 +39,14 @@ type Engine interface {
 	// database, until either ends or ctx does. A client that is refused is told so
 	// in its own protocol before Serve returns the error.
 	Serve(ctx context.Context, s *Session) error
+}
+
+// Checker is an Engine for whose databases it takes more than a connection to see
+// whether they are there.
+type Checker interface {
+	Engine
+	// Check speaks over a connection that was made for it, which has a deadline.
+	Check(ctx context.Context, conn net.Conn) error
 }
 
 // Config is what the service is built from. Fields without a remark are required.
@@ -120,6 +129,32 @@ func (s *Service) database(name string) *types.Database {
 		}
 	}
 	return nil
+}
+
+// Check asks whether a database is there, as nobody in particular. ctx needs a
+// deadline.
+func (s *Service) Check(ctx context.Context, db *types.Database) error {
+	addr, err := db.Spec.Address()
+	if err != nil {
+		return err
+	}
+	checker, ok := s.cfg.Engines[db.Spec.Protocol].(Checker)
+	if !ok {
+		return healthcheck.Dial(ctx, s.cfg.Dialer, addr)
+	}
+	conn, err := s.cfg.Dialer.DialContext(ctx, "tcp", addr)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	if at, ok := ctx.Deadline(); ok {
+		if err := conn.SetDeadline(at); err != nil {
+			return err
+		}
+	}
+	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
+	defer stop()
+	return checker.Check(ctx, conn)
 }
 
 const (

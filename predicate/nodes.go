@@ -167,6 +167,14 @@ func LabelExpr() *Dialect {
 		known: append(ofUsers(), typed{"labels.*", text})}
 }
 
+// TargetExpr returns the dialect of expressions that select resources for
+// themselves, and not for a user.
+func TargetExpr() *Dialect {
+	d := LabelExpr()
+	d.roots, d.known = []string{"labels"}, []typed{{"labels.*", text}}
+	return d
+}
+
 // Query returns the dialect of --query in listings.
 func Query() *Dialect {
 	fs := append(listFuncs(),

@@ -129,6 +129,11 @@ func (c *Cache) LabelExpr(src string) (*Program, error) {
 	return cached(c, 'l', src, func() (*Program, error) { return Compile(LabelExpr(), src) })
 }
 
+// TargetExpr compiles an expression that selects resources.
+func (c *Cache) TargetExpr(src string) (*Program, error) {
+	return cached(c, 's', src, func() (*Program, error) { return Compile(TargetExpr(), src) })
+}
+
 // Template parses a template.
 func (c *Cache) Template(src string) (*Template, error) {
 	return cached(c, 't', src, func() (*Template, error) { return ParseTemplate(src) })

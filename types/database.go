@@ -5,7 +5,6 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
-	"time"
 )
 
 // Database is a database that agents may front (kind db, v3): registered by an
@@ -103,25 +102,6 @@ type DatabaseServerSpec struct {
 type DatabaseServerStatus struct {
 	TargetHealth TargetHealth `json:"target_health,omitzero"`
 }
-
-// TargetHealth is the outcome of an agent's checks of one resource.
-type TargetHealth struct {
-	Addr       string    `json:"addr,omitempty"`
-	Protocol   string    `json:"protocol,omitempty" enum:"TCP"`
-	Status     string    `json:"status,omitempty" enum:"unknown,disabled,initialized,healthy,unhealthy"`
-	Since      time.Time `json:"transition_timestamp,omitzero"`
-	Reason     string    `json:"transition_reason,omitempty"`
-	LastError  string    `json:"transition_error,omitempty"`
-	ServerSays string    `json:"server_version,omitempty"` // as the database told it, where the protocol tells
-}
-
-// Kinds of health, from best to worst.
-const (
-	HealthHealthy   = "healthy"
-	HealthUnknown   = "unknown"
-	HealthDisabled  = "disabled"
-	HealthUnhealthy = "unhealthy"
-)
 
 // ServerName is the name of the document by which a host tells that it fronts a
 // resource: several hosts may front one.
@@ -234,7 +214,7 @@ func (s *DatabaseServer) Validate() error {
 		return fieldFault("metadata.name", "%q is not %q", s.Metadata.Name, want)
 	}
 	return firstErr(at("spec.host_id", CheckName("host", s.Spec.HostID)), at("spec.hostname", CheckHostname(s.Spec.Hostname)),
-		checkText("status.target_health.transition_error", s.Status.TargetHealth.LastError))
+		s.Status.TargetHealth.validate("status.target_health"))
 }
 
 // DatabaseRoute is what a route to a database narrows: the user and the database

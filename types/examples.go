@@ -70,7 +70,13 @@ func exampleDatabaseServer() Resource {
 	return &DatabaseServer{Header: named(KindDatabaseServer, V3, ServerName("orders", exampleUUID)),
 		Spec: DatabaseServerSpec{HostID: exampleUUID, Hostname: "db-agent-1", Version: "1.0.0", Database: *d},
 		Status: DatabaseServerStatus{TargetHealth: TargetHealth{Addr: "orders.example.com:5432", Protocol: "TCP", Status: HealthHealthy,
-			Since: exampleTime(), Reason: "threshold_met"}}}
+			Since: exampleTime(), Reason: HealthReasonThreshold, Message: "2 checks in a row succeeded"}}}
+}
+
+func exampleHealthCheckConfig() Resource {
+	return &HealthCheckConfig{Header: named(KindHealthCheckConfig, "v1", "staging"), Spec: HealthCheckSpec{
+		Match:    HealthCheckMatch{DBLabels: []LabelMatch{{Name: "env", Values: StringList{"staging", "test-*"}}}, DBLabelsExpression: `labels["team"] == "shop"`},
+		Interval: Duration(30 * time.Second), Timeout: Duration(5 * time.Second), HealthyThreshold: 2, UnhealthyThreshold: 1}}
 }
 
 func exampleServer() ServerSpec {

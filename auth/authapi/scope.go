@@ -40,7 +40,7 @@ func replicaScope(id *types.Identity) []string {
 		scope = append(scope, types.KindNode, types.KindDatabaseServer, types.KindAuthServer, types.KindSessionTracker)
 	}
 	if id.HasSystemRole(types.RoleDb) {
-		scope = append(scope, types.KindDatabase)
+		scope = append(scope, types.KindDatabase, types.KindHealthCheckConfig)
 	}
 	return scope
 }

@@ -10,6 +10,7 @@ import (
 	"teleport/access"
 	"teleport/auth/ca"
 	"teleport/fault"
+	"teleport/healthcheck"
 	"teleport/join/tokenjoin"
 	"teleport/store"
 	"teleport/types"
@@ -29,6 +30,9 @@ func bootstrap(ctx context.Context, c *Config, st *store.Store) (cluster string,
 			if err := createOnce(ctx, st, role); err != nil {
 				return "", nil, err
 			}
+		}
+		if err := createOnce(ctx, st, healthcheck.Default()); err != nil {
+			return "", nil, err
 		}
 	}
 	if err := settings(ctx, c, st); err != nil {

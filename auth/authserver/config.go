@@ -16,6 +16,7 @@ import (
 	"teleport/backend"
 	"teleport/blob"
 	"teleport/fault"
+	"teleport/healthcheck"
 	"teleport/join"
 	"teleport/keys"
 	"teleport/keystore"
@@ -86,8 +87,11 @@ func (c *Config) check() error {
 
 // validate is what the store checks beside a document's own Validate.
 func validate(_ context.Context, doc types.Resource) error {
-	if r, ok := doc.(*types.Role); ok {
-		return access.Validate(r)
+	switch d := doc.(type) {
+	case *types.Role:
+		return access.Validate(d)
+	case *types.HealthCheckConfig:
+		return healthcheck.Validate(d)
 	}
 	return nil
 }

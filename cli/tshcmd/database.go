@@ -49,7 +49,7 @@ func (a *app) dbCmd() *cobra.Command {
 	a.formatFlag(list, &ls.format, textFormat, jsonFormat, yamlFormat, namesFormat)
 	list.Flags().StringVar(&ls.query, "query", "", "show only what this expression is true of")
 	list.Flags().StringVar(&ls.search, "search", "", "show only what all these comma-separated words are found in")
-	list.Flags().BoolVarP(&ls.verbose, "verbose", "v", false, "show agents, addresses and whole labels")
+	list.Flags().BoolVarP(&ls.verbose, "verbose", "v", false, "show agents, addresses, health and whole labels")
 	var f dbFlags
 	connect := &cobra.Command{Use: "connect NAME [-- ARGS...]", Short: "Connect with the database's own client", Args: cobra.MinimumNArgs(1),
 		Long:              "Start the database's own client (psql, mariadb or mysql) on a database. Arguments after -- are the client's.",
@@ -119,14 +119,14 @@ func (a *app) dbLs(ctx context.Context, f lsFlags, args []string) error {
 	}
 	head := []string{"Name", "Protocol", "Description", "Labels"}
 	if f.verbose {
-		head = append(head, "Address", "Agent")
+		head = append(head, "Address", "Agent", "Health")
 	}
 	rows := make([][]string, 0, len(servers))
 	for _, s := range servers {
 		d := &s.Spec.Database
 		row := []string{d.Metadata.Name, d.Spec.Protocol, d.Metadata.Description, labelText(d.AllLabels(), f.verbose)}
 		if f.verbose {
-			row = append(row, d.Spec.URI, s.Spec.Hostname)
+			row = append(row, d.Spec.URI, s.Spec.Hostname, s.Status.TargetHealth.String())
 		}
 		rows = append(rows, row)
 	}

@@ -78,6 +78,9 @@ func New(t testing.TB, engine dbaccess.Engine, spec types.DatabaseSpec, creds fu
 	return w
 }
 
+// Check asks, as the agent does at intervals, whether the database is there.
+func (w *World) Check(ctx context.Context) error { return w.svc.Check(ctx, w.Doc) }
+
 // Role gives a role to every user of the world.
 func (w *World) Role(edit func(*types.RoleSpec)) {
 	r := &types.Role{}

@@ -89,7 +89,7 @@ func (d *Databases) Dial(ctx context.Context, db *types.Database, h tunframe.Hea
 		}
 	}
 	slices.SortFunc(agents, func(a, b *types.DatabaseServer) int {
-		return cmp.Or(meant(h, b)-meant(h, a), health(a)-health(b), cmp.Compare(rank(h.Gateway, a), rank(h.Gateway, b)), cmp.Compare(a.Spec.HostID, b.Spec.HostID))
+		return cmp.Or(meant(h, b)-meant(h, a), a.Status.TargetHealth.Rank()-b.Status.TargetHealth.Rank(), cmp.Compare(rank(h.Gateway, a), rank(h.Gateway, b)), cmp.Compare(a.Spec.HostID, b.Spec.HostID))
 	})
 	var last error = fault.New(fault.Unavailable, "no agent fronts the database %s at the moment", db.Metadata.Name)
 	var reply tunframe.Reply
@@ -130,17 +130,6 @@ func mix(x uint64) uint64 {
 	x = (x ^ x>>33) * 0xff51afd7ed558ccd
 	x = (x ^ x>>33) * 0xc4ceb9fe1a85ec53
 	return x ^ x>>33
-}
-
-// health orders agents by what they see of the database.
-func health(s *types.DatabaseServer) int {
-	switch s.Status.TargetHealth.Status {
-	case types.HealthHealthy:
-		return 0
-	case types.HealthUnhealthy:
-		return 2
-	}
-	return 1
 }
 
 // passes reports whether a refusal is about this agent, and not about the caller.
