@@ -97,7 +97,7 @@ func (s *Session) Begin(ctx context.Context, user, name string) error {
 		s.refused(ctx, err)
 		return err
 	}
-	info := recorder.Info{SessionID: s.id, Kind: "db", User: s.identity.Name, Login: s.user, HostID: s.svc.cfg.HostID, Hostname: s.svc.cfg.Hostname,
+	info := recorder.Info{SessionID: s.id, Kind: "db", User: s.identity.Name, Login: s.user, HostID: s.svc.cfg.HostID, Hostname: s.svc.cfg.Hostname, Resource: s.database.Metadata.Name,
 		Identity: s.identity, Start: s.start, Strict: s.decision.Limits.StrictRecording}
 	if s.rec, err = s.svc.cfg.Recorder.Start(ctx, info); err != nil {
 		s.refused(ctx, err)

@@ -215,7 +215,8 @@ type Info struct {
 	Login     string    `json:"login,omitempty"`
 	HostID    string    `json:"host_id"`
 	Hostname  string    `json:"hostname,omitempty"`
-	Command   string    `json:"command,omitempty"` // "" for a shell
+	Resource  string    `json:"resource,omitempty"` // used through the host, where it is not the host itself
+	Command   string    `json:"command,omitempty"`  // "" for a shell
 	Start     time.Time `json:"start"`
 	Columns   int       `json:"columns,omitempty"` // zero without a terminal
 	Rows      int       `json:"rows,omitempty"`

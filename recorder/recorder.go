@@ -21,6 +21,7 @@ type Info struct {
 	Login     string
 	HostID    string
 	Hostname  string
+	Resource  string // used through the host: a database; "" where it is the host itself
 	Identity  *types.Identity
 	Start     time.Time
 	Command   string // "" for a shell

@@ -97,7 +97,7 @@ func (t *tape) create() error {
 		return err
 	}
 	info, err := json.Marshal(recfmt.Info{SessionID: i.SessionID, Kind: i.Kind, Cluster: o.Cluster, User: i.User, Login: i.Login, HostID: i.HostID,
-		Hostname: i.Hostname, Command: i.Command, Start: i.Start.UTC(), Columns: i.Columns, Rows: i.Rows, Term: i.Term})
+		Hostname: i.Hostname, Resource: i.Resource, Command: i.Command, Start: i.Start.UTC(), Columns: i.Columns, Rows: i.Rows, Term: i.Term})
 	if err == nil {
 		err = enc.Add(recfmt.Record{Type: recfmt.RecordInfo, Data: info})
 	}

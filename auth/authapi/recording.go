@@ -108,7 +108,7 @@ func (s recordingService) List(ctx context.Context, req *connect.Request[recordi
 
 func recordingMessage(m *recordings.Meta) *recordingv1.Recording {
 	return &recordingv1.Recording{SessionId: m.SessionID, Kind: m.Kind, User: m.Info.User, Login: m.Info.Login, HostId: m.HostID,
-		Hostname: m.Info.Hostname, Participants: m.Participants, StartUnixNano: m.Start.UnixNano(), DurationNano: int64(m.Duration),
+		Hostname: m.Info.Hostname, Resource: m.Info.Resource, Participants: m.Participants, StartUnixNano: m.Start.UnixNano(), DurationNano: int64(m.Duration),
 		Size: m.Size, State: m.State(), Interactive: m.Info.Columns > 0}
 }
 

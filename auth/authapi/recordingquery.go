@@ -49,6 +49,7 @@ type queriedRecording struct {
 	Participants []string  `json:"participants"`
 	HostID       string    `json:"host_id"`
 	Hostname     string    `json:"hostname"`
+	Resource     string    `json:"resource"`
 	Start        time.Time `json:"start"`
 	Duration     float64   `json:"duration"`
 	Size         int64     `json:"size"`
@@ -57,6 +58,6 @@ type queriedRecording struct {
 }
 
 func queried(m *recordings.Meta) queriedRecording {
-	return queriedRecording{m.SessionID, m.Kind, m.Info.User, m.Info.Login, m.Participants, m.HostID, m.Info.Hostname,
+	return queriedRecording{m.SessionID, m.Kind, m.Info.User, m.Info.Login, m.Participants, m.HostID, m.Info.Hostname, m.Info.Resource,
 		m.Start, m.Duration.Seconds(), m.Size, m.State(), m.Info.Columns > 0}
 }

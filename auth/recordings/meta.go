@@ -82,7 +82,7 @@ func (m *Meta) timeKey() string {
 }
 
 func (m *Meta) setInfo(i recfmt.Info) {
-	for _, s := range []*string{&i.User, &i.Login, &i.Hostname, &i.Command, &i.Term, &i.Kind, &i.Cluster} {
+	for _, s := range []*string{&i.User, &i.Login, &i.Hostname, &i.Resource, &i.Command, &i.Term, &i.Kind, &i.Cluster} {
 		*s = strings.ToValidUTF8((*s)[:min(len(*s), maxText)], "")
 	}
 	i.SessionID, i.HostID, i.Start = m.SessionID, m.HostID, m.Start // as the segment says, which was checked

@@ -51,7 +51,7 @@ func (a *app) recordingsLs() *cobra.Command {
 			}
 			t := output.NewTable("Session ID", "Kind", "User", "Participants", "Where", "Start (UTC)", "Length", "Bytes", "State").Whole()
 			for _, r := range list {
-				t.Row(r.SessionID, r.Kind, r.User, strings.Join(r.Participants, ", "), r.Login+"@"+r.Hostname, r.Start.Format(output.Minute), r.Long(), fmt.Sprint(r.Size), r.State)
+				t.Row(r.SessionID, r.Kind, r.User, strings.Join(r.Participants, ", "), r.Where(), r.Start.Format(output.Minute), r.Long(), fmt.Sprint(r.Size), r.State)
 			}
 			if err := t.Write(a.Out, a.width()); err != nil || !more {
 				return err

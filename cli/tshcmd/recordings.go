@@ -32,7 +32,8 @@ Without --from-utc, --to-utc and --last it is those of the last 24 hours.
 server died; it ends where that did) or broken.
 
 --query takes an expression over name (the session's id) and what --format=json
-shows: resource.user, login, hostname, participants, kind, state, interactive.`
+shows: resource.user, login, hostname, resource (a database), participants, kind,
+state, interactive.`
 
 const recordingsLsExample = `  tsh recordings ls
   tsh recordings ls --last=168h --limit=500
@@ -100,7 +101,7 @@ func (a *app) writeRecordings(list []playback.Entry, more bool, format string) e
 		if len(people) == 0 {
 			people = []string{r.User}
 		}
-		rows = append(rows, []string{r.SessionID, r.Kind, strings.Join(people, ", "), r.Login + "@" + r.Hostname, r.Start.Format(output.Minute), r.Long(), r.State})
+		rows = append(rows, []string{r.SessionID, r.Kind, strings.Join(people, ", "), r.Where(), r.Start.Format(output.Minute), r.Long(), r.State})
 	}
 	if err := a.writeTable([]string{"Session ID", "Kind", "Participants", "Where", "Start (UTC)", "Length", "State"}, rows); err != nil {
 		return err
@@ -142,7 +143,7 @@ func (a *app) completeRecordings(cmd *cobra.Command, args []string, prefix strin
 	var found []string
 	for _, r := range list {
 		if strings.HasPrefix(r.SessionID, prefix) {
-			found = append(found, clean(r.SessionID)+"\t"+clean(r.User+" on "+r.Hostname+", "+r.Start.Format(time.DateTime)))
+			found = append(found, clean(r.SessionID)+"\t"+clean(r.User+" as "+r.Where()+", "+r.Start.Format(time.DateTime)))
 		}
 	}
 	return found, cobra.ShellCompDirectiveDefault // a file is played too

@@ -32,6 +32,9 @@ func TestRecordingsAreListed(t *testing.T) {
 	var ids []string
 	for n := 1; n <= 5; n++ {
 		s := session(n, "web-\x1b[2J1")
+		if n == 5 {
+			s.Kind, s.Login, s.Hostname, s.Resource = "db", "reader", "db-agent", "orders"
+		}
 		ids = append(ids, s.SessionID)
 		w.recordings.Add(t, s, map[bool]string{true: "arriving", false: "stored"}[n == 1], "one", "two", "three")
 	}
@@ -45,7 +48,7 @@ func TestRecordingsAreListed(t *testing.T) {
 	r = w.tsh("", "recordings", "ls")
 	lines := strings.Split(r.out, "\n")
 	if r.code != 0 || len(lines) != 8 || strings.Contains(r.out, "\x1b") || strings.Join(strings.Fields(lines[0]), " ") != "Session ID Kind Participants Where Start (UTC) Length State" ||
-		strings.Join(strings.Fields(lines[3]), " ") != ids[1]+` ssh alice root@web-\x1b[2J1 `+session(2, "").Start.Format("2006-01-02 15:04")+" 0:03 stored" {
+		strings.Join(strings.Fields(lines[3]), " ") != ids[1]+` ssh alice root@web-\x1b[2J1 `+session(2, "").Start.Format("2006-01-02 15:04")+" 0:03 stored" || !strings.Contains(strings.Join(strings.Fields(lines[6]), " "), ids[4]+" db alice reader@orders ") {
 		t.Errorf("text: %+v", r)
 	}
 	if r = w.tsh("", "recordings", "ls", "--limit=3"); strings.Count(r.out, "\n") != 5 || !strings.Contains(r.err, "more than 3") || !strings.Contains(r.err, "--limit") {

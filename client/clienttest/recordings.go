@@ -87,7 +87,7 @@ func (r *Recordings) add(t testing.TB, info recfmt.Info, state string, typ recfm
 		stored = e.Chunk(stored)
 	}
 	k.data = e.Finish(stored, recfmt.EndSession)
-	k.about = &recordingv1.Recording{SessionId: info.SessionID, Kind: info.Kind, User: info.User, Login: info.Login, HostId: info.HostID, Hostname: info.Hostname,
+	k.about = &recordingv1.Recording{SessionId: info.SessionID, Kind: info.Kind, User: info.User, Login: info.Login, HostId: info.HostID, Hostname: info.Hostname, Resource: info.Resource,
 		StartUnixNano: info.Start.UnixNano(), DurationNano: int64(len(data)) * int64(time.Second), Size: int64(len(k.data)), State: state, Interactive: info.Columns > 0}
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -1,6 +1,7 @@
 package playback
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -22,6 +23,7 @@ type Entry struct {
 	Participants []string  `json:"participants,omitempty"`
 	HostID       string    `json:"host_id"`
 	Hostname     string    `json:"hostname"`
+	Resource     string    `json:"resource,omitempty"` // a database; "" where the host itself was used
 	Start        time.Time `json:"start"`
 	Duration     float64   `json:"duration"` // seconds
 	Size         int64     `json:"size"`
@@ -31,9 +33,12 @@ type Entry struct {
 
 // EntryOf reads what the API says of a recording.
 func EntryOf(r *recordingv1.Recording) Entry {
-	return Entry{SessionID: r.SessionId, Kind: r.Kind, User: r.User, Login: r.Login, Participants: r.Participants, HostID: r.HostId, Hostname: r.Hostname,
+	return Entry{SessionID: r.SessionId, Kind: r.Kind, User: r.User, Login: r.Login, Participants: r.Participants, HostID: r.HostId, Hostname: r.Hostname, Resource: r.Resource,
 		Start: time.Unix(0, r.StartUnixNano).UTC(), Duration: time.Duration(r.DurationNano).Seconds(), Size: r.Size, State: r.State, Interactive: r.Interactive}
 }
+
+// Where is who one was, and on what: root@web-1, or alice@orders of a database.
+func (e Entry) Where() string { return e.Login + "@" + cmp.Or(e.Resource, e.Hostname) }
 
 // Long is the duration as people read it: 0:42, 1:02:03.
 func (e Entry) Long() string { return Clock(time.Duration(e.Duration * float64(time.Second))) }

@@ -204,7 +204,7 @@ func TestTheAuditLogOfADatabase(t *testing.T) {
 	})
 	eve := s.User(t, "eve", []string{"auditor"}, nil)
 	eve.Login(t)
-	contains(t, eve.Tsh("recordings", "ls").OK(t), id+" db ")
+	contains(t, eve.Tsh("recordings", "ls").OK(t), id+" db ", "alice@orders-db")
 	contains(t, eve.Tsh("play", id).OK(t), "  alice is connected to orders-db as alice, database orders, through ", "  insert into items values (5000, 'x');\n", "  → INSERT, 1 row\n",
 		"  ✗ 42703: column \"no_such_column\" does not exist\n", "  the connection ended\n")
 	contains(t, eve.Tsh("recordings", "export", "--format=json", id).OK(t), `"db_query":"delete from items where id = 5000;"`)

@@ -419,8 +419,11 @@ type Recording struct {
 	DurationNano  int64                  `protobuf:"varint,9,opt,name=duration_nano,json=durationNano,proto3" json:"duration_nano,omitempty"`
 	Size          int64                  `protobuf:"varint,10,opt,name=size,proto3" json:"size,omitempty"`
 	// stored, arriving, abandoned, broken
-	State         string `protobuf:"bytes,11,opt,name=state,proto3" json:"state,omitempty"`
-	Interactive   bool   `protobuf:"varint,12,opt,name=interactive,proto3" json:"interactive,omitempty"`
+	State       string `protobuf:"bytes,11,opt,name=state,proto3" json:"state,omitempty"`
+	Interactive bool   `protobuf:"varint,12,opt,name=interactive,proto3" json:"interactive,omitempty"`
+	// What was used through the host, where that is not the host itself: the name of
+	// a database.
+	Resource      string `protobuf:"bytes,13,opt,name=resource,proto3" json:"resource,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -537,6 +540,13 @@ func (x *Recording) GetInteractive() bool {
 		return x.Interactive
 	}
 	return false
+}
+
+func (x *Recording) GetResource() string {
+	if x != nil {
+		return x.Resource
+	}
+	return ""
 }
 
 type ListResponse struct {
@@ -1266,7 +1276,7 @@ const file_teleport_recording_v1_recording_proto_rawDesc = "" +
 	"\x05limit\x18\x05 \x01(\x05R\x05limit\x12\x1d\n" +
 	"\n" +
 	"page_token\x18\x06 \x01(\tR\tpageToken\x12\x14\n" +
-	"\x05query\x18\a \x01(\tR\x05query\"\xda\x02\n" +
+	"\x05query\x18\a \x01(\tR\x05query\"\xf6\x02\n" +
 	"\tRecording\x12\x1d\n" +
 	"\n" +
 	"session_id\x18\x01 \x01(\tR\tsessionId\x12\x12\n" +
@@ -1281,7 +1291,8 @@ const file_teleport_recording_v1_recording_proto_rawDesc = "" +
 	"\x04size\x18\n" +
 	" \x01(\x03R\x04size\x12\x14\n" +
 	"\x05state\x18\v \x01(\tR\x05state\x12 \n" +
-	"\vinteractive\x18\f \x01(\bR\vinteractive\"x\n" +
+	"\vinteractive\x18\f \x01(\bR\vinteractive\x12\x1a\n" +
+	"\bresource\x18\r \x01(\tR\bresource\"x\n" +
 	"\fListResponse\x12@\n" +
 	"\n" +
 	"recordings\x18\x01 \x03(\v2 .teleport.recording.v1.RecordingR\n" +
