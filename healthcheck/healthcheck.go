@@ -8,7 +8,6 @@ package healthcheck
 import (
 	"context"
 	"log/slog"
-	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -169,9 +168,9 @@ func (c *Checker) idle(ctx context.Context) []started {
 	return out
 }
 
-// follow checks one target at once, then at some moment of the first interval, so
-// that targets which came together are not always asked together, and from there
-// on at each interval.
+// follow checks one target at once, then at some moment of the first interval's
+// second half, so that targets which came together are not always asked together,
+// and from there on at each interval.
 func (c *Checker) follow(ctx context.Context, w *watch) {
 	for n := 0; ; n++ {
 		c.mu.Lock()
@@ -184,7 +183,7 @@ func (c *Checker) follow(ctx context.Context, w *watch) {
 		c.note(w, err)
 		pause := t.Plan.Interval
 		if n == 0 {
-			pause = time.Duration(rand.Int64N(int64(pause)) + 1)
+			pause = lifecycle.Backoff{Min: pause, Max: pause}.Delay(1)
 		}
 		if lifecycle.Sleep(ctx, pause) != nil {
 			return
