@@ -124,7 +124,7 @@ func (c *cluster) restart(ctx context.Context, name string, how syscall.Signal) 
 }
 
 func (c *cluster) stop() {
-	for _, name := range []string{"dbagent", "agent", "proxy", "auth", "one"} {
+	for _, name := range []string{"mariaagent", "pgagent", "agent", "proxy", "auth", "one"} {
 		c.servers[name].stop()
 		delete(c.servers, name)
 	}

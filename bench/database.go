@@ -23,7 +23,7 @@ func (b *bench) measureQueries(ctx context.Context) error {
 		"protocol", "clients", "path", "transactions/s", "÷ HAProxy, median of pairs (quartiles)", "p50 ms", "over direct", "CPU µs a transaction", "of it")
 	for _, mode := range []string{"simple", "prepared"} {
 		for _, clients := range b.clients {
-			if err := b.queries(ctx, t, mode, clients, "-S"); err != nil {
+			if err := b.queries(t, b.db.ways, mode, clients, b.pgbench(ctx, mode, clients, "-S")); err != nil {
 				return err
 			}
 		}
@@ -37,7 +37,7 @@ func (b *bench) measureConnects(ctx context.Context) error {
 	t := b.table.section(fmt.Sprintf("Connections: pgbench -S -C for %s, %d times in turns", b.seconds, b.rounds),
 		"protocol", "clients", "path", "connections/s", "÷ HAProxy, median of pairs (quartiles)", "p50 ms", "over direct", "CPU µs a connection", "of it")
 	for _, clients := range []int{1, 8} {
-		if err := b.queries(ctx, t, "simple", clients, "-S", "-C"); err != nil {
+		if err := b.queries(t, b.db.ways, "simple", clients, b.pgbench(ctx, "simple", clients, "-S", "-C")); err != nil {
 			return err
 		}
 	}
@@ -45,14 +45,15 @@ func (b *bench) measureConnects(ctx context.Context) error {
 	return b.measureColdConnect(ctx)
 }
 
-// pgRun is what one run of pgbench tells.
-type pgRun struct {
+// queryRun is what one run of pgbench or sysbench tells.
+type queryRun struct {
 	tps, p50 float64 // p50 in ms
 	count    int
 }
 
-func (b *bench) queries(ctx context.Context, t *section, mode string, clients int, args ...string) error {
-	ways := b.db.ways
+// queries has run ask by each way in turns; the last way is the direct one, the
+// second the peer.
+func (b *bench) queries(t *section, ways []dbContender, mode string, clients int, run func(dbContender) (queryRun, error)) error {
 	tps, p50s := make([][]float64, len(ways)), make([][]float64, len(ways))
 	tallies, count := make([]tally, len(ways)), make([]int, len(ways))
 	for round := range b.rounds {
@@ -61,7 +62,7 @@ func (b *bench) queries(ctx context.Context, t *section, mode string, clients in
 			if err := t.begin(c); err != nil {
 				return err
 			}
-			r, err := b.pgbench(ctx, ways[i], mode, clients, args...)
+			r, err := run(ways[i])
 			if err != nil {
 				return fmt.Errorf("%s: %w", ways[i].name, err)
 			}
@@ -93,15 +94,19 @@ var (
 	pgFails = regexp.MustCompile(`(?m)^number of failed transactions: ([0-9]+)`)
 )
 
-// pgbench runs once. The median comes from its log of all transactions.
-func (b *bench) pgbench(ctx context.Context, w dbContender, mode string, clients int, args ...string) (r pgRun, err error) {
+// pgbench makes one run of a way. The median comes from its log of all transactions.
+func (b *bench) pgbench(ctx context.Context, mode string, clients int, args ...string) func(dbContender) (queryRun, error) {
+	return func(w dbContender) (queryRun, error) { return b.runPgbench(ctx, w, mode, clients, args) }
+}
+
+func (b *bench) runPgbench(ctx context.Context, w dbContender, mode string, clients int, more []string) (r queryRun, err error) {
 	dir, err := os.MkdirTemp(b.dir, "pgbench-")
 	if err != nil {
 		return r, err
 	}
 	defer os.RemoveAll(dir)
-	args = append([]string{"-n", "-M", mode, "-c", strconv.Itoa(clients), "-j", strconv.Itoa(min(clients, 2)), "-T", strconv.Itoa(int(b.seconds.Seconds())),
-		"-l", "--log-prefix=" + filepath.Join(dir, "log")}, args...)
+	args := append([]string{"-n", "-M", mode, "-c", strconv.Itoa(clients), "-j", strconv.Itoa(min(clients, 2)), "-T", strconv.Itoa(int(b.seconds.Seconds())),
+		"-l", "--log-prefix=" + filepath.Join(dir, "log")}, more...)
 	out, err := output(exec.CommandContext(ctx, "pgbench", append(args, w.conn)...))
 	if err != nil {
 		return r, err
@@ -182,10 +187,10 @@ func (b *bench) measureColdConnect(ctx context.Context) error {
 // freshAgent restarts the agent, and waits until a dial reaches it. That one names
 // a database that is not there, so that no certificate is made for the real one.
 func (b *bench) freshAgent(ctx context.Context) error {
-	if err := b.cl.restart(ctx, "dbagent", syscall.SIGTERM); err != nil {
+	if err := b.cl.restart(ctx, "pgagent", syscall.SIGTERM); err != nil {
 		return err
 	}
-	b.db.ways[0].servers[2] = b.cl.servers["dbagent"]
+	b.db.ways[0].servers[2] = b.cl.servers["pgagent"]
 	other := strings.Replace(b.db.ways[0].conn, "dbname="+dbName, "dbname=postgres", 1)
 	var err error
 	for end := time.Now().Add(time.Minute); time.Now().Before(end) && ctx.Err() == nil; {
@@ -264,7 +269,7 @@ func (b *bench) measureIdle(ctx context.Context) error {
 			_ = c.Close(context.WithoutCancel(ctx)) // measured already
 		}
 	}()
-	names := []string{"tsh", "proxy", "dbagent"}
+	names := []string{"tsh", "proxy", "pgagent"}
 	var counts []float64
 	series := map[string][]float64{}
 	for _, n := range steps(b.idle) {
@@ -284,7 +289,7 @@ func (b *bench) measureIdle(ctx context.Context) error {
 			series[name] = append(series[name], float64(size))
 		}
 	}
-	b.heap(ctx, "idle", "proxy", "dbagent")
+	b.heap(ctx, "idle", "proxy", "pgagent")
 	t := b.table.section(fmt.Sprintf("Memory of an idle database connection (slope over %s)", join(counts)), "process", "resident KiB", "to reach KiB")
 	sum := 0.0
 	for _, name := range names {

@@ -48,7 +48,7 @@ type options struct {
 	recording string
 }
 
-var allParts = []string{"setup", "bulk", "text", "resume", "keys", "storm", "start", "memory", "live", "lock", "seek", "tunnels", "restart", "queries", "connects", "copy", "idle", "layers"}
+var allParts = []string{"setup", "bulk", "text", "resume", "keys", "storm", "start", "memory", "live", "lock", "seek", "tunnels", "restart", "queries", "connects", "copy", "idle", "sysbench", "layers"}
 
 var databaseParts = []string{"queries", "connects", "copy", "idle"}
 
@@ -119,7 +119,8 @@ type bench struct {
 	cl    *cluster
 	peer  *openSSH
 	null  *null
-	db    *database
+	db    *database // PostgreSQL's
+	maria *database
 }
 
 func run(ctx context.Context, o options) (err error) {
@@ -200,12 +201,18 @@ func (b *bench) part(ctx context.Context, name string) error {
 			return err
 		}
 	}
+	if name == "sysbench" {
+		if err := b.mariaWorld(ctx); err != nil {
+			return err
+		}
+	}
 	stop := b.profile(ctx, name)
 	defer stop()
 	return map[string]func(context.Context) error{
 		"setup": b.measureSetup, "bulk": b.measureBulk, "text": b.measureText, "resume": b.measureResume, "keys": b.measureKeys,
 		"storm": b.measureStorm, "memory": b.measureSessions, "live": b.measureLive, "lock": b.measureLock, "seek": b.measureSeek,
 		"tunnels": b.measureTunnels, "restart": b.measureRestart, "queries": b.measureQueries, "connects": b.measureConnects, "copy": b.measureCopy, "idle": b.measureIdle,
+		"sysbench": b.measureSysbench,
 	}[name](ctx)
 }
 
@@ -232,6 +239,7 @@ func (b *bench) world(ctx context.Context) (err error) {
 
 func (b *bench) stop() {
 	b.db.stop()
+	b.maria.stop()
 	if b.cl != nil {
 		b.cl.stop()
 	}

@@ -7,8 +7,9 @@
 //	nullrelay client KEYPAIR NEXT LINE   sends LINE and standard input, prints the answer
 //	nullrelay enter KEYPAIR ADDR NEXT    copies between a plain connection and NEXT
 //	nullrelay leave KEYPAIR ADDR SERVER  copies between a connection and a PostgreSQL server
+//	nullrelay plain KEYPAIR ADDR SERVER  copies between a connection and a server without TLS
 //
-// Enter, relay and leave are the three hops of a database client; the last one
+// Enter, relay and leave or plain are the three hops of a database client; leave
 // asks the server for TLS and shows it the certificate.
 // KEYPAIR is a PEM file with a certificate, which both sides trust, and its key.
 package main
@@ -36,7 +37,7 @@ func main() {
 
 func run(args []string) error {
 	if len(args) < 3 {
-		return errors.New("usage: nullrelay host|relay|client|enter|leave KEYPAIR ADDR …")
+		return errors.New("usage: nullrelay host|relay|client|enter|leave|plain KEYPAIR ADDR …")
 	}
 	config, err := configOf(args[1])
 	if err != nil {
@@ -49,6 +50,8 @@ func run(args []string) error {
 		return listen(args[2], config, func(c *tls.Conn, _ *bufio.Reader) error { return relay(c, args[3], dial(config)) })
 	case args[0] == "leave" && len(args) == 4:
 		return listen(args[2], config, func(c *tls.Conn, _ *bufio.Reader) error { return relay(c, args[3], dialPostgres(config)) })
+	case args[0] == "plain" && len(args) == 4:
+		return listen(args[2], config, func(c *tls.Conn, _ *bufio.Reader) error { return relay(c, args[3], dialPlain) })
 	case args[0] == "enter" && len(args) == 4:
 		return accept(args[2], func(c net.Conn) error { return relay(c.(*net.TCPConn), args[3], dial(config)) })
 	case args[0] == "client" && len(args) == 4:
@@ -145,6 +148,14 @@ func pump(to, from half) {
 
 func dial(config *tls.Config) func(string) (half, error) {
 	return func(addr string) (half, error) { return tls.Dial("tcp", addr, config) }
+}
+
+func dialPlain(addr string) (half, error) {
+	c, err := net.Dial("tcp", addr)
+	if err != nil {
+		return nil, err
+	}
+	return c.(*net.TCPConn), nil
 }
 
 // dialPostgres asks for TLS as a PostgreSQL client does (PostgreSQL 15, 55.2.10).
