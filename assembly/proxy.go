@@ -323,7 +323,6 @@ func (x *proxyParts) run(ln net.Listener) error {
 	auth := r.ALPN(x.webTLS, authALPN+"@", authALPN)
 	sshTLS := r.ALPN(x.webTLS, "teleport-proxy-ssh")
 	sshPlain := r.Preamble(tlsroute.SSH)
-	postgres := r.Preamble(tlsroute.Postgres)
 	pages := r.Web(x.webTLS)
 
 	add := func(name string, serve func(context.Context) error) {
@@ -342,9 +341,7 @@ func (x *proxyParts) run(ln net.Listener) error {
 			})
 		})
 	}
-	add("clients of PostgreSQL", func(ctx context.Context) error {
-		return x.proxy.Serve(ctx, postgres, "postgres", x.native.ServePostgres)
-	})
+	x.runNative(add)
 	add("web", func(ctx context.Context) error { return x.serveWeb(ctx, pages) })
 	if p.cfg.Proxy.ReloadInterval > 0 {
 		add("web certificates", x.reloadCerts)

@@ -128,37 +128,46 @@ func (d *Database) mint(ctx context.Context) error {
 	if err := d.Check(); err != nil {
 		return err
 	}
-	api, err := d.c.API()
+	now := time.Now()
+	made, err := d.c.DatabaseCertificate(ctx, d.name, d.route)
 	if err != nil {
 		return err
+	}
+	d.cert, d.renew = made, now.Add(made.Leaf.NotAfter.Sub(now)/2)
+	return nil
+}
+
+// DatabaseCertificate makes a certificate that is good for one database, and as
+// narrow as the route is. It ends with the log-in. Its key is a crypto.Signer.
+func (c *Client) DatabaseCertificate(ctx context.Context, name string, r types.DatabaseRoute) (*tls.Certificate, error) {
+	api, err := c.API()
+	if err != nil {
+		return nil, err
 	}
 	defer api.Close()
 	key, err := newKey(string(keys.DefaultSuite), keys.UserTLS)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	pub, err := x509.MarshalPKIXPublicKey(key.Public())
 	if err != nil {
-		return err
+		return nil, err
 	}
-	route, err := json.Marshal(d.route.Route(d.name))
+	route, err := json.Marshal(r.Route(name))
 	if err != nil {
-		return err
+		return nil, err
 	}
-	now := time.Now()
 	resp, err := api.Reissue(ctx, &issuev1.ReissueRequest{Keys: &issuev1.PublicKeys{TlsPublic: pub}, Usage: []string{"db"}, Route: route})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	block, _ := pem.Decode(resp.TlsCert)
 	if block == nil {
-		return fault.New(fault.Internal, "the auth service sent no certificate")
+		return nil, fault.New(fault.Internal, "the auth service sent no certificate")
 	}
 	leaf, err := x509.ParseCertificate(block.Bytes)
 	if err != nil || !keys.Equal(leaf.PublicKey, key.Public()) {
-		return fault.New(fault.Untrusted, "the auth service sent a certificate for another key")
+		return nil, fault.New(fault.Untrusted, "the auth service sent a certificate for another key")
 	}
-	d.cert = &tls.Certificate{Certificate: [][]byte{block.Bytes}, PrivateKey: key, Leaf: leaf}
-	d.renew = now.Add(leaf.NotAfter.Sub(now) / 2)
-	return nil
+	return &tls.Certificate{Certificate: [][]byte{block.Bytes}, PrivateKey: key, Leaf: leaf}, nil
 }

@@ -22,9 +22,12 @@ type Dialect struct {
 	// directions have stopped, and not when they left the client in the middle of a
 	// message.
 	Last func(why error) []byte
-	// Abandon stops what the database does for a client that was cut, which it would
-	// go on with: it looks for its client only when it has something to say.
+	// Abandon stops what the database does for a client that was cut, or is gone, which
+	// it would go on with: it looks for its client only when it has something to say.
 	Abandon func(ctx context.Context) error
+	// Left tells whether the client took its leave. One that vanished did not; it may
+	// have been cut on the way here. Nil: what it left behind ends by itself.
+	Left func() bool
 }
 
 const abandonTimeout = 5 * time.Second
@@ -44,10 +47,12 @@ func (s *Session) Pass(ctx context.Context, database net.Conn, d Dialect) error 
 	_ = database.SetReadDeadline(time.Unix(1, 0))
 	_ = s.client.SetWriteDeadline(time.Now().Add(lastWords)) // one that does not read holds nobody up
 	answered := <-answers
-	if why := told(ctx, asked, answered); why != nil {
-		if !errors.Is(answered, relay.ErrCut) {
-			_, _ = s.client.Write(d.Last(why)) // it may be gone
-		}
+	why := told(ctx, asked, answered)
+	if why != nil && !errors.Is(answered, relay.ErrCut) {
+		_, _ = s.client.Write(d.Last(why)) // it may be gone
+	}
+	vanished := d.Left != nil && !errors.Is(asked, os.ErrDeadlineExceeded) && !d.Left()
+	if why != nil || vanished {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), abandonTimeout)
 		defer cancel()
 		if err := d.Abandon(ctx); err != nil {

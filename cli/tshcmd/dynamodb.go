@@ -2,10 +2,10 @@ package tshcmd
 
 import (
 	"fmt"
-	"net"
 	"slices"
 	"strings"
 
+	"teleport/client/dbclient"
 	"teleport/client/localproxy"
 	"teleport/fault"
 	"teleport/types"
@@ -18,11 +18,6 @@ func (a *app) signedWay(d *types.Database, dial localproxy.Dialer) (localServer,
 	region := d.Spec.AWSRegion()
 	return localproxy.NewSigned(keys, localproxy.Options{Dial: dial, Failed: a.notLetThrough}),
 		[]string{"AWS_ACCESS_KEY_ID=" + keys.ID, "AWS_SECRET_ACCESS_KEY=" + keys.Secret, "AWS_REGION=" + region, "AWS_DEFAULT_REGION=" + region}
-}
-
-// awsClient is the aws command for an address.
-func awsClient(addr net.Addr) []string {
-	return []string{"aws", "--endpoint-url", "http://" + addr.String()}
 }
 
 // forAWS is the environment for the aws command: the tunnel's keys, and nothing by
@@ -41,10 +36,12 @@ func noCommand(name string) error {
 }
 
 // printAWS prints what a person pastes where clients shall reach a tunnel.
-func (a *app) printAWS(env []string, addr net.Addr) {
+func (a *app) printAWS(env []string, t dbclient.Target) {
 	fmt.Fprintf(a.out, "\nGive clients these keys, which are good for this tunnel alone:\n\n")
 	for _, kv := range env {
 		fmt.Fprintf(a.out, "  export %s\n", kv)
 	}
-	fmt.Fprintf(a.out, "\nand then use the following:\n\n  %s dynamodb list-tables\n", strings.Join(awsClient(addr), " "))
+	if argv, err := t.Argv(installed); err == nil {
+		fmt.Fprintf(a.out, "\nand then use the following:\n\n  %s dynamodb list-tables\n", strings.Join(argv, " "))
+	}
 }

@@ -2,6 +2,7 @@ package tshcmd
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -256,7 +257,8 @@ func (a *app) logout() error {
 		if (a.global.proxy != "" && profile.HostOf(a.global.proxy) != p.Name()) || (a.global.user != "" && a.global.user != p.User) {
 			continue
 		}
-		if err := dir.Remove(p); err != nil {
+		_, left := a.forgetDatabases(dir, p, "")
+		if err := errors.Join(dir.Remove(p), left); err != nil {
 			return fault.Wrap(err, fault.Unavailable, "the keys of %s cannot be deleted", p.Name())
 		}
 		gone++

@@ -8,6 +8,7 @@
 //	keys/<proxy>/<user>           SSH private key, and <user>.pub
 //	keys/<proxy>/<user>.key       TLS private key, and its certificate <user>.crt
 //	keys/<proxy>/<user>-ssh/<cluster>-cert.pub
+//	keys/<proxy>/<user>-db/<cluster>/<database>.crt, and .key and .yaml beside it
 //	keys/<proxy>/cas/<cluster>.pem
 //
 // Directories are 0700 and files 0600. A file is replaced whole or not at all,

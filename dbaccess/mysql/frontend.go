@@ -16,6 +16,7 @@ type frontend struct {
 	talk      *conversation
 	more      bool // the message goes on in the next packet
 	next      byte // its sequence
+	left      bool // the client has taken its leave
 	cmd       mysqlwire.Command
 	statement *dbaccess.Statement // of a message that goes on
 	bound     bound
@@ -192,6 +193,8 @@ func (f *frontend) seeCommand(body []byte, n int) error {
 		return f.emit(&event.MySQLRefresh{Subcommand: body[0]}, event.TypeMySQLRefresh, event.CodeMySQLRefresh)
 	case mysqlwire.ResetConnection:
 		f.talk.forgetAll()
+	case mysqlwire.Quit:
+		f.left = true
 		f.bound.forgetAll()
 	}
 	return nil

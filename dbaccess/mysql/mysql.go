@@ -79,11 +79,13 @@ func (Engine) Serve(ctx context.Context, s *dbaccess.Session) error {
 	}
 	emit := emitter{ctx, s}
 	talk := &conversation{prepared: map[uint32]uint16{}}
+	up := &frontend{emitter: emit, talk: talk, bound: bound{level: s.Captures()}}
 	return s.Pass(ctx, server.conn, dbaccess.Dialect{
-		Up:      &frontend{emitter: emit, talk: talk, bound: bound{level: s.Captures()}},
+		Up:      up,
 		Down:    &backend{emitter: emit, talk: talk, deprecate: login.Capabilities&mysqlwire.DeprecateEOF != 0},
 		Last:    func(why error) []byte { return mysqlwire.Append(nil, talk.next(), refusal(why)) },
 		Abandon: func(ctx context.Context) error { return server.kill(ctx, s) },
+		Left:    func() bool { return up.left },
 	})
 }
 

@@ -30,6 +30,7 @@ type frontend struct {
 	ctx   context.Context
 	s     *dbaccess.Session
 	known *declared
+	left  bool // the client has taken its leave
 }
 
 // Split implements relay.Direction.
@@ -91,6 +92,7 @@ func (f *frontend) See(b []byte) (bool, error) {
 			return f.tell(&event.PostgresFunction{OID: m.Function, Args: len(m.Arguments)}, event.TypePostgresFunction, event.CodePostgresFunction)
 		}
 	default:
+		f.left = f.left || b[0] == 'X'
 		return true, nil
 	}
 	return false, f.malformed(b, "a message of the type %q cannot be read: %v", b[0], err)

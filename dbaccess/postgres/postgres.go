@@ -54,7 +54,9 @@ func (Engine) Serve(ctx context.Context, s *dbaccess.Session) error {
 	if _, err := client.Write(welcome(start, server, key)); err != nil {
 		return err
 	}
-	return s.Pass(ctx, server.conn, dbaccess.Dialect{Up: &frontend{ctx: ctx, s: s, known: newDeclared(s.Captures())}, Down: &backend{ctx: ctx, s: s}, Last: pgwire.Refusal, Abandon: server.interrupt})
+	up := &frontend{ctx: ctx, s: s, known: newDeclared(s.Captures())}
+	return s.Pass(ctx, server.conn, dbaccess.Dialect{Up: up, Down: &backend{ctx: ctx, s: s}, Last: pgwire.Refusal,
+		Abandon: server.interrupt, Left: func() bool { return up.left }})
 }
 
 // server is a logged-in connection to the database.

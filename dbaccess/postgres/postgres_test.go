@@ -205,6 +205,21 @@ func sleeper(t *testing.T, addr net.Addr) (*exec.Cmd, *bytes.Buffer) {
 	return c, out
 }
 
+// Whoever vanishes may have been cut before the agent heard why: what they asked
+// for stops.
+func TestAClientThatVanishesLeavesNothingRunning(t *testing.T) {
+	pki, spec := startServer(t)
+	w := dbtest.New(t, postgres.Engine{}, spec, pki.Credentials)
+	w.Role(func(*types.RoleSpec) {})
+	c, _ := sleeper(t, w.Listen("alice", types.DatabaseRoute{User: "alice", Name: "postgres"}))
+	w.Await(func() bool { return pki.sleeping(t) == "1\n" })
+	if err := c.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = c.Wait()
+	w.Await(func() bool { return pki.sleeping(t) == "0\n" })
+}
+
 func TestALockCutsPsql(t *testing.T) {
 	pki, spec := startServer(t)
 	w := dbtest.New(t, postgres.Engine{}, spec, pki.Credentials)

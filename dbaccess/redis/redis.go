@@ -62,7 +62,7 @@ func (Engine) Serve(ctx context.Context, s *dbaccess.Session) error {
 	if err := errors.Join(client.SetReadDeadline(time.Time{}), server.SetDeadline(time.Time{})); err != nil {
 		return err
 	}
-	return s.Pass(ctx, server, dbaccess.Dialect{Up: &frontend{conversation: c}, Down: whole{}, Last: refusal,
+	return s.Pass(ctx, server, dbaccess.Dialect{Up: &frontend{conversation: c}, Down: whole{}, Last: rediswire.Refusal,
 		Abandon: func(context.Context) error { return nil }}) // a server ends what its client waits for
 }
 
@@ -75,21 +75,8 @@ func refuse(client net.Conn, why error) error {
 }
 
 func last(client io.Writer, why error) error {
-	_, err := client.Write(refusal(why))
+	_, err := client.Write(rediswire.Refusal(why))
 	return err
-}
-
-// refusal is an error in the protocol's form.
-func refusal(why error) []byte {
-	code := "ERR"
-	if k := fault.KindOf(why); k == fault.Denied || k == fault.Unauthenticated {
-		code = "NOPERM"
-	}
-	text := fault.Message(why)
-	if hint := fault.Hint(why); hint != "" {
-		text += " (" + hint + ")"
-	}
-	return rediswire.Error(code, text)
 }
 
 // whole passes what the server says.
@@ -171,7 +158,7 @@ func (c *conversation) login(server net.Conn) error {
 			if err := c.fail(words, other); err != nil {
 				return err
 			}
-			answer = refusal(other)
+			answer = rediswire.Refusal(other)
 		case len(users) > 0:
 			if err := errors.Join(c.tell(words), server.SetDeadline(time.Now().Add(loginTimeout))); err != nil {
 				return err

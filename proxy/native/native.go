@@ -26,8 +26,9 @@ import (
 
 // Options are what a Server is built from. All fields are required.
 type Options struct {
-	// Certificate is what the port shows.
-	Certificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)
+	// Certificate is what the port shows: this proxy's own, of the cluster's host
+	// authority, which clients of databases know from their log-in.
+	Certificate func() *tls.Certificate
 	// Peer verifies a user's certificate.
 	Peer func(tls.ConnectionState) (*types.Identity, error)
 	// Dial opens a stream to a resource for a caller; it decides whether they may.
@@ -49,45 +50,45 @@ type Server struct {
 
 // New makes a server. It starts nothing.
 func New(o Options) *Server {
-	return &Server{o: o, bridges: bridges{o: o, all: map[bridgeKey]*bridge{}}, cancels: cancels{all: map[cancelKey]session{}}}
+	return &Server{o: o, bridges: bridges{o: o, all: map[bridgeKey]*bridge{}}, cancels: cancels{all: map[cancelKey]visit{}}}
 }
 
 // startTimeout bounds what comes before the client is known.
 const startTimeout = 10 * time.Second
 
-// session is a client that was let in, and where.
-type session struct {
+// visit is a client that was let in, and where.
+type visit struct {
 	caller proxyd.Caller
 	user   *x509.Certificate
 	target dial.Target
 }
 
 // known ends the client's TLS and returns who it is.
-func (s *Server) known(ctx context.Context, c net.Conn) (*tls.Conn, session, error) {
-	conn := tls.Server(netx.UnderTLS(c), &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: s.o.Certificate, ClientAuth: tls.RequireAnyClientCert,
-		SessionTicketsDisabled: true})
+func (s *Server) known(ctx context.Context, c net.Conn) (*tls.Conn, visit, error) {
+	conn := tls.Server(netx.UnderTLS(c), &tls.Config{MinVersion: tls.VersionTLS12, ClientAuth: tls.RequireAnyClientCert, SessionTicketsDisabled: true,
+		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return s.o.Certificate(), nil }})
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	if err := conn.HandshakeContext(ctx); err != nil {
-		return nil, session{}, fault.Wrap(err, fault.Unauthenticated, "the TLS of a client without tsh failed")
+		return nil, visit{}, fault.Wrap(err, fault.Unauthenticated, "the TLS of a client without tsh failed")
 	}
 	state := conn.ConnectionState()
 	id, err := s.o.Peer(state)
 	if err != nil { // of the certificate: it lets nobody in
-		return conn, session{}, fault.Wrap(err, fault.Unauthenticated, "%s", fault.Message(err))
+		return conn, visit{}, fault.Wrap(err, fault.Unauthenticated, "%s", fault.Message(err))
 	}
 	route := id.Authority.Route
 	if route == nil || route.Kind != types.KindDatabase {
-		return conn, session{}, fault.New(fault.Denied, "the certificate is not for one database").WithHint("tsh db login gets one that is")
+		return conn, visit{}, fault.New(fault.Denied, "the certificate is not for one database").WithHint("tsh db login gets one that is")
 	}
 	leaf := state.PeerCertificates[0]
 	hash := sha256.Sum256(leaf.Raw)
-	return conn, session{user: leaf, target: dial.Target{Kind: types.KindDatabase, Name: route.Name},
+	return conn, visit{user: leaf, target: dial.Target{Kind: types.KindDatabase, Name: route.Name},
 		caller: proxyd.Caller{Identity: id, CertSHA256: hex.EncodeToString(hash[:]), Addr: netx.AddrPort(c.RemoteAddr())}}, nil
 }
 
 // open goes on to the agent, and returns who that is.
-func (s *Server) open(ctx context.Context, x session) (*tls.Conn, string, error) {
+func (s *Server) open(ctx context.Context, x visit) (*tls.Conn, string, error) {
 	own, err := s.bridges.get(ctx, x.user, x.caller.Addr)
 	if err != nil {
 		return nil, "", err

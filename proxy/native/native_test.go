@@ -1,6 +1,7 @@
 package native_test
 
 import (
+	"bufio"
 	"context"
 	"crypto"
 	"crypto/tls"
@@ -27,6 +28,7 @@ import (
 	"teleport/netx"
 	"teleport/proxy/native"
 	"teleport/proxy/proxyd"
+	"teleport/session"
 	"teleport/types"
 )
 
@@ -40,6 +42,8 @@ type world struct {
 	t     *testing.T
 	ca    *certtest.World
 	addr  string
+	redis string
+	over  <-chan struct{}
 	work  sync.WaitGroup
 	agent *agent
 
@@ -49,6 +53,31 @@ type world struct {
 	deny    error // of Dial
 	meant   []string
 	errs    []error
+	streams []*stream
+}
+
+// stream is one to the agent, which can be cut.
+type stream struct {
+	net.Conn
+	mu  sync.Mutex
+	why error
+}
+
+func (s *stream) cut(why error) {
+	s.mu.Lock()
+	s.why = why
+	s.mu.Unlock()
+	s.Close()
+}
+
+func (s *stream) Read(b []byte) (int, error) {
+	n, err := s.Conn.Read(b)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err != nil && s.why != nil {
+		err = s.why
+	}
+	return n, err
 }
 
 // agent has statements that run until they are cancelled.
@@ -59,16 +88,17 @@ type agent struct {
 	running map[[8]byte]chan struct{}
 	seen    []*types.Identity
 	next    byte
+	asleep  chan struct{} // one for each statement that runs
 }
 
 func newWorld(t *testing.T) *world {
 	w := &world{t: t, ca: certtest.New(t, clusterName, time.Now())}
 	host := w.sign(certtest.Host(clusterName, time.Now(), types.RoleDb), types.CAHost)
 	src := tlscert.Source{Certificate: func() *tls.Certificate { return host }, Trust: func() *cert.Trust { return w.ca.Trust }, Now: time.Now}
-	w.agent = &agent{w: w, running: map[[8]byte]chan struct{}{},
+	w.agent = &agent{w: w, running: map[[8]byte]chan struct{}{}, asleep: make(chan struct{}, 100),
 		config: tlscert.ServerConfig(src, tlscert.ServerOptions{Kinds: []types.IdentityKind{types.IdentityUser, types.IdentityBridge}})}
 	web := w.sign(certtest.Host(clusterName, time.Now(), types.RoleProxy), types.CAHost)
-	s := native.New(native.Options{Now: time.Now, Certificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return web, nil },
+	s := native.New(native.Options{Now: time.Now, Certificate: func() *tls.Certificate { return web },
 		Peer: func(cs tls.ConnectionState) (*types.Identity, error) {
 			return tlscert.Peer(cs, w.ca.Trust, time.Now(), types.IdentityUser)
 		},
@@ -77,12 +107,20 @@ func newWorld(t *testing.T) *world {
 			return tlscert.ClientConfig(tlscert.Source{Certificate: func() *tls.Certificate { return own }, Trust: src.Trust, Now: time.Now},
 				tlscert.Server{Cluster: clusterName, UUID: uuid})
 		}})
+	ctx, cancel := context.WithCancel(context.Background())
+	t.Cleanup(func() { cancel(); w.work.Wait() })
+	w.over = ctx.Done()
+	w.addr, w.redis = w.listen(ctx, s.ServePostgres), w.listen(ctx, s.ServeRedis)
+	return w
+}
+
+// listen serves a port until ctx ends.
+func (w *world) listen(ctx context.Context, serve func(context.Context, net.Conn) error) string {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		t.Fatal(err)
+		w.t.Fatal(err)
 	}
-	w.addr = ln.Addr().String()
-	ctx, cancel := context.WithCancel(context.Background())
+	context.AfterFunc(ctx, func() { ln.Close() })
 	w.work.Go(func() {
 		for {
 			c, err := ln.Accept()
@@ -91,15 +129,14 @@ func newWorld(t *testing.T) *world {
 			}
 			w.work.Go(func() {
 				defer c.Close()
-				err := s.ServePostgres(ctx, c)
+				err := serve(ctx, c)
 				w.mu.Lock()
 				defer w.mu.Unlock()
 				w.errs = append(w.errs, err)
 			})
 		}
 	})
-	t.Cleanup(func() { ln.Close(); cancel(); w.work.Wait() })
-	return w
+	return ln.Addr().String()
 }
 
 func (w *world) sign(id *types.Identity, ca types.CAType) *tls.Certificate {
@@ -139,7 +176,9 @@ func (w *world) dial(_ context.Context, c proxyd.Caller, t dial.Target) (net.Con
 	}
 	near, far := net.Pipe()
 	w.work.Go(func() { w.agent.serve(far) })
-	return near, dial.Reply{AgentUUID: certtest.HostUUID}, nil
+	x := &stream{Conn: near}
+	w.streams = append(w.streams, x)
+	return x, dial.Reply{AgentUUID: certtest.HostUUID}, nil
 }
 
 func (a *agent) serve(raw net.Conn) {
@@ -181,7 +220,12 @@ func (a *agent) serve(raw net.Conn) {
 			return
 		}
 		if x, ok := q.(*pgproto3.Query); ok && x.String == "sleep" {
-			<-stopped
+			a.asleep <- struct{}{}
+			select {
+			case <-stopped:
+			case <-a.w.over:
+				return
+			}
 			back.Send(&pgproto3.ErrorResponse{Severity: "ERROR", Code: "57014", Message: "canceled"})
 		} else {
 			back.Send(&pgproto3.CommandComplete{CommandTag: []byte("SELECT 0")})
@@ -360,6 +404,69 @@ func TestWhoIsRefused(t *testing.T) {
 	}
 	if len(w.agent.seen) != 0 {
 		t.Error("an agent was reached")
+	}
+}
+
+// A session that is cut here ends with the reason.
+func TestACutSaysWhy(t *testing.T) {
+	w := newWorld(t)
+	c, err := w.connect(t, w.shop())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { _, err := c.Exec(context.Background(), "sleep").ReadAll(); ended <- err }()
+	<-w.agent.asleep
+	w.mu.Lock()
+	x := w.streams[0]
+	w.mu.Unlock()
+	x.cut(session.EndedByModerator("eve"))
+	var pg *pgconn.PgError
+	if err := <-ended; !errors.As(err, &pg) || pg.Severity != "FATAL" || !strings.Contains(pg.Message, "eve") {
+		t.Errorf("%v", err)
+	}
+}
+
+// A client of Redis begins with TLS, and hears why it is refused when it has said
+// something.
+func TestRedis(t *testing.T) {
+	w := newWorld(t)
+	ask := func(own *tls.Certificate, say, want string) (got string) {
+		t.Helper()
+		c, err := tls.Dial("tcp", w.redis, &tls.Config{InsecureSkipVerify: true, Certificates: []tls.Certificate{*own}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		if _, err := io.WriteString(c, say); err != nil {
+			t.Fatal(err)
+		}
+		for r := bufio.NewReader(c); !strings.Contains(got, want); {
+			b, err := r.ReadByte()
+			if err != nil {
+				break
+			}
+			got += string(b)
+		}
+		return got
+	}
+	const ping = "*1\r\n$4\r\nPING\r\n"
+	for name, c := range map[string]struct {
+		own       *tls.Certificate
+		say, want string
+	}{
+		"through to the agent": {w.shop(), "\x00\x00\x00\x10\x00\x03\x00\x00user\x00a\x00\x00", "server_version"}, // which speaks PostgreSQL here
+		"another database":     {w.certificate(types.DatabaseRoute{User: "alice"}.Route("other")), ping, "-NOPERM access denied\r\n"},
+		"for everything":       {w.certificate(nil), ping, "-NOPERM the certificate is not for one database"},
+	} {
+		if got := ask(c.own, c.say, c.want); !strings.Contains(got, c.want) {
+			w.mu.Lock()
+			t.Errorf("%s: %q, want %q: %v", name, got, c.want, w.errs)
+			w.mu.Unlock()
+		}
+	}
+	if _, err := tls.Dial("tcp", w.redis, &tls.Config{InsecureSkipVerify: true, MaxVersion: tls.VersionTLS12}); err == nil {
+		t.Error("nobody was let in")
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"teleport/dbaccess/postgres/pgwire"
 	"teleport/fault"
 	"teleport/netx"
+	"teleport/session"
 )
 
 // ServePostgres serves one client of PostgreSQL: it has not said anything yet, and
@@ -113,10 +114,10 @@ type cancelKey [8]byte
 // cancels are the sessions of this proxy, by what their clients were told.
 type cancels struct {
 	mu  sync.Mutex
-	all map[cancelKey]session
+	all map[cancelKey]visit
 }
 
-func (c *cancels) note(k cancelKey, x session) {
+func (c *cancels) note(k cancelKey, x visit) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.all[k] = x
@@ -155,13 +156,16 @@ func (s *Server) cancel(ctx context.Context, k cancelKey, c net.Conn) error {
 	return err
 }
 
-// watched looks for the key in what the server says before it is ready.
+// watched looks for the key in what the server says before it is ready, and ends
+// with the reason where the stream is cut.
 type watched struct {
 	net.Conn
 	found func(cancelKey)
 	key   cancelKey
 	seen  []byte
 	done  bool
+	cut   error
+	last  []byte // of what the client hears of that
 }
 
 // mostSeen bounds what a server may say before it is ready.
@@ -169,9 +173,21 @@ const mostSeen = 64 << 10
 
 // Read implements net.Conn. It is for one reader.
 func (w *watched) Read(p []byte) (int, error) {
+	if w.cut != nil {
+		n := copy(p, w.last)
+		if w.last = w.last[n:]; n > 0 {
+			return n, nil
+		}
+		return 0, w.cut
+	}
 	n, err := w.Conn.Read(p)
 	if !w.done {
 		w.look(p[:n])
+	}
+	var cut *session.CutError
+	if n == 0 && errors.As(err, &cut) {
+		w.cut, w.last = err, pgwire.Refusal(err)
+		return w.Read(p)
 	}
 	return n, err
 }

@@ -16,6 +16,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"sync/atomic"
 	"time"
 
 	"teleport/access"
@@ -164,7 +165,7 @@ func (p *Proxy) serveDial(ctx context.Context, conn net.Conn) error {
 
 // Dial opens a stream to a resource for a caller whom another part of this
 // proxy has identified: the SSH jump host, a web terminal. The stream is in the
-// session registry until it is closed.
+// session registry until it is closed; where that cuts it, reads tell why.
 func (p *Proxy) Dial(ctx context.Context, c Caller, t dial.Target) (net.Conn, dial.Reply, error) {
 	h, err := t.Header()
 	if err != nil {
@@ -174,12 +175,12 @@ func (p *Proxy) Dial(ctx context.Context, c Caller, t dial.Target) (net.Conn, di
 	if err != nil {
 		return nil, dial.Reply{}, err
 	}
-	live, err := p.o.Sessions.Add(info, func(error) { conn.Close() })
-	if err != nil {
+	f := &filed{Conn: conn}
+	if f.live, err = p.o.Sessions.Add(info, f.cut); err != nil {
 		conn.Close()
 		return nil, dial.Reply{}, err
 	}
-	return &filed{Conn: conn, live: live}, reply, nil
+	return f, reply, nil
 }
 
 // open finds the resource, decides whether the caller may reach it, and dials
@@ -337,6 +338,23 @@ func (p *Proxy) splice(ctx context.Context, info session.Info, a, b net.Conn) er
 type filed struct {
 	net.Conn
 	live *session.Live
+	why  atomic.Pointer[error] // it was cut
+}
+
+func (f *filed) cut(reason error) {
+	f.why.Store(&reason)
+	f.Conn.Close()
+}
+
+// Read implements net.Conn. Of a stream that was cut its error says why.
+func (f *filed) Read(b []byte) (int, error) {
+	n, err := f.Conn.Read(b)
+	if err != nil {
+		if why := f.why.Load(); why != nil {
+			err = *why
+		}
+	}
+	return n, err
 }
 
 func (f *filed) Close() error {

@@ -54,10 +54,10 @@ func TestTheGuideOfDatabases(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := &shop{Cluster: cluster.New(t, cluster.Opts{}), server: pgserver.Start(t)}
-	port, out := cluster.FreePort(t), filepath.Join(s.server.Dir, "server")
+	port, raw, out := cluster.FreePort(t), cluster.FreePort(t), filepath.Join(s.server.Dir, "server")
 	g := &guide{t, string(page), []string{"db.example.com:5432", "localhost:" + s.server.Port, "archive.example.com:5432", "localhost:" + s.server.Port,
 		"--host=db.example.com", "--host=localhost", "--out=server", "--out=" + out, "'server.", "'" + out + ".", "shop.yaml", filepath.Join(s.Dir, "shop.yaml"),
-		"proxy.example.com:443", s.ProxyAddr(), "5433", port, "PIN", s.CAPin(t), "TOKEN", s.Token(t, "db")}}
+		"proxy.example.com:443", s.ProxyAddr(), "5433", port, "5434", raw, "example.com-orders", s.Name + "-orders", "PIN", s.CAPin(t), "TOKEN", s.Token(t, "db")}}
 	admin := func(line string) string {
 		t.Helper()
 		return cluster.Run(cluster.Command{Path: "/bin/sh", Args: []string{"-c", line}, Dir: s.Dir,
@@ -99,13 +99,20 @@ func TestTheGuideOfDatabases(t *testing.T) {
 	}
 	contains(t, work(g.line("tsh db ls")), "orders", "env=prod", "Orders of the shop")
 	contains(t, work(g.line("tsh db connect orders --db-user=alice --db-name=shop -- -c")), "1 row")
-	live := s.alice.Go(t, "/bin/sh", "-c", "exec "+g.line("tsh proxy db orders"))
+	live := s.alice.Go(t, "/bin/sh", "-c", "exec "+g.line("tsh proxy db orders --tunnel"))
 	live.WaitFor(t, "127.0.0.1:"+port)
-	contains(t, work(g.line("psql")+` -c "create table items as select generate_series(1,10) id"`), "SELECT 10")
-	work(g.line("pg_dump"))
+	contains(t, work(g.line("psql \"host")+` -c "create table items as select generate_series(1,10) id"`), "SELECT 10")
+	work(g.line("pg_dump -h"))
 	if dump, err := os.ReadFile(filepath.Join(s.alice.Home, "shop.sql")); err != nil || !strings.Contains(string(dump), "COPY public.items") {
 		t.Errorf("%v: %.500s", err, dump)
 	}
+	contains(t, work(g.line("tsh db login")), g.line("psql service"))
+	contains(t, work(g.line("psql service")+` -c "select count(*) from items"`), "10")
+	work(g.line("pg_dump -d service"))
+	contains(t, work(g.block(`eval "$(tsh db env`)+"\npsql -c 'select current_user'"), "alice", "Name:     orders\n")
+	contains(t, work(g.line("tsh db ls")), "> orders", g.line("psql service"))
+	passage := s.alice.Go(t, "/bin/sh", "-c", "exec "+g.line("tsh proxy db orders --port"))
+	passage.WaitFor(t, "127.0.0.1:"+raw)
 	r := s.alice.Tsh("db", "connect", "orders", "--db-user=root", "--db-name=shop").Exit(t, 2)
 	contains(t, r.Stderr, strings.TrimSuffix(g.line("FATAL:"), "; …"))
 	contains(t, admin(g.line("tctl access explain")), "DENIED: alice, database on db/orders as root, in its database shop", "has root in db_users")

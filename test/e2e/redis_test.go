@@ -47,7 +47,7 @@ func TestRedisCLIThroughTheCluster(t *testing.T) {
 	alice.Login(t)
 	cluster.Until(t, within, "the database in tsh db ls", func() bool { return strings.Contains(alice.Tsh("db", "ls").Stdout, "cache") })
 	near := cluster.FreePort(t)
-	live := alice.StartTsh(t, "proxy", "db", "cache", "--db-user=alice", "--port="+near)
+	live := alice.StartTsh(t, "proxy", "db", "cache", "--tunnel", "--db-user=alice", "--port="+near)
 	live.WaitFor(t, "127.0.0.1:"+near)
 	cli := func(port string, words ...string) string {
 		return alice.Run(cluster.Command{Path: cluster.Need(t, "redis-cli", "redis-tools"), Args: append([]string{"-p", port}, words...)}).Stdout
@@ -57,8 +57,19 @@ func TestRedisCLIThroughTheCluster(t *testing.T) {
 	contains(t, cli(near, "GET", "k"), "a value")
 	contains(t, cli(near, "AUTH", "default", "x"), "NOPERM access denied")
 	other := cluster.FreePort(t)
-	alice.StartTsh(t, "proxy", "db", "cache", "--db-user=bob", "--port="+other).WaitFor(t, "127.0.0.1:"+other)
+	alice.StartTsh(t, "proxy", "db", "cache", "--tunnel", "--db-user=bob", "--port="+other).WaitFor(t, "127.0.0.1:"+other)
 	contains(t, cli(other, "GET", "k"), "no role that matches it has bob in db_users")
+	contains(t, alice.Tsh("db", "connect", "cache", "--db-user=alice", "--", "ACL", "WHOAMI").OK(t), "alice")
+	contains(t, alice.Tsh("db", "login", "cache", "--db-user=alice").OK(t), `Logged in to the redis database "cache" as alice, until`, "  tsh proxy db cache\n")
+	contains(t, alice.Tsh("db", "env").Exit(t, 2).Stderr, "programs for redis do not find the proxy without tsh", "tsh proxy db cache")
+	raw := alice.StartTsh(t, "proxy", "db", "--port="+cluster.FreePort(t))
+	raw.WaitFor(t, "  redis-cli")
+	paste := regexp.MustCompile(`(?m)^  (redis-cli .*)$`).FindStringSubmatch(raw.Out.String())[1]
+	shell := func(line string) string {
+		return alice.Run(cluster.Command{Path: cluster.Need(t, "sh", "dash"), Args: []string{"-c", line}}).Stdout
+	}
+	contains(t, shell(paste+" ACL WHOAMI"), "alice")
+	contains(t, shell(regexp.MustCompile(`--cert \S+ --key \S+`).ReplaceAllString(paste, "")+" PING 2>&1"), "rror")
 	cluster.Until(t, within, "the commands in the audit log", func() bool {
 		log := c.Tctl("audit", "search", "db.session.query", "--format=json").Stdout
 		return strings.Contains(log, `SET k \"a value\"`) && strings.Contains(log, "AUTH default ***")

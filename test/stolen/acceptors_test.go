@@ -92,15 +92,23 @@ func (w *world) acceptors(gate credential) []acceptor {
 				return err
 			}
 			defer conn.Close()
-			_ = conn.SetDeadline(time.Now().Add(patience))
-			yes := make([]byte, 1)
-			if _, err := conn.Write([]byte("\x00\x00\x00\x08\x04\xd2\x16\x2f")); err != nil {
+			return queryNative(ctx, conn, c)
+		}},
+		{"teleport-postgres", []string{"ALPN tunframe.ALPNPostgres"}, func(ctx context.Context, c credential) error {
+			conn, err := credential{}.tlsTo(w.web, tunframe.ALPNPostgres)
+			if err != nil {
 				return err
 			}
-			if _, err := io.ReadFull(conn, yes); err != nil || yes[0] != 'S' {
-				return fmt.Errorf("no TLS: %q: %w", yes, err)
+			defer conn.Close()
+			return queryNative(ctx, conn, c)
+		}},
+		{"teleport-redis", []string{"ALPN tunframe.ALPNRedis"}, func(ctx context.Context, c credential) error {
+			conn, err := credential{}.tlsTo(w.web, tunframe.ALPNRedis)
+			if err != nil {
+				return err
 			}
-			return query(ctx, conn, c)
+			defer conn.Close()
+			return queryRedis(ctx, conn, c)
 		}},
 		{"agent's own port, dial", []string{"ALPN tunframe.ALPNDirect"}, w.dialDirect},
 		{"agent's own port, SSH", []string{"Preamble tlsroute.SSH"}, func(ctx context.Context, c credential) error {
@@ -112,6 +120,39 @@ func (w *world) acceptors(gate credential) []acceptor {
 		}},
 		{"web session", []string{"Web"}, w.webSession},
 	}
+}
+
+// queryNative speaks with the proxy as a client of PostgreSQL without tsh.
+func queryNative(ctx context.Context, conn net.Conn, c credential) error {
+	_ = conn.SetDeadline(time.Now().Add(patience))
+	yes := make([]byte, 1)
+	if _, err := conn.Write([]byte("\x00\x00\x00\x08\x04\xd2\x16\x2f")); err != nil {
+		return err
+	}
+	if _, err := io.ReadFull(conn, yes); err != nil || yes[0] != 'S' {
+		return fmt.Errorf("no TLS: %q: %w", yes, err)
+	}
+	return query(ctx, conn, c)
+}
+
+// queryRedis speaks with the proxy as a client of Redis. The database behind it is
+// a PostgreSQL, whose agent answers with an error of its own.
+func queryRedis(ctx context.Context, conn net.Conn, c credential) error {
+	conf := c.tlsConfig("")
+	conf.NextProtos = nil
+	inner := tls.Client(conn, conf)
+	_ = conn.SetDeadline(time.Now().Add(patience))
+	if err := inner.HandshakeContext(ctx); err != nil {
+		return err
+	}
+	if _, err := io.WriteString(inner, "*1\r\n$4\r\nPING\r\n"); err != nil {
+		return err
+	}
+	said := make([]byte, 1)
+	if _, err := io.ReadFull(inner, said); err != nil || said[0] != 'E' {
+		return fmt.Errorf("it says %q: %w", said, err)
+	}
+	return nil
 }
 
 func (w *world) dialNode(c credential) (net.Conn, error) { return w.dial(c, types.KindNode, nodeName) }

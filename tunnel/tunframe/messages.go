@@ -32,6 +32,13 @@ const (
 	ALPNAuth    = "teleport-auth@" // followed by the cluster name
 )
 
+// ALPN names within which a client of a database speaks with the proxy as at its
+// bare port, and shows its own certificate.
+const (
+	ALPNPostgres = "teleport-postgres"
+	ALPNRedis    = "teleport-redis"
+)
+
 // Hello introduces an agent. UUID, cluster and roles come from its certificate
 // and are not repeated here.
 type Hello struct {

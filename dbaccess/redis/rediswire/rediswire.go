@@ -238,6 +238,19 @@ func readAnswer(r io.Reader, out []byte, depth int) ([]byte, error) {
 	return out, nil
 }
 
+// Refusal is an error of ours, with what to do about it.
+func Refusal(why error) []byte {
+	code := "ERR"
+	if k := fault.KindOf(why); k == fault.Denied || k == fault.Unauthenticated {
+		code = "NOPERM"
+	}
+	text := fault.Message(why)
+	if hint := fault.Hint(why); hint != "" {
+		text += " (" + hint + ")"
+	}
+	return Error(code, text)
+}
+
 // Error is an error as the server tells it: a word in capitals, and one line.
 func Error(code, text string) []byte {
 	clean := strings.Map(func(c rune) rune {
