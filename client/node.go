@@ -7,8 +7,6 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/crypto/ssh"
-
 	"teleport/dial"
 	"teleport/fault"
 	"teleport/netx/alpndial"
@@ -24,11 +22,10 @@ func (c *Client) DialNode(ctx context.Context, host string) (net.Conn, dial.Repl
 }
 
 // dialLasting opens a stream to a resource that outlives its connections, where
-// the agent offers that and the person has the SSH certificate which proves whose
-// stream it is. again names the resource at the one agent that holds the stream.
+// the agent offers that. again names the resource at the one agent that holds the
+// stream.
 func (c *Client) dialLasting(ctx context.Context, t dial.Target, again func(agent string) string) (net.Conn, dial.Reply, error) {
-	signer, err := c.cfg.Credential.SSHSigner()
-	t.Cluster, t.Resume = c.cfg.Cluster, err == nil && !c.cfg.NoResume
+	t.Cluster, t.Resume = c.cfg.Cluster, !c.cfg.NoResume
 	h, err := t.Header()
 	if err != nil {
 		return nil, dial.Reply{}, err
@@ -41,7 +38,7 @@ func (c *Client) dialLasting(ctx context.Context, t dial.Target, again func(agen
 		return conn, reply, nil
 	}
 	t.Name, t.Stream, t.Generation = again(reply.AgentUUID), h.Stream, reply.Generation
-	stream, err := c.resumable(conn, reply, t, signer)
+	stream, err := c.resumable(conn, reply, t)
 	if err != nil {
 		conn.Close()
 		return nil, reply, err
@@ -49,7 +46,7 @@ func (c *Client) dialLasting(ctx context.Context, t dial.Target, again func(agen
 	return stream, reply, nil
 }
 
-func (c *Client) resumable(conn net.Conn, reply dial.Reply, t dial.Target, signer ssh.Signer) (net.Conn, error) {
+func (c *Client) resumable(conn net.Conn, reply dial.Reply, t dial.Target) (net.Conn, error) {
 	r := &redialer{client: c, reply: reply, proxies: []alpnDialer{c.proxy}, target: t}
 	for _, addr := range reply.Proxies {
 		if addr != c.cfg.ProxyAddr {
@@ -58,7 +55,7 @@ func (c *Client) resumable(conn net.Conn, reply dial.Reply, t dial.Target, signe
 	}
 	return resume.NewClient(conn, resume.ClientOptions{
 		Subject:    resume.Subject{Stream: t.Stream, Agent: reply.AgentUUID, User: c.cfg.Credential.User(), Cluster: c.cfg.Credential.Cluster()},
-		Generation: reply.Generation, Limit: time.Duration(reply.Keep) * time.Second, Signer: signer,
+		Generation: reply.Generation, Limit: time.Duration(reply.Keep) * time.Second, Certificate: c.cfg.Credential.TLSCertificate(),
 		Redial: r.redial, Observe: c.cfg.Paused,
 	})
 }

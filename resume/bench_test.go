@@ -101,7 +101,7 @@ func BenchmarkResumable(b *testing.B) {
 	w := newWorld(b)
 	nc, sc := pair(b)
 	go w.agent(sc, false, w.party)
-	c, err := NewClient(nc, w.options(certSigner(b, "alice")))
+	c, err := NewClient(nc, w.options(certificate(b, "alice")))
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -157,7 +157,7 @@ func BenchmarkPingPong(b *testing.B) {
 			w := newWorld(b)
 			nc, sc := pair(b)
 			go w.agent(sc, false, w.party)
-			c, err := NewClient(nc, w.options(certSigner(b, "alice")))
+			c, err := NewClient(nc, w.options(certificate(b, "alice")))
 			if err != nil {
 				b.Fatal(err)
 			}

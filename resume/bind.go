@@ -3,6 +3,8 @@ package resume
 import (
 	"crypto/ed25519"
 	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
 
 	"golang.org/x/crypto/cryptobyte"
 	"golang.org/x/crypto/ssh"
@@ -49,15 +51,14 @@ func attachStatement(s Subject, nonce [32]byte, m *attachment) []byte {
 	})
 }
 
-// bind makes a fresh key and its open message. The signer's public key is the
-// certificate.
-func bind(signer ssh.Signer, s Subject) (ed25519.PrivateKey, *opening, error) {
+// bind makes a fresh key and its open message, for the bearer of a certificate.
+func bind(own *tls.Certificate, s Subject) (ed25519.PrivateKey, *opening, error) {
 	public, private, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
 		return nil, nil, err
 	}
-	m := &opening{key: [32]byte(public), certificate: signer.PublicKey().Marshal()}
-	sig, err := sign(signer, openStatement(s, m.key))
+	m := &opening{key: [32]byte(public), certificate: own.Certificate[0]}
+	sig, err := sign(own.PrivateKey, openStatement(s, m.key))
 	if err != nil {
 		return nil, nil, fault.Wrap(err, fault.Internal, "the key of the certificate does not sign")
 	}
@@ -65,10 +66,14 @@ func bind(signer ssh.Signer, s Subject) (ed25519.PrivateKey, *opening, error) {
 	return private, m, nil
 }
 
-// sign signs with SHA-512 where the key is one of RSA, whose default is SHA-1.
-func sign(signer ssh.Signer, data []byte) (*ssh.Signature, error) {
-	cert, ok := signer.PublicKey().(*ssh.Certificate)
-	if a, can := signer.(ssh.AlgorithmSigner); ok && can && cert.Key.Type() == ssh.KeyAlgoRSA {
+// sign signs as SSH does, which says for each sort of key how: with SHA-512 where
+// it is one of RSA, whose default is SHA-1.
+func sign(key any, data []byte) (*ssh.Signature, error) {
+	signer, err := ssh.NewSignerFromKey(key)
+	if err != nil {
+		return nil, err
+	}
+	if a, can := signer.(ssh.AlgorithmSigner); can && signer.PublicKey().Type() == ssh.KeyAlgoRSA {
 		return a.SignWithAlgorithm(rand.Reader, data, ssh.KeyAlgoRSASHA512)
 	}
 	return signer.Sign(rand.Reader, data)
@@ -76,20 +81,20 @@ func sign(signer ssh.Signer, data []byte) (*ssh.Signature, error) {
 
 // bound checks that the key of the certificate in m has signed m's fresh key for
 // this subject, and returns the certificate, of which nothing else was verified.
-func (m *opening) bound(s Subject) (*ssh.Certificate, error) {
-	key, err := ssh.ParsePublicKey(m.certificate)
+func (m *opening) bound(s Subject) (*x509.Certificate, error) {
+	cert, err := x509.ParseCertificate(m.certificate)
 	if err != nil {
 		return nil, fault.Wrap(err, fault.Invalid, "the certificate of a resumable stream is malformed")
 	}
-	cert, ok := key.(*ssh.Certificate)
-	if !ok {
-		return nil, fault.New(fault.Unauthenticated, "a resumable stream was opened with a bare key, not with a certificate")
+	key, err := ssh.NewPublicKey(cert.PublicKey)
+	if err != nil {
+		return nil, fault.Wrap(err, fault.Untrusted, "the certificate of a resumable stream has no key that signs")
 	}
 	var sig ssh.Signature
 	if err := ssh.Unmarshal(m.signature, &sig); err != nil {
 		return nil, fault.Wrap(err, fault.Invalid, "the signature of a resumable stream is malformed")
 	}
-	if err := cert.Key.Verify(openStatement(s, m.key), &sig); err != nil || sig.Format == ssh.KeyAlgoRSA {
+	if err := key.Verify(openStatement(s, m.key), &sig); err != nil || sig.Format == ssh.KeyAlgoRSA {
 		return nil, fault.New(fault.Untrusted, "the key of a resumable stream is not signed by its certificate")
 	}
 	return cert, nil

@@ -3,12 +3,11 @@ package resume
 import (
 	"context"
 	"crypto/ed25519"
+	"crypto/tls"
 	"errors"
 	"net"
 	"sync"
 	"time"
-
-	"golang.org/x/crypto/ssh"
 
 	"teleport/fault"
 	"teleport/lifecycle"
@@ -21,8 +20,8 @@ type ClientOptions struct {
 	Generation uint64 // of the agent's process that holds the stream
 	// Limit is how long without a carrier the agent keeps the stream.
 	Limit time.Duration
-	// Signer signs with the key of the certificate, which is its public key.
-	Signer ssh.Signer
+	// Certificate is the bearer's own, by which they came through the gate.
+	Certificate *tls.Certificate
 	// Redial opens the next carrier: a dial that attaches to the stream and was
 	// accepted. An error made by Final is not tried again.
 	Redial func(ctx context.Context) (net.Conn, error)
@@ -71,7 +70,7 @@ func NewClient(carrier net.Conn, o ClientOptions) (*Conn, error) {
 	if o.Wall == nil {
 		o.Wall = func() time.Time { return time.Now().Round(0) }
 	}
-	key, m, err := bind(o.Signer, o.Subject)
+	key, m, err := bind(o.Certificate, o.Subject)
 	if err != nil {
 		return nil, err
 	}

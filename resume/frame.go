@@ -101,7 +101,7 @@ func readFrame(r *bufio.Reader) (frame, error) {
 // opening is the open message.
 type opening struct {
 	key         [32]byte // Ed25519
-	certificate []byte   // SSH wire form
+	certificate []byte   // X.509, DER
 	signature   []byte   // SSH wire form, by the certificate's key over openStatement
 }
 

@@ -3,13 +3,12 @@ package resume
 import (
 	"context"
 	"crypto/rand"
+	"crypto/x509"
 	"errors"
 	"net"
 	"net/netip"
 	"sync"
 	"time"
-
-	"golang.org/x/crypto/ssh"
 
 	"teleport/fault"
 	"teleport/types"
@@ -28,7 +27,7 @@ type HolderOptions struct {
 	Agent      string // this agent's UUID
 	Generation uint64 // of this process
 	// Verify makes the identity of a user's certificate.
-	Verify func(*ssh.Certificate, time.Time) (*types.Identity, error)
+	Verify func(*x509.Certificate, time.Time) (*types.Identity, error)
 	// Admit decides, before a stream goes on over a further carrier, whether its
 	// bearer may still have it, from where it comes now.
 	Admit func(s *Stream, from Party) error
@@ -240,6 +239,8 @@ func (h *Holder) verify(m *opening, id string, from Party) (*types.Identity, err
 		return nil, fault.New(fault.Unauthenticated, "the certificate of a resumable stream is not a user's")
 	case identity.Name != from.User || identity.Cluster != from.Cluster:
 		return nil, fault.New(fault.Denied, "the certificate of a resumable stream is not of who came through the proxy")
+	case identity.Authority.Route != nil: // which somebody may hold who has not the person's own
+		return nil, fault.New(fault.Denied, "a certificate for one resource opens no stream that can be gone on with")
 	}
 	return identity, nil
 }

@@ -18,7 +18,7 @@ func TestMemoryOfAnIdleStream(t *testing.T) {
 func measureIdle(t *testing.T, w *world) {
 	const n = 200
 	w.holder.o.PerUser = n
-	o := w.options(certSigner(t, "alice"))
+	o := w.options(certificate(t, "alice"))
 	var before, after runtime.MemStats
 	runtime.GC()
 	runtime.ReadMemStats(&before)

@@ -2,12 +2,17 @@ package resume
 
 import (
 	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/tls"
 	"io"
 	"net"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"golang.org/x/crypto/ssh"
 
 	"teleport/fault"
 )
@@ -124,7 +129,7 @@ func TestWhoMayNotGoOnIsRefused(t *testing.T) {
 					t.Fatal(err)
 				}
 				k := newCarrier(nc)
-				key, m, err := bind(certSigner(t, "alice"), Subject{Stream: stream, Agent: agentID, User: "alice", Cluster: "main"})
+				key, m, err := bind(certificate(t, "alice"), Subject{Stream: stream, Agent: agentID, User: "alice", Cluster: "main"})
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -181,17 +186,18 @@ func TestOpeningIsBoundToTheIdentity(t *testing.T) {
 		forge func(t *testing.T) *opening
 		want  fault.Kind
 	}{
-		"another's certificate": {func(t *testing.T) *opening { return bound(t, "mallory", alice) }, fault.Denied},
+		"another's certificate":          {func(t *testing.T) *opening { return bound(t, "mallory", alice) }, fault.Denied},
+		"a certificate for one database": {func(t *testing.T) *opening { return bound(t, "alice/shop", alice) }, fault.Denied},
 		"for another stream": {func(t *testing.T) *opening {
 			return bound(t, "alice", Subject{Stream: "other", Agent: agentID, User: "alice", Cluster: "main"})
 		}, fault.Untrusted},
 		"another key": {func(t *testing.T) *opening { m := bound(t, "alice", alice); m.key[0]++; return m }, fault.Untrusted},
 		"a stolen certificate": {func(t *testing.T) *opening {
 			m := bound(t, "mallory", alice)
-			m.certificate = certSigner(t, "alice").PublicKey().Marshal()
+			m.certificate = certificate(t, "alice").Certificate[0]
 			return m
 		}, fault.Untrusted},
-		"a bare key": {func(t *testing.T) *opening {
+		"no certificate": {func(t *testing.T) *opening {
 			m := bound(t, "alice", alice)
 			m.certificate = []byte("rubbish")
 			return m
@@ -216,9 +222,49 @@ func TestOpeningIsBoundToTheIdentity(t *testing.T) {
 	}
 }
 
+// TestSortsOfKeysThatOpen: whatever sort of key a certificate has, it binds; RSA with
+// SHA-1 does not.
+func TestSortsOfKeysThatOpen(t *testing.T) {
+	alice := Subject{Stream: stream, Agent: agentID, User: "alice", Cluster: "main"}
+	_, ed, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rsaKey, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, own := range []*tls.Certificate{certificate(t, "alice"), signed(t, "alice", ed), signed(t, "alice", rsaKey)} {
+		_, m, err := bind(own, alice)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c, err := m.bound(alice); err != nil || c.Subject.CommonName != "alice" {
+			t.Errorf("%T: %v", own.PrivateKey, err)
+		}
+	}
+	own := signed(t, "alice", rsaKey)
+	_, m, err := bind(own, alice)
+	if err != nil {
+		t.Fatal(err)
+	}
+	signer, err := ssh.NewSignerFromKey(rsaKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	weak, err := signer.Sign(rand.Reader, openStatement(alice, m.key))
+	if err != nil || weak.Format != ssh.KeyAlgoRSA {
+		t.Fatalf("%v %s", err, weak.Format)
+	}
+	m.signature = ssh.Marshal(weak)
+	if _, err := m.bound(alice); fault.KindOf(err) != fault.Untrusted {
+		t.Errorf("SHA-1: %v", err)
+	}
+}
+
 func bound(t *testing.T, name string, s Subject) *opening {
 	t.Helper()
-	_, m, err := bind(certSigner(t, name), s)
+	_, m, err := bind(certificate(t, name), s)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -229,7 +275,7 @@ func bound(t *testing.T, name string, s Subject) *opening {
 // and not a byte is taken from the first any more.
 func TestOneCarrierAtATime(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {
-		c, s := w.open(w.options(certSigner(t, "alice")))
+		c, s := w.open(w.options(certificate(t, "alice")))
 		go echo(s)
 		roundTrip(t, c, "hello")
 		c.mu.Lock()
@@ -264,7 +310,7 @@ func TestOffersAreBounded(t *testing.T) {
 		if !w.holder.Offers("alice", "main") {
 			t.Error("no offer to the first")
 		}
-		c, _ := w.open(w.options(certSigner(t, "alice")))
+		c, _ := w.open(w.options(certificate(t, "alice")))
 		if w.holder.Offers("alice", "main") || !w.holder.Offers("bob", "main") {
 			t.Error("the bound is not by user")
 		}
@@ -278,7 +324,7 @@ func TestAFinishedStreamGivesWay(t *testing.T) {
 	for _, full := range []func(*HolderOptions){func(o *HolderOptions) { o.PerUser = 1 }, func(o *HolderOptions) { o.Total = 1 }} {
 		bubble(t, func(t *testing.T, w *world) {
 			full(&w.holder.o)
-			c, s := w.open(w.options(certSigner(t, "alice")))
+			c, s := w.open(w.options(certificate(t, "alice")))
 			defer c.Close()
 			w.set(func() { w.down = true })
 			w.cut()

@@ -39,6 +39,7 @@
 // History of the version number:
 //
 //	1  first version
+//	2  the certificate is X.509, not of SSH: who may open no login has one too
 package resume
 
 import (
@@ -46,7 +47,7 @@ import (
 )
 
 // Version is what this package speaks.
-const Version = 1
+const Version = 2
 
 // Window bounds what one direction of one stream keeps for the other side, in
 // bytes of memory. It lets 35 MB/s through a path of 100 ms.

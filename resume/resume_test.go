@@ -20,7 +20,7 @@ import (
 func TestAStreamOutlivesItsCarriers(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {
 		var changes []Change
-		o := w.options(certSigner(t, "alice"))
+		o := w.options(certificate(t, "alice"))
 		o.Observe = func(c Change) { w.set(func() { changes = append(changes, c) }) }
 		c, s := w.open(o)
 		go echo(s)
@@ -98,7 +98,7 @@ func TestNoByteIsLostOrRepeated(t *testing.T) {
 				}
 				return &cutter{Conn: c, left: r.IntN(reach)}
 			}
-			c, s := w.open(w.options(certSigner(t, "alice")))
+			c, s := w.open(w.options(certificate(t, "alice")))
 			size := int64(1 << 20)
 			var all sync.WaitGroup
 			pieces := 1 + r.IntN(40_000)
@@ -132,7 +132,7 @@ func TestNoByteIsLostOrRepeated(t *testing.T) {
 
 func TestWhatWasWrittenIsDeliveredAfterTheEnd(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {
-		c, s := w.open(w.options(certSigner(t, "alice")))
+		c, s := w.open(w.options(certificate(t, "alice")))
 		w.set(func() { w.down = true })
 		w.cut()
 		synctest.Wait()
@@ -208,7 +208,7 @@ func TestTheLastWordsOfAClientArrive(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T, w *world) {
 				w.wrap = newRash
-				c, s := w.open(w.options(certSigner(t, "alice")))
+				c, s := w.open(w.options(certificate(t, "alice")))
 				work := sync.WaitGroup{}
 				work.Go(func() { time.Sleep(agentAfter); s.Close() })
 				time.Sleep(500 * time.Millisecond)
@@ -229,7 +229,7 @@ func TestTheLastWordsOfAClientArrive(t *testing.T) {
 
 func TestADetachedStreamEndsInTime(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {
-		c, s := w.open(w.options(certSigner(t, "alice")))
+		c, s := w.open(w.options(certificate(t, "alice")))
 		w.set(func() { w.down = true })
 		w.cut()
 		begun := time.Now()
@@ -252,7 +252,7 @@ func TestADetachedStreamEndsInTime(t *testing.T) {
 
 func TestAnUnknownStreamEndsAtOnce(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {
-		c, s := w.open(w.options(certSigner(t, "alice")))
+		c, s := w.open(w.options(certificate(t, "alice")))
 		s.Abort(errors.New("the agent was killed"))
 		begun := time.Now()
 		_, err := c.Read(make([]byte, 1))
@@ -308,7 +308,7 @@ func TestADeadCarrierIsNoticed(t *testing.T) {
 			bubble(t, func(t *testing.T, w *world) {
 				var m *mute
 				w.wrap = func(c net.Conn) net.Conn { m = &mute{Conn: c}; return m }
-				o := w.options(certSigner(t, "alice"))
+				o := w.options(certificate(t, "alice"))
 				var slept time.Duration
 				o.Wall = func() time.Time {
 					w.mu.Lock()
@@ -341,7 +341,7 @@ func TestADeadCarrierIsNoticedByTheAgent(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {
 		var m *mute
 		w.wrap = func(c net.Conn) net.Conn { m = &mute{Conn: c}; return m }
-		c, s := w.open(w.options(certSigner(t, "alice")))
+		c, s := w.open(w.options(certificate(t, "alice")))
 		go echo(s)
 		roundTrip(t, c, "hello")
 		w.set(func() { w.down = true })
@@ -356,7 +356,7 @@ func TestADeadCarrierIsNoticedByTheAgent(t *testing.T) {
 
 func TestWritesWaitForRoomAndDeadlines(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {
-		c, s := w.open(w.options(certSigner(t, "alice")))
+		c, s := w.open(w.options(certificate(t, "alice")))
 		w.set(func() { w.down = true })
 		w.cut()
 		synctest.Wait()
@@ -397,7 +397,7 @@ func TestWritesWaitForRoomAndDeadlines(t *testing.T) {
 func TestMemoryOfAllStreamsIsBounded(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {
 		w.holder.budget.Max = 3 * largeBlock
-		c, s := w.open(w.options(certSigner(t, "alice")))
+		c, s := w.open(w.options(certificate(t, "alice")))
 		w.set(func() { w.down = true })
 		w.cut()
 		synctest.Wait()
@@ -413,7 +413,7 @@ func TestMemoryOfAllStreamsIsBounded(t *testing.T) {
 // not wait for each other, as they would not over TCP.
 func TestWritersHearOfRoomThemselves(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {
-		c, s := w.open(w.options(certSigner(t, "alice")))
+		c, s := w.open(w.options(certificate(t, "alice")))
 		const size = 3 * Window
 		var all sync.WaitGroup
 		all.Go(func() {

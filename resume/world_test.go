@@ -2,18 +2,23 @@ package resume
 
 import (
 	"context"
-	"crypto/ed25519"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
 	"errors"
 	"io"
+	"math/big"
 	"net"
 	"net/netip"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
-
-	"golang.org/x/crypto/ssh"
 
 	"teleport/fault"
 	"teleport/netx/memnet"
@@ -25,28 +30,28 @@ const (
 	stream  = "00112233445566778899aabbccddeeff"
 )
 
-// certSigner returns a user certificate of name and its signer.
-func certSigner(t testing.TB, name string) ssh.Signer {
+// certificate returns a certificate of name with its key.
+func certificate(t testing.TB, name string) *tls.Certificate {
 	t.Helper()
-	signers := make([]ssh.Signer, 2)
-	for i := range signers {
-		_, key, err := ed25519.GenerateKey(rand.Reader)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if signers[i], err = ssh.NewSignerFromKey(key); err != nil {
-			t.Fatal(err)
-		}
-	}
-	cert := &ssh.Certificate{Key: signers[0].PublicKey(), KeyId: name, CertType: ssh.UserCert, ValidPrincipals: []string{name}, ValidBefore: ssh.CertTimeInfinity}
-	if err := cert.SignCert(rand.Reader, signers[1]); err != nil {
-		t.Fatal(err)
-	}
-	s, err := ssh.NewCertSigner(cert, signers[0])
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return s
+	return signed(t, name, key)
+}
+
+func signed(t testing.TB, name string, key crypto.Signer) *tls.Certificate {
+	t.Helper()
+	subject := pkix.Name{CommonName: name}
+	if name, way, ok := strings.Cut(name, "/"); ok { // for one database
+		subject = pkix.Name{CommonName: name, Organization: []string{way}}
+	}
+	x := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: subject}
+	der, err := x509.CreateCertificate(rand.Reader, x, x, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
 }
 
 // world is an agent that holds streams, a client, and the way between them.
@@ -69,8 +74,12 @@ func newWorld(t testing.TB) *world {
 	w := &world{t: t, served: make(chan *Stream, 16), party: Party{User: "alice", Cluster: "main", Client: netip.MustParseAddrPort("10.0.0.1:1"), Proxy: "p1"}}
 	w.holder = NewHolder(HolderOptions{
 		Agent: agentID, Generation: 3,
-		Verify: func(c *ssh.Certificate, _ time.Time) (*types.Identity, error) {
-			return &types.Identity{Kind: types.IdentityUser, Name: c.KeyId, Cluster: "main"}, nil
+		Verify: func(c *x509.Certificate, _ time.Time) (*types.Identity, error) {
+			id := &types.Identity{Kind: types.IdentityUser, Name: c.Subject.CommonName, Cluster: "main"}
+			if len(c.Subject.Organization) > 0 {
+				id.Authority.Route = &types.Route{Kind: types.KindDatabase, Name: c.Subject.Organization[0]}
+			}
+			return id, nil
 		},
 		Admit: func(*Stream, Party) error {
 			w.mu.Lock()
@@ -153,9 +162,9 @@ func (w *world) cut() {
 	w.ends = nil
 }
 
-func (w *world) options(signer ssh.Signer) ClientOptions {
+func (w *world) options(own *tls.Certificate) ClientOptions {
 	return ClientOptions{
-		Subject: Subject{Stream: stream, Agent: agentID, User: "alice", Cluster: "main"}, Generation: 3, Limit: 10 * time.Minute, Signer: signer,
+		Subject: Subject{Stream: stream, Agent: agentID, User: "alice", Cluster: "main"}, Generation: 3, Limit: 10 * time.Minute, Certificate: own,
 		Redial: func(context.Context) (net.Conn, error) { return w.carrier(true) },
 	}
 }

@@ -2,11 +2,10 @@ package agentd
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"net"
 	"time"
-
-	"golang.org/x/crypto/ssh"
 
 	"teleport/access"
 	"teleport/dial"
@@ -32,7 +31,7 @@ type Streams struct {
 	// of the user's roles may end it earlier.
 	Timeout time.Duration
 	// Verify makes the identity of a user's certificate.
-	Verify func(*ssh.Certificate, time.Time) (*types.Identity, error)
+	Verify func(*x509.Certificate, time.Time) (*types.Identity, error)
 	// Decide decides, from the policy of now, whether the identity may still dial
 	// a resource (kind/name) from where it comes.
 	Decide func(id *types.Identity, resource string, from resume.Party, now time.Time) access.Decision
@@ -85,7 +84,7 @@ func (s *Streams) keep(x *resume.Stream) time.Duration {
 // offers reports whether a dial is kept when its connection breaks.
 func (a *Agent) offers(in *dial.Inbound) bool {
 	g := in.Header.Gateway
-	return a.holder != nil && in.Header.Resume >= resume.Version && g != nil && in.Header.Stream != "" && a.holder.Offers(g.User, g.Cluster)
+	return a.holder != nil && in.Header.Resume == resume.Version && g != nil && in.Header.Stream != "" && a.holder.Offers(g.User, g.Cluster)
 }
 
 // party is who stands behind a dial.

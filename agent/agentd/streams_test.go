@@ -4,9 +4,12 @@ import (
 	"context"
 	"crypto/ed25519"
 	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"io"
 	"log/slog"
+	"math/big"
 	"net"
 	"net/netip"
 	"strings"
@@ -14,8 +17,6 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
-
-	"golang.org/x/crypto/ssh"
 
 	"teleport/access"
 	"teleport/dial"
@@ -93,7 +94,7 @@ func (h *host) agent(ctx context.Context, generation uint64) *Agent {
 	h.ticks = append(h.ticks, ticks)
 	a, err := New(Options{Cluster: "c", UUID: uuid, Hostname: "web-1", Generation: generation, Services: []Service{echo{types.KindNode, "web-1"}},
 		Locks: h.allLocks, Log: slog.New(slog.DiscardHandler), Streams: &Streams{Timeout: 10 * time.Minute,
-			Verify: func(*ssh.Certificate, time.Time) (*types.Identity, error) { return h.identity, nil },
+			Verify: func(*x509.Certificate, time.Time) (*types.Identity, error) { return h.identity, nil },
 			Decide: h.decide, Handover: meeting{h, generation},
 			Changed: func() (<-chan struct{}, func()) { return ticks, func() {} },
 			Observe: func(n resume.Notice) { h.set(func() { h.notices = append(h.notices, n) }) }}})
@@ -178,20 +179,14 @@ func (h *host) client() *resume.Conn {
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	plain, err := ssh.NewSignerFromKey(key)
+	crt := &x509.Certificate{SerialNumber: big.NewInt(1)}
+	der, err := x509.CreateCertificate(rand.Reader, crt, crt, key.Public(), key)
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	crt := &ssh.Certificate{Key: plain.PublicKey(), CertType: ssh.UserCert, ValidPrincipals: []string{"root"}}
-	if err := crt.SignCert(rand.Reader, plain); err != nil {
-		h.t.Fatal(err)
-	}
-	signer, err := ssh.NewCertSigner(crt, plain)
-	if err != nil {
-		h.t.Fatal(err)
-	}
+	own := &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
 	c, err := resume.NewClient(conn, resume.ClientOptions{Subject: resume.Subject{Stream: "feed", Agent: uuid, User: "alice", Cluster: "c"},
-		Generation: 3, Limit: 10 * time.Minute, Signer: signer, Redial: func(context.Context) (net.Conn, error) {
+		Generation: 3, Limit: 10 * time.Minute, Certificate: own, Redial: func(context.Context) (net.Conn, error) {
 			conn, err := h.dial(tunframe.Attach)
 			if err != nil && fault.KindOf(err) == fault.Denied {
 				err = resume.Final(err)

@@ -31,7 +31,6 @@ version: v7
 metadata: {name: shop}
 spec:
   allow:
-    logins: [alice]
     db_labels: {env: test}
     db_users: [alice]
     db_names: [orders, copy]

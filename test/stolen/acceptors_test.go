@@ -26,6 +26,7 @@ import (
 	"teleport/cert"
 	"teleport/cert/tlscert"
 	"teleport/dial"
+	"teleport/resume"
 	"teleport/tunnel/tunframe"
 	"teleport/types"
 )
@@ -86,6 +87,7 @@ func (w *world) acceptors(gate credential) []acceptor {
 			defer conn.Close()
 			return query(ctx, conn, c)
 		}},
+		{"stream that outlives its dial, gate alice", nil, func(_ context.Context, c credential) error { return w.outlive(gate, c) }},
 		{"database client without tsh", []string{"Preamble tlsroute.Postgres"}, func(ctx context.Context, c credential) error {
 			conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", w.web)
 			if err != nil {
@@ -158,24 +160,58 @@ func queryRedis(ctx context.Context, conn net.Conn, c credential) error {
 func (w *world) dialNode(c credential) (net.Conn, error) { return w.dial(c, types.KindNode, nodeName) }
 
 func (w *world) dial(c credential, kind, name string) (net.Conn, error) {
+	conn, _, _, err := w.ask(c, dial.New(kind, name))
+	return conn, err
+}
+
+func (w *world) ask(c credential, h dial.Header) (net.Conn, dial.Header, dial.Reply, error) {
+	var reply dial.Reply
 	conn, err := c.tlsTo(w.web, tunframe.ALPNDial)
 	if err != nil {
-		return nil, err
+		return nil, h, reply, err
 	}
-	h := dial.New(kind, name)
 	if h.Stream, err = dial.NewStreamID(); err == nil {
 		err = dial.WriteHeader(conn, &h)
 	}
 	if err == nil {
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
-		_, err = dial.ReadReply(ctx, conn)
+		reply, err = dial.ReadReply(ctx, conn)
 	}
 	if err != nil {
 		conn.Close()
-		return nil, err
+		return nil, h, reply, err
 	}
-	return conn, nil
+	return conn, h, reply, nil
+}
+
+// outlive opens a stream that can be gone on with, and hears the SSH server in it.
+func (w *world) outlive(gate, c credential) error {
+	if c.tls == nil {
+		return errors.New("there is no certificate to open it with")
+	}
+	h := dial.New(types.KindNode, nodeName)
+	h.Resume = resume.Version
+	conn, h, reply, err := w.ask(gate, h)
+	if err != nil {
+		return fmt.Errorf("the gate: %w", err)
+	}
+	defer conn.Close()
+	if !reply.Resume {
+		return errors.New("none is offered")
+	}
+	s, err := resume.NewClient(conn, resume.ClientOptions{Subject: resume.Subject{Stream: h.Stream, Agent: reply.AgentUUID, User: "alice", Cluster: clusterName},
+		Generation: reply.Generation, Limit: patience, Certificate: c.tls,
+		Redial: func(context.Context) (net.Conn, error) { return nil, resume.Final(errors.New("the stream has ended")) }})
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	if err := s.SetReadDeadline(time.Now().Add(patience)); err != nil {
+		return err
+	}
+	_, err = io.ReadFull(s, make([]byte, len("SSH-2.0")))
+	return err
 }
 
 // dialDirect dials the agent itself, as a proxy does in direct mode.
