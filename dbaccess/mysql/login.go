@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"regexp"
 	"time"
 
 	"filippo.io/edwards25519"
@@ -50,10 +51,11 @@ type server struct {
 // Close ends the connection.
 func (v *server) Close() error { return v.conn.Close() }
 
-// serverError is how the database refused a login.
+// serverError is how the database refused a login, with its number and SQLSTATE, by
+// which programs tell what to do.
 type serverError struct {
 	mysqlwire.Err
-	database string
+	said string // by the database alone
 }
 
 // Error implements error.
@@ -67,13 +69,25 @@ func (v *server) refused(s *dbaccess.Session, b []byte) error {
 	if err != nil {
 		return err
 	}
-	name := s.Database().Metadata.Name
 	if len(e.State) != 5 {
 		e.State = "HY000"
 	}
-	e.Message = "the database " + name + " says: " + e.Message
-	return &serverError{e, name}
+	said := dbaccess.WithoutAddresses(agentsHost.ReplaceAllString(e.Message, ""))
+	if e.Code == hostBlocked || e.Code == hostNotPrivileged {
+		said = "The agent's host is not allowed to connect"
+	}
+	e.Message = "the database " + s.Database().Metadata.Name + " says: " + said
+	return &serverError{e, said}
 }
+
+// agentsHost is how a server names whom it refused: 'user'@'host'.
+var agentsHost = regexp.MustCompile(`@'[^']*'`)
+
+// Errors whose message is the agent's host.
+const (
+	hostBlocked       = 1129
+	hostNotPrivileged = 1130
+)
 
 // open connects to the database and hears its greeting.
 func open(ctx context.Context, s *dbaccess.Session) (*server, error) {

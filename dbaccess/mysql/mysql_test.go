@@ -170,8 +170,9 @@ func TestTheLogHasEveryStatementInOrder(t *testing.T) {
 func TestClientsAreRefusedInTheirOwnWords(t *testing.T) {
 	pki, spec := startServer(t)
 	w := dbtest.New(t, mysql.Engine{}, spec, pki.Credentials)
+	shared.server.SQL(t, "create or replace user locked@'%' account lock; create or replace user often@'%' require subject '/CN=often' with max_connections_per_hour 1;")
 	w.Role(func(r *types.RoleSpec) {
-		r.Allow.DBUsers = append(r.Allow.DBUsers, "nobody", "carol")
+		r.Allow.DBUsers = append(r.Allow.DBUsers, "nobody", "carol", "locked", "often")
 		r.Deny.DBNames = []string{"attic"}
 	})
 	for name, c := range map[string]struct {
@@ -185,14 +186,19 @@ func TestClientsAreRefusedInTheirOwnWords(t *testing.T) {
 		"another than the route": {types.DatabaseRoute{User: "alice"}, "mallory", "select 1", nil, "ERROR 1045 (28000): the certificate is for the database user alice"},
 		"no user in the route":   {types.DatabaseRoute{}, "alice", "select 1", nil, "the certificate names no database user"},
 		"unknown to it":          {types.DatabaseRoute{User: "nobody"}, "nobody", "select 1", nil, "ERROR 1045 (28000): the database shop says: Access denied for user 'nobody'"},
+		"locked":                 {types.DatabaseRoute{User: "locked"}, "locked", "select 1", nil, "ERROR 4151 (HY000): the database shop says: Access denied, this account is locked"},
+		"too often":              {types.DatabaseRoute{User: "often"}, "often", "select 1", nil, "ERROR 1226 (42000): the database shop says: User 'often' has exceeded the 'max_connections_per_hour' resource (current value: 1)"},
 		"another's certificate":  {types.DatabaseRoute{User: "carol"}, "carol", "select 1", nil, "the database shop says: Access denied for user 'carol'"},
 		"a denied database":      {types.DatabaseRoute{User: "alice"}, "alice", "select 1", []string{"attic"}, "denies the database name attic"},
 		"use of a denied one":    {types.DatabaseRoute{User: "alice"}, "alice", "use attic", nil, "denies the database name attic"},
 		"an unknown database":    {types.DatabaseRoute{User: "alice"}, "alice", "select 1", []string{"cellar"}, "ERROR 1049 (42000): the database shop says: Unknown database 'cellar'"},
 	} {
 		t.Run(name, func(t *testing.T) {
+			if name == "too often" {
+				_, _ = client(t, "mariadb", w.Listen("alice", c.route), c.user, c.stdin, c.args...)
+			}
 			out, err := client(t, "mariadb", w.Listen("alice", c.route), c.user, c.stdin, c.args...)
-			if err == nil || !strings.Contains(out, c.want) {
+			if err == nil || !strings.Contains(out, c.want) || strings.Contains(out, "'@'") {
 				t.Errorf("%v: %q, want %q", err, out, c.want)
 			}
 		})

@@ -42,7 +42,7 @@ type users struct {
 func (Engine) Admin(ctx context.Context, admin *dbaccess.Session) (dbaccess.UserAdmin, error) {
 	v, err := open(ctx, admin)
 	if err != nil {
-		return nil, err
+		return nil, adminFault(admin, err)
 	}
 	if !strings.Contains(v.greeting.Version, "MariaDB") {
 		err = fault.New(fault.Unimplemented, "users are made in MariaDB, and the database %s is %.40q", admin.Database().Metadata.Name, v.greeting.Version)
@@ -51,7 +51,7 @@ func (Engine) Admin(ctx context.Context, admin *dbaccess.Session) (dbaccess.User
 	}
 	if err != nil {
 		v.Close()
-		return nil, err
+		return nil, adminFault(admin, err)
 	}
 	a := &users{v: v, s: admin}
 	// What texts mean does not hang on how the server is set.
@@ -274,11 +274,22 @@ func (a *users) ask(ctx context.Context, statement string) (values []string, err
 		}
 		return nil
 	})
+	return values, adminFault(a.s, err)
+}
+
+// adminFault is what is said of an error of the admin's connection. Its number is no
+// word on the person's own login.
+func adminFault(admin *dbaccess.Session, err error) error {
 	var known *fault.Error
-	if err != nil && !errors.As(err, &known) {
-		err = fault.Wrap(err, fault.Unavailable, "the database %s does not make users at the moment", a.s.Database().Metadata.Name)
+	var theirs *serverError
+	name := admin.Database().Metadata.Name
+	switch {
+	case errors.As(err, &theirs):
+		return fault.New(fault.Denied, "the database %s says to its admin_user: %s", name, theirs.said)
+	case err != nil && !errors.As(err, &known):
+		return fault.Wrap(err, fault.Unavailable, "the database %s does not make users at the moment", name)
 	}
-	return values, err
+	return err
 }
 
 // next is a packet of an answer.

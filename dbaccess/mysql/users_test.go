@@ -153,7 +153,7 @@ func TestUsersThatAreNotMade(t *testing.T) {
 		"the mark":             {"teleport-role-anna", makes(types.DBUserKeep, "reader"), "cannot be a user"},
 		"a quote":              {"o'brien", makes(types.DBUserKeep, "reader"), "cannot be a user"},
 		"another's subject":    {"anna/CN=bob", makes(types.DBUserKeep, "reader"), "cannot be a user"},
-		"a role that is none":  {"fred", makes(types.DBUserKeep, "missing"), "Invalid role specification"},
+		"a role that is none":  {"fred", makes(types.DBUserKeep, "missing"), "the database shop says to its admin_user: Invalid role specification"},
 		"a role with a quote":  {"fred", makes(types.DBUserKeep, "reader' to 'bob"), "cannot be a user or role"},
 		"everybody for a role": {"fred", makes(types.DBUserKeep, "PUBLIC"), "is not the name of a role"},
 	} {

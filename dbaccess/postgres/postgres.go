@@ -106,7 +106,7 @@ func login(ctx context.Context, s *dbaccess.Session, start *start) (*server, err
 	defer cancel()
 	conn, err := pgconn.ConnectConfig(ctx, c)
 	if err != nil {
-		return nil, loginFault(s, err)
+		return nil, said(err, loginFault(s, err))
 	}
 	h, err := conn.Hijack()
 	if err != nil {
@@ -119,13 +119,45 @@ func login(ctx context.Context, s *dbaccess.Session, start *start) (*server, err
 
 const loginTimeout = 30 * time.Second
 
+// forUsers are the classes of SQLSTATEs that tell a user of a database something:
+// the other ones are about the inside of the server.
+var forUsers = map[string]fault.Kind{
+	"22": fault.Invalid,     // what the client set for its session
+	"28": fault.Denied,      // the login
+	"3D": fault.NotFound,    // the database
+	"42": fault.Denied,      // the right to connect, or again what the client set
+	"53": fault.Limit,       // connections
+	"55": fault.Unavailable, // a database that takes nobody
+	"57": fault.Unavailable, // a server that starts or stops
+}
+
+func sqlState(err error) (pg *pgconn.PgError, kind fault.Kind, known bool) {
+	if !errors.As(err, &pg) || len(pg.Code) != 5 {
+		return pg, "", false
+	}
+	kind, known = forUsers[pg.Code[:2]]
+	return pg, kind, known
+}
+
 // loginFault tells the client what the database said, and the log the rest.
 func loginFault(s *dbaccess.Session, err error) error {
-	var pg *pgconn.PgError
-	if errors.As(err, &pg) {
-		return fault.Wrap(err, fault.Denied, "the database %s says: %s", s.Database().Metadata.Name, pg.Message)
+	pg, kind, known := sqlState(err)
+	name := s.Database().Metadata.Name
+	switch {
+	case pg == nil:
+		return s.LoginFault(err)
+	case !known:
+		return fault.Wrap(err, fault.Unavailable, "the database %s lets nobody in at the moment", name)
 	}
-	return s.LoginFault(err)
+	return fault.Wrap(err, kind, "the database %s says: %s", name, dbaccess.WithoutAddresses(pg.Message))
+}
+
+// said gives a failed login of the client's own user the server's SQLSTATE.
+func said(err, why error) error {
+	if pg, _, known := sqlState(err); known {
+		return &pgwire.Said{State: pg.Code, Why: why}
+	}
+	return why
 }
 
 // interrupt asks the server to stop the statement, over a connection of its own.

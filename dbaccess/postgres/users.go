@@ -235,7 +235,7 @@ func (a *users) do(ctx context.Context, lines ...string) error {
 func (a *users) fault(err error) error {
 	var pg *pgconn.PgError
 	if errors.As(err, &pg) {
-		return fault.Wrap(err, fault.Denied, "the database %s says to its admin_user: %s", a.name, pg.Message)
+		return fault.Wrap(err, fault.Denied, "the database %s says to its admin_user: %s", a.name, dbaccess.WithoutAddresses(pg.Message))
 	}
 	return fault.Wrap(err, fault.Unavailable, "the database %s does not make users at the moment", a.name)
 }

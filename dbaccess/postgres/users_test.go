@@ -152,7 +152,7 @@ func TestUsersThatAreNotMade(t *testing.T) {
 		"the admin by a role": {"maker", func(r *types.RoleSpec) { r.Allow.DBUsers = []string{"*"} }, "nobody is let in as that"},
 		"the marker":          {"teleport-auto-user", makes(types.DBUserKeep, "reader"), "cannot be a user"},
 		"a name that is cut":  {long, makes(types.DBUserKeep, "reader"), "the certificate is for"},
-		"a role that is none": {"erik", makes(types.DBUserKeep, "reader", "no such"), `role "no such" does not exist`},
+		"a role that is none": {"erik", makes(types.DBUserKeep, "reader", "no such"), `says to its admin_user: role "no such" does not exist`},
 		"a role above all":    {"erik", makes(types.DBUserKeep, "postgres"), "superuser"},
 		"a role with a quote": {"erik", makes(types.DBUserKeep, `reader" to bob; --`), "does not exist"},
 		"the marker's role":   {"erik", makes(types.DBUserKeep, "teleport-auto-user"), "cannot be a user or role"},

@@ -6,6 +6,7 @@ package pgwire
 
 import (
 	"encoding/binary"
+	"errors"
 	"io"
 
 	"github.com/jackc/pgx/v5/pgproto3"
@@ -43,6 +44,19 @@ func AppendPacket(b []byte, code uint32, body []byte) []byte {
 	return append(binary.BigEndian.AppendUint32(b, code), body...)
 }
 
+// Said is an error that a database has a SQLSTATE of its own for, by which programs
+// tell what to do.
+type Said struct {
+	State string
+	Why   error
+}
+
+// Error implements error.
+func (s *Said) Error() string { return s.Why.Error() }
+
+// Unwrap returns what is said to people.
+func (s *Said) Unwrap() error { return s.Why }
+
 // Refusal is an error in the client's own form. 28000 is "invalid authorization",
 // 08006 a broken connection, 0A000 what is not supported.
 func Refusal(why error) []byte {
@@ -50,6 +64,9 @@ func Refusal(why error) []byte {
 		fault.Invalid: "08P01", fault.Limit: "54000", fault.Timeout: "57014"}[fault.KindOf(why)]
 	if code == "" {
 		code = "08006"
+	}
+	if said := (*Said)(nil); errors.As(why, &said) {
+		code = said.State
 	}
 	b, err := (&pgproto3.ErrorResponse{Severity: "FATAL", SeverityUnlocalized: "FATAL", Code: code, Message: fault.Message(why), Hint: fault.Hint(why)}).Encode(nil)
 	if err != nil {
