@@ -57,6 +57,10 @@ func (a *app) notLetThrough(err error) {
 	fmt.Fprintf(a.errs, "tsh: a connection was not let through: %s\n", fault.Message(err))
 }
 
+func (a *app) cut(why error) {
+	fmt.Fprintf(a.errs, "tsh: a connection was cut: %s\n", fault.Message(why))
+}
+
 // way opens a local listener through which one database is reached without a
 // certificate.
 func (a *app) way(ctx context.Context, f dbFlags, name string) (*local, error) {
@@ -91,7 +95,7 @@ func (a *app) tunnel(c *client.Client, s *session, d *types.Database, route type
 	if d.Spec.Protocol == "dynamodb" {
 		l.proxy, l.env = a.signedWay(d, way.Dial)
 	} else {
-		l.proxy = localproxy.New(localproxy.Options{Dial: way.Dial, Failed: a.notLetThrough})
+		l.proxy = localproxy.New(localproxy.Options{Dial: way.Dial, Failed: a.notLetThrough, Cut: a.cut})
 	}
 	return l
 }

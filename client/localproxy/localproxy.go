@@ -22,7 +22,9 @@ type Options struct {
 	Dial Dialer
 	// Failed is told of each connection or request that found no way. Optional.
 	Failed func(err error)
-	Log    *slog.Logger // nil discards
+	// Cut is told of each connection that was open and may not go on. Optional.
+	Cut func(why error)
+	Log *slog.Logger // nil discards
 }
 
 // Proxy serves one listener.
@@ -37,6 +39,9 @@ func (o Options) filled() Options {
 	}
 	if o.Failed == nil {
 		o.Failed = func(error) {}
+	}
+	if o.Cut == nil {
+		o.Cut = func(error) {}
 	}
 	return o
 }
@@ -73,7 +78,9 @@ func (p *Proxy) carry(ctx context.Context, c net.Conn) error {
 	if err != nil {
 		return err
 	}
-	// How it ends is between the client and the resource.
-	_ = netx.Splice(ctx, c, up, netx.SpliceOptions{})
+	// How it ends is between the client and the resource, as long as the way stands.
+	if why := (*fault.Error)(nil); errors.As(netx.Splice(ctx, c, up, netx.SpliceOptions{}), &why) {
+		p.o.Cut(why)
+	}
 	return nil
 }
