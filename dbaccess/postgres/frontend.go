@@ -42,7 +42,12 @@ func (f *frontend) Split(b []byte) (int64, int, error) {
 	switch kind {
 	case 'Q', 'P', 'B', 'E', 'C', 'F':
 		return size, int(size), nil
-	case 'D', 'H', 'S', 'X', 'd', 'c', 'f':
+	case 'D':
+		if f.known.told() {
+			return size, int(size), nil
+		}
+		return size, 5, nil
+	case 'H', 'S', 'X', 'd', 'c', 'f':
 		return size, 5, nil
 	}
 	return 0, 0, f.malformed(b, "the message type %q is not one of a client in a session", kind)
@@ -56,6 +61,7 @@ func (f *frontend) See(b []byte) (bool, error) {
 	case 'Q':
 		var m pgproto3.Query
 		if err = m.Decode(body); err == nil {
+			f.known.sync()
 			return f.tell(&event.DBQuery{Statement: dbaccess.StatementOf([]byte(m.String)), Status: event.Status{Success: true}}, event.TypeDBQuery, event.CodeDBQuery)
 		}
 	case 'P':
@@ -89,8 +95,21 @@ func (f *frontend) See(b []byte) (bool, error) {
 	case 'F':
 		var m pgproto3.FunctionCall
 		if err = m.Decode(body); err == nil {
+			f.known.sync()
 			return f.tell(&event.PostgresFunction{OID: m.Function, Args: len(m.Arguments)}, event.TypePostgresFunction, event.CodePostgresFunction)
 		}
+	case 'D':
+		var m pgproto3.Describe
+		if len(body) == 0 {
+			return true, nil // of a session without types
+		}
+		if err = m.Decode(body); err == nil {
+			f.known.describe(&m)
+			return true, nil
+		}
+	case 'S':
+		f.known.sync()
+		return true, nil
 	default:
 		f.left = f.left || b[0] == 'X'
 		return true, nil
@@ -116,8 +135,9 @@ func (f *frontend) malformed(b []byte, format string, args ...any) error {
 
 // backend is what the server says.
 type backend struct {
-	ctx context.Context
-	s   *dbaccess.Session
+	ctx   context.Context
+	s     *dbaccess.Session
+	known *declared
 }
 
 // Split implements relay.Direction.
@@ -134,13 +154,20 @@ func (d *backend) Split(b []byte) (int64, int, error) {
 			return size, int(size), nil
 		}
 		return size, 5, nil
+	case 't':
+		if d.known.told() {
+			return size, int(min(size, maxDescription)), nil
+		}
 	case 'R', 'K':
 		return 0, 0, fault.New(fault.Untrusted, "the database asks for another login in the middle of a session")
 	}
 	return size, 5, nil
 }
 
-const maxError = 64 << 10
+const (
+	maxError       = 64 << 10
+	maxDescription = 5 + 2 + 4*maxDeclared
+)
 
 // See implements relay.Direction.
 func (d *backend) See(b []byte) (bool, error) {
@@ -159,6 +186,10 @@ func (d *backend) See(b []byte) (bool, error) {
 			e.Code, e.Error = m.Code, m.Message
 		}
 		d.s.Tell(e, event.TypeDBResult, event.CodeDBResultFail)
+	case b[0] == 't' && len(b) > 5:
+		d.known.answered(b[5:])
+	case b[0] == 'Z':
+		d.known.ready()
 	}
 	return true, nil
 }

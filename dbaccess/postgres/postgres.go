@@ -54,8 +54,9 @@ func (Engine) Serve(ctx context.Context, s *dbaccess.Session) error {
 	if _, err := client.Write(welcome(start, server, key)); err != nil {
 		return err
 	}
-	up := &frontend{ctx: ctx, s: s, known: newDeclared(s.Captures())}
-	return s.Pass(ctx, server.conn, dbaccess.Dialect{Up: up, Down: &backend{ctx: ctx, s: s}, Last: pgwire.Refusal,
+	known := newDeclared(s.Captures())
+	up := &frontend{ctx: ctx, s: s, known: known}
+	return s.Pass(ctx, server.conn, dbaccess.Dialect{Up: up, Down: &backend{ctx: ctx, s: s, known: known}, Last: pgwire.Refusal,
 		Abandon: server.interrupt, Left: func() bool { return up.left }})
 }
 
