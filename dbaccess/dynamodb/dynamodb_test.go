@@ -125,7 +125,7 @@ func TestAnSDKWorksThroughTheAgent(t *testing.T) {
 		switch e := e.(type) {
 		case *event.DynamoDBRequest:
 			told = append(told, fmt.Sprintf("%s %s %v %s %s %d %s", e.Code, e.Operation, e.Tables, e.Service, e.Region, e.StatusCode, e.ErrorCode))
-			if e.DBUser != "reader" || e.User.User != "alice" || e.Type != "db.session.dynamodb.request" || !strings.Contains(e.Text, `"TableName"`) {
+			if e.DBUser != "reader" || e.User.User != "alice" || e.Type != "db.session.dynamodb.request" || !strings.Contains(e.Text, `"TableName"`) || strings.Contains(e.Text, "name of") {
 				t.Errorf("got %+v", e)
 			}
 		case *event.DBResult:
@@ -138,6 +138,37 @@ func TestAnSDKWorksThroughTheAgent(t *testing.T) {
 		"TDY01I PutItem [others] dynamodb eu-west-1 0 ", "TDY01E PutItem [others] dynamodb eu-west-1 400 ResourceNotFoundException"}
 	if !slices.Equal(told, want) {
 		t.Errorf("the audit log has\n%s", strings.Join(told, "\n"))
+	}
+}
+
+// TestBodiesAreToldAsRolesSay: values of attributes are parameters.
+func TestBodiesAreToldAsRolesSay(t *testing.T) {
+	for level, want := range map[string]string{
+		"":                       `{"Item":{"id":"***","name":"***"},"TableName":"orders"}`,
+		types.DBParametersNone:   `{"Item":{"id":"***","name":"***"},"TableName":"orders"}`,
+		types.DBParametersTypes:  `{"Item":{"id":{"S":"***"},"name":{"S":"***"}},"TableName":"orders"}`,
+		types.DBParametersValues: `{"Item":{"id":{"S":"7"},"name":{"S":"name of 7"}},"TableName":"orders"}`,
+	} {
+		w, _, d := world(t, types.DatabaseAWS{AccountID: account})
+		w.Role(func(r *types.RoleSpec) {
+			r.Allow.DBUsers, r.Options.RecordDBParameters = []string{"reader"}, level
+		})
+		addr := w.Listen("alice", types.DatabaseRoute{User: "reader"})
+		if err := put(t, client(addr, region), "orders", "7"); err != nil {
+			t.Fatal(err)
+		}
+		if sent, _ := d.Seen(); len(sent) != 1 {
+			t.Errorf("%q: %d requests", level, len(sent))
+		}
+		raw(t, addr, func(*http.Request) {}, []byte(`{"secret": "in broken JSON`))
+		w.Await(func() bool { return len(w.Log.Events(event.TypeDynamoDBRequest)) == 2 })
+		events := w.Log.Events(event.TypeDynamoDBRequest)
+		if e := events[0].(*event.DynamoDBRequest); e.Text != want {
+			t.Errorf("%q: told as %s", level, e.Text)
+		}
+		if e := events[1].(*event.DynamoDBRequest); strings.Contains(e.Text, "secret") != (level == types.DBParametersValues) || level != types.DBParametersValues && (e.Bytes != 26 || len(e.SHA256) != 64) {
+			t.Errorf("%q: what is no JSON is told as %+v", level, e.Statement)
+		}
 	}
 }
 

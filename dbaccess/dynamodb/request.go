@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"io"
@@ -16,6 +17,7 @@ import (
 	"teleport/dbaccess/dynamodb/dynamowire"
 	"teleport/fault"
 	"teleport/sigv4wire"
+	"teleport/types"
 	"teleport/types/event"
 )
 
@@ -175,9 +177,26 @@ func (c *conversation) result(ctx context.Context, q *request, resp *http.Respon
 
 func cut(s string) string { return strings.ToValidUTF8(s[:min(len(s), 1024)], "") }
 
+// told is what the log has of a body: values of attributes are parameters, and told
+// where roles say so. Of what is no JSON it has the length and the hash.
+func (c *conversation) told(body []byte) event.Statement {
+	level := c.s.Captures()
+	if level == types.DBParametersValues || len(body) == 0 {
+		return dbaccess.StatementOf(body)
+	}
+	shown, err := dynamowire.Hide(body, level == types.DBParametersTypes)
+	if err != nil {
+		s := event.Statement{Bytes: len(body)}
+		sum := sha256.Sum256(body)
+		s.SHA256 = hex.EncodeToString(sum[:])
+		return s
+	}
+	return dbaccess.StatementOf(shown)
+}
+
 // tell puts a request into the audit log.
 func (c *conversation) tell(ctx context.Context, q *request, status event.Status, code string, answer int, name string) error {
-	e := &event.DynamoDBRequest{Statement: dbaccess.StatementOf(q.body), Status: status, Method: q.http.Method, Path: cut(q.http.URL.Path), Query: cut(q.http.URL.RawQuery),
+	e := &event.DynamoDBRequest{Statement: c.told(q.body), Status: status, Method: q.http.Method, Path: cut(q.http.URL.Path), Query: cut(q.http.URL.RawQuery),
 		Target: cut(q.http.Header.Get("X-Amz-Target")), Region: q.region, StatusCode: answer, ErrorCode: name}
 	if q.call != nil {
 		e.Operation, e.Tables, e.Service = q.call.Operation, q.call.Tables, q.call.Service.Host
