@@ -34,23 +34,9 @@ spec:
 func newStall(t *testing.T) *stall {
 	t.Helper()
 	s := &stall{Cluster: cluster.New(t, cluster.Opts{}), server: myserver.Start(t)}
-	out := filepath.Join(s.server.Dir, "server")
-	said := s.Tctl("auth", "sign", "--format=db", "--host=localhost", "--host=127.0.0.1", "--out="+out, "--ttl=2190h").OK(t)
-	var options []string
-	for _, m := range regexp.MustCompile(`(?m)^  (require_secure_transport|ssl-[a-z]+) = (.*)$`).FindAllStringSubmatch(said, -1) {
-		options = append(options, "--"+m[1]+"="+m[2])
-	}
-	create := regexp.MustCompile(`CREATE USER 'alice'@'%' .*;`).FindString(said)
-	if len(options) != 4 || create == "" {
-		t.Fatalf("tctl auth sign does not say how: %s", said)
-	}
-	s.server.SQL(t, create+"create database orders; grant all on *.* to 'alice'@'%'; use orders;"+
-		"create table items (id int primary key, name text); insert into items select seq, concat('item ', seq) from seq_1_to_1000;")
-	for _, name := range []string{".key", ".crt", ".cas"} {
-		s.server.Own(t, out+name)
-	}
-	s.server.Kill()
-	s.server.Run(t, options...)
+	s.mutualTLS(t)
+	s.server.SQL(t, "create database orders; use orders; create table items (id int primary key, name text);"+
+		"insert into items select seq, concat('item ', seq) from seq_1_to_1000;")
 	token := s.Token(t, "db")
 	s.AddAgent(t, "db-1", func(d cluster.Doc) {
 		d.Set("ssh_service.enabled", false).Set("db_service.enabled", true).Set("teleport.join_params.token_name", token)
@@ -62,6 +48,28 @@ func newStall(t *testing.T) *stall {
 	s.alice.Login(t)
 	cluster.Until(t, within, "the database in tsh db ls", func() bool { return strings.Contains(s.alice.Tsh("db", "ls").Stdout, "stall-db") })
 	return s
+}
+
+// mutualTLS signs a certificate for the server, and does what tctl prints: alice
+// may do everything there.
+func (s *stall) mutualTLS(t *testing.T) {
+	t.Helper()
+	out := filepath.Join(s.server.Dir, "server")
+	said := s.Tctl("auth", "sign", "--format=db", "--host=localhost", "--host=127.0.0.1", "--out="+out, "--ttl=2190h").OK(t)
+	var options []string
+	for _, m := range regexp.MustCompile(`(?m)^  (require_secure_transport|ssl-[a-z]+) = (.*)$`).FindAllStringSubmatch(said, -1) {
+		options = append(options, "--"+m[1]+"="+m[2])
+	}
+	create := regexp.MustCompile(`CREATE USER 'alice'@'%' .*;`).FindString(said)
+	if len(options) != 4 || create == "" {
+		t.Fatalf("tctl auth sign does not say how: %s", said)
+	}
+	s.server.SQL(t, create+"grant all on *.* to 'alice'@'%';")
+	for _, name := range []string{".key", ".crt", ".cas"} {
+		s.server.Own(t, out+name)
+	}
+	s.server.Kill()
+	s.server.Run(t, options...)
 }
 
 // connect runs the real client by tsh db connect.

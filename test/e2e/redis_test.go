@@ -15,27 +15,7 @@ import (
 func TestRedisCLIThroughTheCluster(t *testing.T) {
 	t.Parallel()
 	c := cluster.New(t, cluster.Opts{})
-	dir, port := t.TempDir(), cluster.FreePort(t)
-	said := c.Tctl("auth", "sign", "--format=redis", "--host=localhost", "--out="+filepath.Join(dir, "server"), "--ttl=2190h").OK(t)
-	conf := "bind 127.0.0.1\nsave \"\"\ndir " + dir + "\n"
-	for _, m := range regexp.MustCompile(`(?m)^  (port|tls-[a-z-]+|aclfile) (.*)$`).FindAllStringSubmatch(said, -1) {
-		switch m[1] {
-		case "tls-port":
-			m[2] = port
-		case "aclfile":
-			m[2] = write(t, filepath.Join(dir, "users.acl"), "user default off\nuser alice on nopass ~* &* +@all\n")
-		}
-		conf += m[1] + " " + m[2] + "\n"
-	}
-	server := exec.Command(cluster.Need(t, "redis-server", "redis-server"), write(t, filepath.Join(dir, "redis.conf"), conf))
-	server.Dir = dir
-	if err := server.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = server.Process.Kill()
-		_ = server.Wait()
-	})
+	port := redisServer(t, c)
 	token := c.Token(t, "db")
 	c.AddAgent(t, "db-1", func(d cluster.Doc) {
 		d.Set("ssh_service.enabled", false).Set("db_service.enabled", true)
@@ -74,4 +54,32 @@ func TestRedisCLIThroughTheCluster(t *testing.T) {
 		log := c.Tctl("audit", "search", "db.session.query", "--format=json").Stdout
 		return strings.Contains(log, `SET k \"a value\"`) && strings.Contains(log, "AUTH default ***")
 	})
+}
+
+// redisServer runs a server that has mutual TLS as tctl prints it, and returns its
+// port. alice may do everything there.
+func redisServer(t *testing.T, c *cluster.Cluster) (port string) {
+	t.Helper()
+	dir, port := t.TempDir(), cluster.FreePort(t)
+	said := c.Tctl("auth", "sign", "--format=redis", "--host=localhost", "--out="+filepath.Join(dir, "server"), "--ttl=2190h").OK(t)
+	conf := "bind 127.0.0.1\nsave \"\"\ndir " + dir + "\n"
+	for _, m := range regexp.MustCompile(`(?m)^  (port|tls-[a-z-]+|aclfile) (.*)$`).FindAllStringSubmatch(said, -1) {
+		switch m[1] {
+		case "tls-port":
+			m[2] = port
+		case "aclfile":
+			m[2] = write(t, filepath.Join(dir, "users.acl"), "user default off\nuser alice on nopass ~* &* +@all\n")
+		}
+		conf += m[1] + " " + m[2] + "\n"
+	}
+	server := exec.Command(cluster.Need(t, "redis-server", "redis-server"), write(t, filepath.Join(dir, "redis.conf"), conf))
+	server.Dir = dir
+	if err := server.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = server.Process.Kill()
+		_ = server.Wait()
+	})
+	return port
 }
