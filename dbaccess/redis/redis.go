@@ -16,7 +16,6 @@ import (
 
 	"teleport/dbaccess"
 	"teleport/dbaccess/redis/rediswire"
-	"teleport/dbaccess/relay"
 	"teleport/fault"
 	"teleport/types/event"
 )
@@ -62,7 +61,7 @@ func (Engine) Serve(ctx context.Context, s *dbaccess.Session) error {
 	if err := errors.Join(client.SetReadDeadline(time.Time{}), server.SetDeadline(time.Time{})); err != nil {
 		return err
 	}
-	return s.Pass(ctx, server, dbaccess.Dialect{Up: &frontend{conversation: c}, Down: whole{}, Last: rediswire.Refusal,
+	return s.Pass(ctx, server, dbaccess.Dialect{Up: &frontend{conversation: c}, Down: &backend{ctx: ctx, s: s}, Last: rediswire.Refusal,
 		Abandon: func(context.Context) error { return nil }}) // a server ends what its client waits for
 }
 
@@ -78,20 +77,6 @@ func last(client io.Writer, why error) error {
 	_, err := client.Write(rediswire.Refusal(why))
 	return err
 }
-
-// whole passes what the server says.
-type whole struct{}
-
-// Split implements relay.Direction.
-func (whole) Split(b []byte) (int64, int, error) { return int64(len(b)), 0, nil }
-
-// See implements relay.Direction.
-func (whole) See([]byte) (bool, error) { return true, nil }
-
-// Commit implements relay.Direction.
-func (whole) Commit() error { return nil }
-
-var _ relay.Direction = whole{}
 
 // conversation is what both parts of a session know.
 type conversation struct {

@@ -230,6 +230,41 @@ func TestPublishedMessagesArrive(t *testing.T) {
 	mon.finds(`"seen"`)
 }
 
+// TestErrorsAreTold: those that the server answers, in transactions too, and no text
+// that looks like one.
+func TestErrorsAreTold(t *testing.T) {
+	w := world(t)
+	k := dial(t, w.Listen("alice", types.DatabaseRoute{User: "alice"}))
+	for _, c := range []struct {
+		say  []string
+		hear string
+	}{
+		{[]string{"SET", "k", "\r\n-ERR no error\r\n"}, "OK"}, {[]string{"LPUSH", "k", "x"}, "-WRONGTYPE"}, {[]string{"NOSUCH"}, "-ERR unknown command"},
+		{[]string{"MULTI"}, "OK"}, {[]string{"INCR", "k"}, "QUEUED"},
+	} {
+		k.say(c.say...)
+		k.hear(c.hear)
+	}
+	k.say("EXEC")
+	k.finds("-ERR value is not an integer")
+	k.say("GET", "k")
+	k.finds("-ERR no error")
+	k.say("QUIT")
+	k.finds("OK")
+	w.Await(func() bool { return len(w.Log.Events(event.TypeDBEnd)) == 1 })
+	var told []string
+	for _, e := range w.Log.Events(event.TypeDBResult) {
+		r := e.(*event.DBResult)
+		if r.Meta.Code != event.CodeDBResultFail || r.DBUser != "alice" || r.Error == "" {
+			t.Errorf("%+v", r)
+		}
+		told = append(told, r.Code)
+	}
+	if want := []string{"WRONGTYPE", "ERR", "ERR"}; !slices.Equal(told, want) {
+		t.Errorf("told of %q, want %q", told, want)
+	}
+}
+
 func TestNobodyElsesConnection(t *testing.T) {
 	w := world(t)
 	addr := w.Listen("alice", types.DatabaseRoute{User: "alice"})

@@ -5,7 +5,7 @@
 //
 // Commands that are typed as plain lines are refused: their quoting is told apart
 // by nobody but the server. Answers are read whole during a log-in alone; later
-// they pass unread.
+// they are taken apart as far as errors can be told from the rest.
 // https://redis.io/docs/latest/develop/reference/protocol-spec/
 package rediswire
 
