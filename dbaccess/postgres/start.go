@@ -171,6 +171,9 @@ func dialTLS(ctx context.Context, s *dbaccess.Session) (net.Conn, error) {
 	}
 	if err != nil {
 		raw.Close()
+		if cause := context.Cause(ctx); cause != nil {
+			err = cause // for which it was closed under the handshake
+		}
 		return nil, err
 	}
 	return conn, nil
