@@ -48,16 +48,16 @@ func (a *app) dbCmd() *cobra.Command {
 	list.Flags().StringVar(&ls.query, "query", "", "show only what this expression is true of")
 	list.Flags().StringVar(&ls.search, "search", "", "show only what all these comma-separated words are found in")
 	list.Flags().BoolVarP(&ls.verbose, "verbose", "v", false, "show agents, addresses, health and whole labels")
-	db.AddCommand(list, a.dbConnectCmd(), a.dbLoginCmd(), a.dbLogoutCmd(), a.dbEnvCmd(), a.dbConfigCmd())
+	db.AddCommand(list, a.dbConnectCmd(), a.dbLoginCmd(), a.dbLogoutCmd(), a.dbEnvCmd(), a.dbConfigCmd(), a.dbExecCmd())
 	return db
 }
 
 func (a *app) dbConnectCmd() *cobra.Command {
 	var f dbFlags
 	cmd := &cobra.Command{Use: "connect [NAME] [-- ARGS...]", Short: "Connect with the database's own client", Args: cobra.ArbitraryArgs,
-		Long: `Start the database's own client (psql, cockroach, mariadb or mysql, redis-cli, aws)
-on a database. Arguments after -- are the client's. What is not given is as you
-logged in to the database, where you did.`,
+		Long: `Start the database's own client (psql, cockroach, mariadb or mysql, redis-cli,
+aws) on a database. Arguments after -- are the client's. What is not given is as
+you logged in to the database, where you did.`,
 		Example:           "  tsh db connect orders --db-user=alice --db-name=shop -- -c 'select 1'",
 		ValidArgsFunction: a.completeDatabases,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -179,18 +179,22 @@ func (a *app) choose(ctx context.Context, c *client.Client, s *session, f dbFlag
 	if err != nil {
 		return nil, nobody, err
 	}
-	route, err := f.route(active, d)
+	route, err := f.route(active, d, s.cred.User())
 	return d, route, err
 }
 
-// route is as whom a database is used.
-func (f dbFlags) route(active []*profile.Database, d *types.Database) (types.DatabaseRoute, error) {
+// route is as whom a database is used. Where its users are made automatically,
+// one is there by one's own name.
+func (f dbFlags) route(active []*profile.Database, d *types.Database, self string) (types.DatabaseRoute, error) {
 	route := types.DatabaseRoute{User: f.user, Name: f.name, Roles: f.roles}
 	if i := slices.IndexFunc(active, func(db *profile.Database) bool { return db.Name == d.Metadata.Name }); i >= 0 && f.user == "" {
 		route.User, route.Name = active[i].User, cmp.Or(f.name, active[i].Database)
 		if len(f.roles) == 0 {
 			route.Roles = active[i].Roles
 		}
+	}
+	if route.User == "" && d.Spec.AdminUser != nil {
+		route.User = self
 	}
 	if route.User == "" {
 		return route, fault.New(fault.Invalid, "name the user in the database").WithHint("--db-user=…")

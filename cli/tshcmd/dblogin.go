@@ -22,9 +22,9 @@ const dbLoginLong = `Get a certificate for one database, as one of its users, in
 profile, for programs that show it themselves. It ends with your log-in.
 
 Programs of PostgreSQL then reach the database at the proxy's own port, without
-tsh: a section of ~/.pg_service.conf (PGSERVICEFILE) is written for them. Those of
-Redis go through "tsh proxy db"; all others need its --tunnel. A program that has
-the files has your access to this one database.`
+tsh: a section of ~/.pg_service.conf (PGSERVICEFILE) is written for them. Those
+of Redis go through "tsh proxy db"; all others need its --tunnel. A program that
+has the files has your access to this one database.`
 
 func (a *app) dbLoginCmd() *cobra.Command {
 	var f dbFlags
@@ -49,7 +49,7 @@ func (a *app) dbLogin(ctx context.Context, f dbFlags, name string) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(a.out, "Logged in to the %s database %q as %s, until %s.\n", db.Protocol, db.Name, whom(db), db.Expires.Local().Format(clock))
+	fmt.Fprintf(a.out, "Logged in to %s (%s) as %s, until %s.\n", db.Name, db.Protocol, whom(db), db.Expires.Local().Format(clock))
 	fmt.Fprintf(a.out, "\nUse one of the following:\n\n")
 	if db.ServerName != "" {
 		err := a.writeService(s, db)
@@ -250,13 +250,10 @@ func (a *app) completeActive(_ *cobra.Command, args []string, _ string) ([]strin
 
 // marked is a database's name in a list: behind ">" where one is logged in to it.
 func marked(active []*profile.Database, name string) string {
-	switch {
-	case len(active) == 0:
-		return name
-	case slices.ContainsFunc(active, func(db *profile.Database) bool { return db.Name == name }):
+	if slices.ContainsFunc(active, func(db *profile.Database) bool { return db.Name == name }) {
 		return "> " + name
 	}
-	return "  " + name
+	return name
 }
 
 // tellActive says how each is connected to.
@@ -340,8 +337,8 @@ const commandFormat = "cmd"
 func (a *app) dbConfigCmd() *cobra.Command {
 	var format string
 	cmd := &cobra.Command{Use: "config [NAME]", Short: "Print where a database is, for graphical clients", Args: cobra.MaximumNArgs(1),
-		Long: `Print the address and the files of a database that you logged in to, as graphical
-clients ask for them. --format=cmd prints the line that starts psql.`,
+		Long: `Print the address and the files of a database that you logged in to, as clients
+with windows ask for them. --format=cmd prints the line that starts psql.`,
 		Example:           "  tsh db config orders\n  eval \"$(tsh db config --format=cmd orders)\"",
 		ValidArgsFunction: a.completeActive,
 		RunE:              func(_ *cobra.Command, args []string) error { return a.dbConfig(format, first(args)) }}

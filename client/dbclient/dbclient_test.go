@@ -72,3 +72,18 @@ func TestEnv(t *testing.T) {
 		t.Errorf("%s", got)
 	}
 }
+
+func TestBatch(t *testing.T) {
+	x := dbclient.Target{User: "alice", Database: "shop", Addr: "127.0.0.1:5433"}
+	for protocol, want := range map[string]string{
+		"postgres": "psql|--no-psqlrc|--no-password|--set=ON_ERROR_STOP=1|--command=-- select 1|--dbname=host=127.0.0.1 port=5433 user=alice dbname=shop sslmode=disable",
+		"mysql":    "mariadb|--no-defaults|--skip-ssl|--protocol=TCP|--host=127.0.0.1|--port=5433|--user=alice|--database=shop|--table|--execute=-- select 1",
+		"redis":    "",
+	} {
+		x.Protocol = protocol
+		argv, err := x.Batch("-- select 1", func(string) bool { return true })
+		if got := strings.Join(argv, "|"); got != want || (err == nil) != (want != "") {
+			t.Errorf("%s: %s %v", protocol, got, err)
+		}
+	}
+}

@@ -111,6 +111,7 @@ func TestTheGuideOfDatabases(t *testing.T) {
 	work(g.line("pg_dump -d service"))
 	contains(t, work(g.block(`eval "$(tsh db env`)+"\npsql -c 'select current_user'"), "alice", "Name:     orders\n")
 	contains(t, work(g.line("tsh db ls")), "> orders", g.line("psql service"))
+	contains(t, work(strings.Replace(g.line("tsh db exec"), "orders,archive", "orders --no-confirm", 1)), "orders:     10\n")
 	passage := s.alice.Go(t, "/bin/sh", "-c", "exec "+g.line("tsh proxy db orders --port"))
 	passage.WaitFor(t, "127.0.0.1:"+raw)
 	r := s.alice.Tsh("db", "connect", "orders", "--db-user=root", "--db-name=shop").Exit(t, 2)

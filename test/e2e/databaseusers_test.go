@@ -6,6 +6,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -69,9 +70,10 @@ func (m *maker) connect(more ...string) []string {
 	return append(append(line, "--"), append(m.client, more...)...)
 }
 
-// says runs statements and tells what the database answers.
+// says runs statements and tells what the database answers. Who one is there need
+// not be said.
 func (m *maker) says(statements string) string {
-	r := m.bob.TshIn(statements, m.connect()...)
+	r := m.bob.TshIn(statements, slices.DeleteFunc(m.connect(), func(arg string) bool { return arg == "--db-user=bob" })...)
 	return r.Stdout + r.Stderr
 }
 

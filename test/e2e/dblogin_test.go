@@ -32,7 +32,7 @@ func TestPsqlWithoutTsh(t *testing.T) {
 	mine := "# mine\n[other]\nhost=db.example.com"
 	write(t, file, mine)
 	contains(t, s.alice.Tsh("db", "login", "orders-db").Exit(t, 2).Stderr, "--db-user")
-	contains(t, s.alice.Tsh("db", "login", "orders-db", "--db-user=alice", "--db-name=orders").OK(t), `Logged in to the postgres database "orders-db" as alice in orders`, "  psql service="+section)
+	contains(t, s.alice.Tsh("db", "login", "orders-db", "--db-user=alice", "--db-name=orders").OK(t), "Logged in to orders-db (postgres) as alice in orders, until ", "  psql service="+section)
 	if got, err := os.ReadFile(file); err != nil || !strings.HasPrefix(string(got), mine+"\n\n["+section+"]\n") {
 		t.Errorf("%v %s", err, got)
 	}

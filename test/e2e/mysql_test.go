@@ -99,6 +99,12 @@ func TestMariaDBThroughTheCluster(t *testing.T) {
 			t.Errorf("%s: %s, want %q", user, r, want)
 		}
 	}
+	contains(t, s.alice.Tsh("db", "exec", "select max(id) from items", "--dbs=stall-db", "--db-user=alice", "--db-name=orders", "--no-confirm").OK(t), "stall-db: |    1000 |\n")
+	r := s.alice.Tsh("db", "exec", "select nothing", "--dbs=stall-db", "--db-user=alice", "--db-name=orders", "--no-confirm").Exit(t, 1)
+	contains(t, r.Stderr, "1 failed\n  stall-db: ERROR 1054 (42S22)")
+	contains(t, s.alice.Tsh("db", "login", "stall-db", "--db-user=alice").OK(t), "  tsh db connect stall-db\n")
+	contains(t, s.alice.Tsh("db", "env").Exit(t, 2).Stderr, "programs for mysql need a tunnel", "tsh proxy db stall-db --tunnel")
+	contains(t, s.alice.Tsh("proxy", "db", "stall-db").Exit(t, 2).Stderr, "--tunnel")
 	t.Run("a tunnel", s.tunnel)
 	s.Events(t, 1, "db.session.mysql.statements.prepare", "alice")
 	queries := s.Events(t, 1, "db.session.query", "alice")

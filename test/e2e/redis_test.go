@@ -40,7 +40,7 @@ func TestRedisCLIThroughTheCluster(t *testing.T) {
 	alice.StartTsh(t, "proxy", "db", "cache", "--tunnel", "--db-user=bob", "--port="+other).WaitFor(t, "127.0.0.1:"+other)
 	contains(t, cli(other, "GET", "k"), "no role that matches it has bob in db_users")
 	contains(t, alice.Tsh("db", "connect", "cache", "--db-user=alice", "--", "ACL", "WHOAMI").OK(t), "alice")
-	contains(t, alice.Tsh("db", "login", "cache", "--db-user=alice").OK(t), `Logged in to the redis database "cache" as alice, until`, "  tsh proxy db cache\n")
+	contains(t, alice.Tsh("db", "login", "cache", "--db-user=alice").OK(t), "Logged in to cache (redis) as alice, until ", "  tsh proxy db cache\n")
 	contains(t, alice.Tsh("db", "env").Exit(t, 2).Stderr, "programs for redis do not find the proxy without tsh", "tsh proxy db cache")
 	raw := alice.StartTsh(t, "proxy", "db", "--port="+cluster.FreePort(t))
 	raw.WaitFor(t, "  redis-cli")
