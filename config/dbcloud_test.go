@@ -15,6 +15,10 @@ func TestDatabasesInClouds(t *testing.T) {
 	}{
 		"aws": {DBEntry{Name: "a", Protocol: "dynamodb", AWS: DBAWS{Region: "eu-west-1", AccountID: "123456789012", ExternalID: "x", SessionTags: map[string]string{"a": "b"}}},
 			types.DatabaseSpec{Protocol: "dynamodb", AWS: &types.DatabaseAWS{Region: "eu-west-1", AccountID: "123456789012", ExternalID: "x", SessionTags: map[string]string{"a": "b"}}}},
+		"elasticache": {DBEntry{Name: "a", Protocol: "redis", URI: "h:1", AWS: DBAWS{Region: "eu-west-1", ElastiCache: DBElastiCache{ReplicationGroupID: "shop"}}},
+			types.DatabaseSpec{Protocol: "redis", URI: "h:1", AWS: &types.DatabaseAWS{Region: "eu-west-1", ElastiCache: &types.DatabaseAWSCache{ReplicationGroupID: "shop"}}}},
+		"memorydb": {DBEntry{Name: "a", Protocol: "redis", URI: "h:1", AWS: DBAWS{Region: "eu-west-1", MemoryDB: DBMemoryDB{ClusterName: "shop"}}},
+			types.DatabaseSpec{Protocol: "redis", URI: "h:1", AWS: &types.DatabaseAWS{Region: "eu-west-1", MemoryDB: &types.DatabaseAWSMemory{ClusterName: "shop"}}}},
 		"rds": {DBEntry{Name: "a", Protocol: "postgres", URI: "h:1", AWS: DBAWS{Region: "eu-west-1", RDS: DBRDS{InstanceID: "i"}}},
 			types.DatabaseSpec{Protocol: "postgres", URI: "h:1", AWS: &types.DatabaseAWS{Region: "eu-west-1", RDS: &types.DatabaseAWSCluster{InstanceID: "i"}}}},
 		"gcp": {DBEntry{Name: "a", Protocol: "postgres", URI: "h:1", GCP: DBGCP{ProjectID: "p", InstanceID: "i"}},

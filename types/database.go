@@ -61,12 +61,24 @@ type DatabaseAWS struct {
 	ExternalID    string              `json:"external_id,omitempty"`
 	SessionTags   map[string]string   `json:"session_tags,omitempty"`
 	RDS           *DatabaseAWSCluster `json:"rds,omitempty"`
+	ElastiCache   *DatabaseAWSCache   `json:"elasticache,omitempty"`
+	MemoryDB      *DatabaseAWSMemory  `json:"memorydb,omitempty"`
 }
 
 // DatabaseAWSCluster names an instance or a cluster of RDS.
 type DatabaseAWSCluster struct {
 	InstanceID string `json:"instance_id,omitempty"`
 	ClusterID  string `json:"cluster_id,omitempty"`
+}
+
+// DatabaseAWSCache names a cache of ElastiCache, for which logins are signed.
+type DatabaseAWSCache struct {
+	ReplicationGroupID string `json:"replication_group_id"`
+}
+
+// DatabaseAWSMemory names a cluster of MemoryDB, for which logins are signed.
+type DatabaseAWSMemory struct {
+	ClusterName string `json:"cluster_name"`
 }
 
 // DatabaseGCP tells where in Google Cloud a database lives.

@@ -9,11 +9,13 @@ import (
 
 // Where databases live, which decides how an agent proves itself to them.
 const (
-	HostedSelf     = "self-hosted" // by a certificate of the cluster
-	HostedRDS      = "rds"         // RDS, Aurora and RDS Proxy: by a token that is signed for one login
-	HostedDynamoDB = "dynamodb"    // by a signature on each request
-	HostedCloudSQL = "gcp"         // Cloud SQL: by an access token of a service account
-	HostedAzure    = "azure"       // Azure Database: by an access token of an identity
+	HostedSelf        = "self-hosted" // by a certificate of the cluster
+	HostedRDS         = "rds"         // RDS, Aurora and RDS Proxy: by a token that is signed for one login
+	HostedElastiCache = "elasticache" // by such a token
+	HostedMemoryDB    = "memorydb"    // by such a token
+	HostedDynamoDB    = "dynamodb"    // by a signature on each request
+	HostedCloudSQL    = "gcp"         // Cloud SQL: by an access token of a service account
+	HostedAzure       = "azure"       // Azure Database: by an access token of an identity
 )
 
 // Hosting tells where the database lives: by what its document says of a cloud,
@@ -26,6 +28,10 @@ func (s *DatabaseSpec) Hosting() string {
 		return HostedDynamoDB
 	case s.AWS != nil && s.AWS.RDS != nil, rdsRegion(host) != "":
 		return HostedRDS
+	case s.AWS != nil && s.AWS.ElastiCache != nil:
+		return HostedElastiCache
+	case s.AWS != nil && s.AWS.MemoryDB != nil:
+		return HostedMemoryDB
 	case s.GCP != nil && s.GCP.ProjectID != "":
 		return HostedCloudSQL
 	case azureHost(host):
@@ -225,8 +231,34 @@ func (s *DatabaseSpec) validateCloud(path string) error {
 	if s.Azure != nil && !azureHost(s.host()) {
 		return fieldFault(JoinPath(path, "azure"), "is set, and the uri is no host of Azure Database")
 	}
-	if h := s.Hosting(); (h == HostedDynamoDB || h == HostedRDS) && s.AWSRegion() == "" {
+	if h := s.Hosting(); h != HostedSelf && h != HostedCloudSQL && h != HostedAzure && s.AWSRegion() == "" {
 		return fieldFault(JoinPath(path, "aws.region"), "is missing, and the uri does not tell it")
+	}
+	return s.validateCaches(path)
+}
+
+// validateCaches wants the name for which logins are signed.
+func (s *DatabaseSpec) validateCaches(path string) error {
+	if s.AWS == nil {
+		return nil
+	}
+	names := map[string]string{}
+	if c := s.AWS.ElastiCache; c != nil {
+		names["aws.elasticache.replication_group_id"] = c.ReplicationGroupID
+	}
+	if m := s.AWS.MemoryDB; m != nil {
+		names["aws.memorydb.cluster_name"] = m.ClusterName
+	}
+	for field, name := range names {
+		switch {
+		case s.Protocol != "redis" || len(names) > 1 || s.AWS.RDS != nil:
+			return fieldFault(JoinPath(path, field), "is set, and the database is another one")
+		case name == "":
+			return fieldFault(JoinPath(path, field), "is missing")
+		}
+		if err := at(JoinPath(path, field), checkChars("name", name, "abcdefghijklmnopqrstuvwxyz0123456789-", 50)); err != nil {
+			return err
+		}
 	}
 	return nil
 }

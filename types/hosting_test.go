@@ -15,6 +15,8 @@ func TestHosting(t *testing.T) {
 		hosting, region string
 	}{
 		{DatabaseSpec{Protocol: "postgres", URI: "db.example.com:5432"}, HostedSelf, ""},
+		{DatabaseSpec{Protocol: "redis", URI: "master.shop.abc.euw1.cache.amazonaws.com:6379", AWS: &DatabaseAWS{Region: "eu-west-1", ElastiCache: &DatabaseAWSCache{ReplicationGroupID: "shop"}}}, HostedElastiCache, "eu-west-1"},
+		{DatabaseSpec{Protocol: "redis", URI: "clustercfg.shop.abc.memorydb.us-east-1.amazonaws.com:6379", AWS: &DatabaseAWS{MemoryDB: &DatabaseAWSMemory{ClusterName: "shop"}}}, HostedMemoryDB, "us-east-1"},
 		{DatabaseSpec{Protocol: "postgres", URI: "i.abc.EU-west-1.rds.amazonaws.com:5432"}, HostedRDS, "eu-west-1"},
 		{DatabaseSpec{Protocol: "postgres", URI: "p.proxy-abc.us-gov-west-1.rds.amazonaws.com"}, HostedRDS, "us-gov-west-1"},
 		{DatabaseSpec{Protocol: "mysql", URI: "mysql://c.cluster-ro-abc.us-east-1.rds.amazonaws.com:3306"}, HostedRDS, "us-east-1"},
@@ -70,6 +72,12 @@ func TestCloudsOfADatabaseAreChecked(t *testing.T) {
 		"Azure elsewhere":       {Protocol: "postgres", URI: "db.example.com", Azure: &DatabaseAzure{ResourceID: "/subscriptions/s"}},
 		"two clouds":            {Protocol: "postgres", URI: "h", AWS: &DatabaseAWS{Region: "eu-west-1"}, GCP: &DatabaseGCP{ProjectID: "p"}},
 		"rds of unknown region": {Protocol: "postgres", URI: "h", AWS: &DatabaseAWS{RDS: &DatabaseAWSCluster{InstanceID: "i"}}},
+		"a cache of no region":  {Protocol: "redis", URI: "h", AWS: &DatabaseAWS{ElastiCache: &DatabaseAWSCache{ReplicationGroupID: "shop"}}},
+		"a cache of no name":    {Protocol: "redis", URI: "h", AWS: &DatabaseAWS{Region: "eu-west-1", ElastiCache: &DatabaseAWSCache{}}},
+		"a cache that is a URL": {Protocol: "redis", URI: "h", AWS: &DatabaseAWS{Region: "eu-west-1", MemoryDB: &DatabaseAWSMemory{ClusterName: "shop/?x"}}},
+		"a cache of PostgreSQL": {Protocol: "postgres", URI: "h", AWS: &DatabaseAWS{Region: "eu-west-1", MemoryDB: &DatabaseAWSMemory{ClusterName: "shop"}}},
+		"two caches": {Protocol: "redis", URI: "h", AWS: &DatabaseAWS{Region: "eu-west-1", ElastiCache: &DatabaseAWSCache{ReplicationGroupID: "shop"},
+			MemoryDB: &DatabaseAWSMemory{ClusterName: "shop"}}},
 		"rds of another region": {Protocol: "postgres", URI: "i.abc.eu-west-1.rds.amazonaws.com", AWS: &DatabaseAWS{Region: "us-east-1"}},
 	} {
 		d := &Database{Spec: spec}

@@ -186,9 +186,17 @@ func (c *Cloud) Sign(ctx context.Context, r *http.Request, sum [sha256.Size]byte
 	return fault.Wrap(err, fault.Internal, "the request cannot be signed")
 }
 
-// DatabaseLogin is a login to a database of RDS.
+// Services that a login is signed for.
+const (
+	ServiceRDS         = "rds-db"
+	ServiceElastiCache = "elasticache"
+	ServiceMemoryDB    = "memorydb"
+)
+
+// DatabaseLogin is a login to a database of AWS.
 type DatabaseLogin struct {
-	Address string // host:port, as RDS names it
+	Service string // one of the above
+	Address string // host:port, as RDS names it; the name of a cache or a cluster of the others
 	User    string
 	Region  string
 	Until   time.Time // no longer than this, the end of whoever logs in
@@ -208,13 +216,17 @@ func (c *Cloud) SignDatabaseLogin(ctx context.Context, l DatabaseLogin, chain ..
 	if life < time.Second {
 		return "", fault.New(fault.Denied, "the certificate of who logs in has expired")
 	}
-	query := url.Values{"Action": {"connect"}, "DBUser": {l.User}, "X-Amz-Expires": {strconv.Itoa(int(life / time.Second))}}
+	user := "User"
+	if l.Service == ServiceRDS {
+		user = "DBUser"
+	}
+	query := url.Values{"Action": {"connect"}, user: {l.User}, "X-Amz-Expires": {strconv.Itoa(int(life / time.Second))}}
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+l.Address+"/?"+query.Encode(), http.NoBody)
 	if err != nil {
 		return "", fault.Wrap(err, fault.Invalid, "%q is no address of a database", l.Address)
 	}
 	empty := sha256.Sum256(nil)
-	signed, _, err := v4.NewSigner().PresignHTTP(ctx, creds, r, hex.EncodeToString(empty[:]), "rds-db", l.Region, time.Now())
+	signed, _, err := v4.NewSigner().PresignHTTP(ctx, creds, r, hex.EncodeToString(empty[:]), l.Service, l.Region, time.Now())
 	if err != nil {
 		return "", fault.Wrap(err, fault.Internal, "the login cannot be signed")
 	}

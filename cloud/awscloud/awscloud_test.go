@@ -35,10 +35,29 @@ func world(t *testing.T) (*cloudtest.AWS, *Cloud) {
 	return a, c
 }
 
+func TestLoginToCaches(t *testing.T) {
+	a, c := world(t)
+	for service, other := range map[string]string{ServiceElastiCache: ServiceMemoryDB, ServiceMemoryDB: ServiceElastiCache} {
+		token, err := c.SignDatabaseLogin(t.Context(), DatabaseLogin{Service: service, Address: "shop-cache", User: "alice", Region: region})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if who, err := a.VerifyCacheLogin(service, token, "shop-cache", "alice", region); err != nil || who.ARN != cloudtest.AgentARN {
+			t.Errorf("%s: %+v, %v", service, who, err)
+		}
+		for what, bad := range map[string][4]string{"service": {other, "shop-cache", "alice", region}, "cache": {service, "other-cache", "alice", region},
+			"user": {service, "shop-cache", "bob", region}, "region": {service, "shop-cache", "alice", "us-east-1"}} {
+			if _, err := a.VerifyCacheLogin(bad[0], token, bad[1], bad[2], bad[3]); err == nil {
+				t.Errorf("%s: taken for another %s", service, what)
+			}
+		}
+	}
+}
+
 func TestLoginToRDS(t *testing.T) {
 	a, c := world(t)
 	const address = "shop.abc.eu-west-1.rds.amazonaws.com:5432"
-	l := DatabaseLogin{Address: address, User: "ali ce+ü", Region: region, Until: time.Now().Add(time.Hour)}
+	l := DatabaseLogin{Service: ServiceRDS, Address: address, User: "ali ce+ü", Region: region, Until: time.Now().Add(time.Hour)}
 	for name, chain := range map[string][]Role{
 		cloudtest.AgentARN: nil,
 		readerARN:          {{ARN: readerARN, SessionName: "alice"}},

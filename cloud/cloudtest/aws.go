@@ -205,9 +205,19 @@ func (a *AWS) Verify(r *http.Request, body []byte, service, region string) (Prin
 // VerifyLogin checks the password of a login to RDS: address is what the database
 // is called, and host:port of the token.
 func (a *AWS) VerifyLogin(password, address, user, region string) (Principal, error) {
+	return a.verifyLogin("rds-db", "DBUser", password, address, user, region)
+}
+
+// VerifyCacheLogin checks the password of a login to ElastiCache or MemoryDB: name
+// is what the cache or the cluster is called, and the host of the token.
+func (a *AWS) VerifyCacheLogin(service, password, name, user, region string) (Principal, error) {
+	return a.verifyLogin(service, "User", password, name, user, region)
+}
+
+func (a *AWS) verifyLogin(service, field, password, address, user, region string) (Principal, error) {
 	host, target, ok := strings.Cut(password, "/")
 	u, err := url.ParseRequestURI("/" + target)
-	if !ok || err != nil || host != address || u.Query().Get("Action") != "connect" || u.Query().Get("DBUser") != user {
+	if !ok || err != nil || host != address || u.Query().Get("Action") != "connect" || u.Query().Get(field) != user {
 		return Principal{}, fault.New(fault.Unauthenticated, "PAM authentication failed for user %q", user)
 	}
 	req := &sigv4wire.Request{Method: http.MethodGet, Target: "/" + target, Host: host}
@@ -218,7 +228,7 @@ func (a *AWS) VerifyLogin(password, address, user, region string) (Principal, er
 	if s.Expires > 15*time.Minute {
 		return Principal{}, fault.New(fault.Unauthenticated, "the token lives too long")
 	}
-	k, err := a.find(s, "rds-db", region)
+	k, err := a.find(s, service, region)
 	if err != nil {
 		return Principal{}, err
 	}

@@ -44,7 +44,15 @@ func (c *Clouds) Password(ctx context.Context, l dbaccess.Login) (string, error)
 	}
 	switch hosting {
 	case types.HostedRDS:
-		return c.rds(ctx, l)
+		address, err := spec.Address()
+		if err != nil {
+			return "", err
+		}
+		return c.signed(ctx, l, awscloud.ServiceRDS, address)
+	case types.HostedElastiCache:
+		return c.signed(ctx, l, awscloud.ServiceElastiCache, spec.AWS.ElastiCache.ReplicationGroupID)
+	case types.HostedMemoryDB:
+		return c.signed(ctx, l, awscloud.ServiceMemoryDB, spec.AWS.MemoryDB.ClusterName)
 	case types.HostedCloudSQL:
 		account, err := account(spec, l.User)
 		if err != nil {
@@ -71,11 +79,8 @@ func verified(db *types.Database, hosting string) error {
 	return err.WithHint("tls.mode: verify-full")
 }
 
-func (c *Clouds) rds(ctx context.Context, l dbaccess.Login) (string, error) {
-	address, err := l.Database.Spec.Address()
-	if err != nil {
-		return "", err
-	}
+// signed is a login signed for a service of AWS, which knows the database by a name.
+func (c *Clouds) signed(ctx context.Context, l dbaccess.Login, service, name string) (string, error) {
 	var chain []awscloud.Role
 	if a := l.Database.Spec.AWS; a != nil && a.AssumeRoleARN != "" {
 		chain = append(chain, awscloud.Role{ARN: a.AssumeRoleARN, ExternalID: a.ExternalID, SessionName: awscloud.SessionName(l.Identity.Name)})
@@ -84,7 +89,7 @@ func (c *Clouds) rds(ctx context.Context, l dbaccess.Login) (string, error) {
 	if l.Certificate != nil {
 		until = l.Certificate.NotAfter
 	}
-	return c.AWS.SignDatabaseLogin(ctx, awscloud.DatabaseLogin{Address: address, User: l.User, Region: l.Database.Spec.AWSRegion(), Until: until}, chain...)
+	return c.AWS.SignDatabaseLogin(ctx, awscloud.DatabaseLogin{Service: service, Address: name, User: l.User, Region: l.Database.Spec.AWSRegion(), Until: until}, chain...)
 }
 
 const accountSuffix = ".gserviceaccount.com"
