@@ -7,14 +7,10 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"errors"
-	"net"
 	"sync"
 	"time"
 
 	"teleport/api/gen/issuev1"
-	"teleport/cert"
-	"teleport/cert/tlscert"
-	"teleport/dial"
 	"teleport/fault"
 	"teleport/keys"
 	"teleport/types"
@@ -22,17 +18,21 @@ import (
 
 // Database reaches one database as the user and with the names of a route. Its
 // certificate is made at the first connection, kept in memory, and made anew at
-// half its life. Safe for concurrent use.
+// half its life. Connections share what carries them to the agent, where that can
+// take several. Safe for concurrent use.
 type Database struct {
 	c     *Client
 	name  string
 	route types.DatabaseRoute
 
-	mu    sync.Mutex
-	cert  *tls.Certificate
-	renew time.Time
-	agent string // that holds the connections that are open
-	open  int
+	minting sync.Mutex
+	cert    *tls.Certificate
+	renew   time.Time
+
+	mu       sync.Mutex
+	carriers []*carrier // the newest last
+	dialling *attempt   // nil while nobody dials
+	closed   bool
 }
 
 // Database returns the way to a database. Nothing is dialled.
@@ -43,75 +43,11 @@ func (c *Client) Database(name string, route types.DatabaseRoute) *Database {
 // Check is fault.Unauthenticated when the log-in that leads there has ended.
 func (d *Database) Check() error { return d.c.cfg.Credential.Check(time.Now()) }
 
-// Dial opens a connection to the database's agent: within it the client speaks
-// the database's own protocol, in plain text. The agent is verified by the UUID
-// that answered. Where the agent offers it, the connection outlives the proxy and
-// the network. As long as one is open, further ones go to its agent: they may be
-// about it, as a request to cancel its statement is.
-func (d *Database) Dial(ctx context.Context) (net.Conn, error) {
-	own, err := d.certificate(ctx)
-	if err != nil {
-		return nil, err
-	}
-	conn, reply, err := d.c.dialLasting(ctx, dial.Target{Kind: types.KindDatabase, Name: d.name, Agent: d.held()},
-		func(agent string) string { return types.ServerName(d.name, agent) })
-	if err != nil {
-		return nil, err
-	}
-	config, err := tlscert.ClientConfig(tlscert.Source{Certificate: func() *tls.Certificate { return own },
-		Trust: func() *cert.Trust { return d.c.trust }, Now: time.Now}, tlscert.Server{Cluster: d.c.cfg.Cluster, UUID: reply.AgentUUID})
-	if err != nil {
-		return nil, errors.Join(err, conn.Close())
-	}
-	inner := tls.Client(conn, config)
-	ctx, cancel := context.WithTimeout(ctx, dial.Timeout)
-	defer cancel()
-	if err := inner.HandshakeContext(ctx); err != nil {
-		conn.Close()
-		return nil, fault.Wrap(err, fault.Untrusted, "the agent of the database %s could not be verified, or did not take the certificate", d.name)
-	}
-	return d.hold(inner, reply.AgentUUID), nil
-}
-
-// held returns the agent that holds open connections; "" where there are none.
-func (d *Database) held() string {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.open == 0 {
-		return ""
-	}
-	return d.agent
-}
-
-func (d *Database) hold(c *tls.Conn, agent string) net.Conn {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.agent = agent
-	d.open++
-	return &heldConn{Conn: c, done: sync.OnceFunc(func() {
-		d.mu.Lock()
-		defer d.mu.Unlock()
-		d.open--
-	})}
-}
-
-// heldConn counts as open until it is closed.
-type heldConn struct {
-	*tls.Conn
-	done func()
-}
-
-// Close implements net.Conn.
-func (h *heldConn) Close() error {
-	h.done()
-	return h.Conn.Close()
-}
-
 // certificate returns one that names this database alone. Where a next one cannot
 // be had at the moment, the present one does for the rest of its life.
 func (d *Database) certificate(ctx context.Context) (*tls.Certificate, error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
+	d.minting.Lock()
+	defer d.minting.Unlock()
 	now := time.Now()
 	if d.cert != nil && now.Before(d.renew) {
 		return d.cert, nil
@@ -123,7 +59,7 @@ func (d *Database) certificate(ctx context.Context) (*tls.Certificate, error) {
 	return d.cert, nil
 }
 
-// mint makes the certificate. The caller holds d.mu.
+// mint makes the certificate. The caller holds d.minting.
 func (d *Database) mint(ctx context.Context) error {
 	if err := d.Check(); err != nil {
 		return err

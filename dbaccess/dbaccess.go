@@ -25,10 +25,13 @@ import (
 	"teleport/dial"
 	"teleport/fault"
 	"teleport/healthcheck"
+	"teleport/lifecycle"
 	"teleport/netx"
+	"teleport/netx/mux"
 	"teleport/predicate"
 	"teleport/recorder"
 	"teleport/session"
+	"teleport/tunnel/tunframe"
 	"teleport/types"
 	"teleport/types/event"
 )
@@ -113,7 +116,7 @@ func New(cfg Config) (*Service, error) {
 		return nil, errors.New("dbaccess: incomplete configuration")
 	}
 	return &Service{cfg: cfg, keys: map[CancelKey]*Session{}, made: map[madeKey]*made{}, codec: event.NewCodec(),
-		inner: tlscert.ServerConfig(cfg.TLS, tlscert.ServerOptions{Kinds: []types.IdentityKind{types.IdentityUser, types.IdentityBridge}})}, nil
+		inner: tlscert.ServerConfig(cfg.TLS, tlscert.ServerOptions{Kinds: []types.IdentityKind{types.IdentityUser, types.IdentityBridge}, ALPN: []string{tunframe.ALPNStreams}})}, nil
 }
 
 // Kind implements agentd.Service.
@@ -175,18 +178,31 @@ func (s *Service) Serve(ctx context.Context, in *dial.Inbound) error {
 		return fault.New(fault.Unimplemented, "this agent does not speak %s", db.Spec.Protocol)
 	}
 	joint := netx.Join(in)
-	conn, id, err := s.identify(ctx, in, joint)
+	conn, err := s.secure(ctx, joint)
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
+	client := joint.Over(conn)
+	if conn.ConnectionState().NegotiatedProtocol == tunframe.ALPNStreams {
+		return s.serveStreams(ctx, in, conn, client, func(ctx context.Context, c net.Conn) error { return s.serve(ctx, in, conn, c, db, engine) })
+	}
+	return s.serve(ctx, in, conn, client, db, engine)
+}
+
+// serve serves one connection of a client: client itself, or a stream in it.
+func (s *Service) serve(ctx context.Context, in *dial.Inbound, proof *tls.Conn, client net.Conn, db *types.Database, engine Engine) error {
+	id, err := s.identify(in, proof.ConnectionState())
+	if err != nil {
+		return err
+	}
 	x := &Session{svc: s, id: uuid.NewString(), in: in, database: db, identity: id, route: types.DatabaseRouteOf(id.Authority.Route),
-		shown: conn.ConnectionState().PeerCertificates[0]}
+		shown: proof.ConnectionState().PeerCertificates[0]}
 	ctx, x.cancel = context.WithCancelCause(ctx)
-	x.client = &touched{Conn: conn, s: x, joint: joint}
+	x.client = &touched{Conn: client, s: x}
 	stop := context.AfterFunc(ctx, func() {
-		_ = conn.SetReadDeadline(time.Unix(1, 0)) // the engine wakes, and says why
-		time.AfterFunc(lastWords, func() { conn.Close() })
+		_ = client.SetReadDeadline(time.Unix(1, 0)) // the engine wakes, and says why
+		time.AfterFunc(lastWords, func() { client.Close() })
 	})
 	defer stop()
 	defer x.end()
@@ -198,29 +214,53 @@ func (s *Service) Serve(ctx context.Context, in *dial.Inbound) error {
 	return err
 }
 
-// identify ends the user's TLS. Who speaks inside must be who came through the
-// gate, and a bridge must be that of the proxy which carries it.
-func (s *Service) identify(ctx context.Context, in *dial.Inbound, under net.Conn) (*tls.Conn, *types.Identity, error) {
+// serveStreams serves the streams of one connection, each as a connection of its
+// own: it is identified and decided about anew.
+func (s *Service) serveStreams(ctx context.Context, in *dial.Inbound, proof *tls.Conn, client net.Conn, serve func(context.Context, net.Conn) error) error {
+	if _, err := s.identify(in, proof.ConnectionState()); err != nil {
+		return err
+	}
+	streams := mux.NewAcceptor(client)
+	cut := context.AfterFunc(ctx, func() { time.AfterFunc(2*lastWords, streams.Close) })
+	defer cut()
+	left := s.cfg.Sessions.OnDrain(streams.Leave)
+	defer left()
+	return streams.Serve(func(st *mux.Stream) {
+		err := lifecycle.Guard(ctx, func(ctx context.Context) error { return serve(ctx, st) })
+		if err != nil {
+			dial.LogEnd(ctx, s.cfg.Log, in.Header, err)
+		}
+	})
+}
+
+// secure ends the user's TLS.
+func (s *Service) secure(ctx context.Context, under net.Conn) (*tls.Conn, error) {
 	conn := tls.Server(under, s.inner)
 	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
 	defer cancel()
 	if err := conn.HandshakeContext(ctx); err != nil {
-		return nil, nil, fault.Wrap(err, fault.Unauthenticated, "the TLS of the client failed")
+		return nil, fault.Wrap(err, fault.Unauthenticated, "the TLS of the client failed")
 	}
-	id, err := tlscert.Peer(conn.ConnectionState(), s.cfg.TLS.Trust(), s.cfg.TLS.Now(), types.IdentityUser, types.IdentityBridge)
+	return conn, nil
+}
+
+// identify says who speaks inside, who must be who came through the gate; and a
+// bridge must be that of the proxy which carries it.
+func (s *Service) identify(in *dial.Inbound, shown tls.ConnectionState) (*types.Identity, error) {
+	id, err := tlscert.Peer(shown, s.cfg.TLS.Trust(), s.cfg.TLS.Now(), types.IdentityUser, types.IdentityBridge)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	g := in.Header.Gateway
 	switch {
 	case g == nil:
-		return nil, nil, fault.New(fault.Denied, "the dial does not say who came through the gate")
+		return nil, fault.New(fault.Denied, "the dial does not say who came through the gate")
 	case g.User != id.Name || g.Cluster != id.Cluster:
-		return nil, nil, fault.New(fault.Denied, "the identity inside the connection is not the one that came through the proxy")
+		return nil, fault.New(fault.Denied, "the identity inside the connection is not the one that came through the proxy")
 	case id.Kind == types.IdentityBridge && id.Authority.ProxyUUID != in.Proxy.Name:
-		return nil, nil, fault.New(fault.Denied, "this certificate was made for another proxy")
+		return nil, fault.New(fault.Denied, "this certificate was made for another proxy")
 	case id.Authority.Route == nil || id.Authority.Route.Kind != types.KindDatabase || id.Authority.Route.Name != in.Header.Name:
-		return nil, nil, fault.New(fault.Denied, "the certificate is not for this database").WithHint("tsh db login gets one that is")
+		return nil, fault.New(fault.Denied, "the certificate is not for this database").WithHint("tsh db login gets one that is")
 	}
-	return conn, id, nil
+	return id, nil
 }

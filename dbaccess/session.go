@@ -342,12 +342,10 @@ func firstOf(a, b string) string {
 	return b
 }
 
-// touched notes that a client is alive, and lets what is more than one record of
-// TLS leave in one piece.
+// touched notes that a client is alive.
 type touched struct {
 	net.Conn
-	s     *Session
-	joint *netx.Joint
+	s *Session
 }
 
 // Read implements net.Conn.
@@ -357,14 +355,4 @@ func (t *touched) Read(p []byte) (int, error) {
 		t.s.live.Touch()
 	}
 	return n, err
-}
-
-const oneRecord = 16 << 10
-
-// Write implements net.Conn. It is for one writer.
-func (t *touched) Write(p []byte) (int, error) {
-	if len(p) <= oneRecord {
-		return t.Conn.Write(p)
-	}
-	return t.joint.Together(func() (int, error) { return t.Conn.Write(p) })
 }

@@ -9,12 +9,15 @@ package dial
 import (
 	"context"
 	"errors"
+	"io"
+	"log/slog"
 	"net"
 	"net/netip"
 	"time"
 
 	"teleport/fault"
 	"teleport/netx"
+	"teleport/telemetry"
 	"teleport/tunnel/tundial"
 	"teleport/tunnel/tunframe"
 	"teleport/types"
@@ -141,3 +144,15 @@ func (in *Inbound) Refuse(why error) error { return Refuse(in.Conn, why) }
 
 // tcpAddr makes the address form that SSH servers and audit events expect.
 func tcpAddr(a netip.AddrPort) *net.TCPAddr { return net.TCPAddrFromAddrPort(a) }
+
+// LogEnd tells of a dial that ended with an error: loudly, unless that is how a
+// client or a role ends one.
+func LogEnd(ctx context.Context, log *slog.Logger, h Header, err error) {
+	level := slog.LevelWarn
+	switch {
+	case errors.Is(err, io.EOF), errors.Is(err, net.ErrClosed), errors.Is(err, netx.ErrIdle),
+		fault.KindOf(err) == fault.Canceled, fault.KindOf(err) == fault.Denied:
+		level = slog.LevelInfo
+	}
+	log.Log(ctx, level, "dial ended with an error", "kind", h.Kind, "name", h.Name, "client", h.Client, telemetry.KeyErr, err)
+}

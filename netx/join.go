@@ -57,6 +57,31 @@ func (j *Joint) Together(write func() (int, error)) (int, error) {
 	return n, err
 }
 
+// Over returns c, TLS that runs on j, as a connection of which a write of several
+// records leaves in one piece. It is for one writer at a time.
+func (j *Joint) Over(c net.Conn) net.Conn { return &together{c, j} }
+
+type together struct {
+	net.Conn
+	j *Joint
+}
+
+// Write implements io.Writer.
+func (t *together) Write(p []byte) (int, error) {
+	if len(p) <= oneRecord {
+		return t.Conn.Write(p)
+	}
+	return t.j.Together(func() (int, error) { return t.Conn.Write(p) })
+}
+
+// CloseWrite ends the writing direction, where the connection has one.
+func (t *together) CloseWrite() error {
+	if w, ok := t.Conn.(CloseWriter); ok {
+		return w.CloseWrite()
+	}
+	return nil
+}
+
 func (j *Joint) send() error {
 	if j.out == nil {
 		return nil

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"teleport/fault"
+	"teleport/netx"
 )
 
 // Conn is one end of a resumable stream. It is a net.Conn with CloseWrite; its
@@ -30,7 +31,7 @@ type Conn struct {
 	sending sync.Mutex    // whoever writes frames to the carrier
 	token   chan struct{} // held by whoever reads frames from the carrier
 	early   []byte        // read by a writer, not yet by a reader; of whoever holds the token
-	rd, wd  *deadline
+	rd, wd  *netx.Deadline
 
 	mu         sync.Mutex
 	out        outbox
@@ -60,7 +61,7 @@ func newConn(id string, nc net.Conn, dead time.Duration, budget *Budget, work *s
 		token: make(chan struct{}, 1), in: time.Now()}
 	c.out.budget = budget
 	c.life, c.end = context.WithCancelCause(context.Background())
-	c.rd, c.wd = newDeadline(c.poke), newDeadline(c.poke)
+	c.rd, c.wd = netx.NewDeadline(c.poke), netx.NewDeadline(c.poke)
 	return c
 }
 
@@ -69,6 +70,13 @@ func (c *Conn) LocalAddr() net.Addr { return c.local }
 
 // RemoteAddr returns the remote address of the first carrier.
 func (c *Conn) RemoteAddr() net.Addr { return c.remote }
+
+// Attached reports whether the stream has a carrier at present.
+func (c *Conn) Attached() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.k != nil
+}
 
 // leave gives up a carrier that broke. The stream lives on without one.
 func (c *Conn) leave(k *carrier, why error) {
@@ -144,8 +152,8 @@ func (c *Conn) fail(why error) {
 		}
 		k.stop()
 	}
-	c.rd.set(time.Time{})
-	c.wd.set(time.Time{})
+	c.rd.Set(time.Time{})
+	c.wd.Set(time.Time{})
 	c.sending.Lock()
 	c.mu.Lock()
 	c.out.drop()
@@ -210,11 +218,11 @@ func (c *Conn) SetDeadline(t time.Time) error {
 }
 
 // SetReadDeadline implements net.Conn.
-func (c *Conn) SetReadDeadline(t time.Time) error { c.rd.set(t); return nil }
+func (c *Conn) SetReadDeadline(t time.Time) error { c.rd.Set(t); return nil }
 
 // SetWriteDeadline implements net.Conn. It bounds the wait for room; bytes that
 // were taken are not given back.
-func (c *Conn) SetWriteDeadline(t time.Time) error { c.wd.set(t); return nil }
+func (c *Conn) SetWriteDeadline(t time.Time) error { c.wd.Set(t); return nil }
 
 // poke wakes a reader that waits on the carrier.
 func (c *Conn) poke() {

@@ -24,7 +24,7 @@ func (c *Conn) Read(p []byte) (int, error) {
 	for {
 		select {
 		case c.token <- struct{}{}:
-		case <-c.rd.wait():
+		case <-c.rd.Wait():
 			return 0, os.ErrDeadlineExceeded
 		}
 		if n := c.heard(p); n > 0 {
@@ -47,7 +47,7 @@ func (c *Conn) Read(p []byte) (int, error) {
 		case k == nil:
 			select {
 			case <-changed:
-			case <-c.rd.wait():
+			case <-c.rd.Wait():
 			}
 		}
 	}
@@ -60,7 +60,7 @@ func (c *Conn) readable() (*carrier, <-chan struct{}, error) {
 	switch {
 	case c.closed:
 		return nil, nil, net.ErrClosed
-	case c.rd.over():
+	case c.rd.Over():
 		return nil, nil, os.ErrDeadlineExceeded
 	case c.peerEnded:
 		return nil, nil, io.EOF
@@ -74,7 +74,7 @@ func (c *Conn) readable() (*carrier, <-chan struct{}, error) {
 
 // heard returns what a waiting writer has read before. The token is held.
 func (c *Conn) heard(p []byte) int {
-	if len(c.early) == 0 || c.rd.over() {
+	if len(c.early) == 0 || c.rd.Over() {
 		return 0
 	}
 	c.mu.Lock()
@@ -150,11 +150,11 @@ func (c *Conn) afterRead(k *carrier, err error) (again bool, end error) {
 		return c.peerEnded || c.k != k, nil
 	}
 	if errors.Is(err, os.ErrDeadlineExceeded) {
-		if c.rd.over() {
+		if c.rd.Over() {
 			return true, os.ErrDeadlineExceeded
 		}
 		if k.SetReadDeadline(time.Time{}) == nil {
-			if c.rd.over() { // it passed in between, and its poke was undone
+			if c.rd.Over() { // it passed in between, and its poke was undone
 				c.poke()
 			}
 			return true, nil

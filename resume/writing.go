@@ -35,7 +35,7 @@ func (c *Conn) awaitRoom(changed <-chan struct{}) error {
 	select {
 	case <-changed:
 		return nil
-	case <-c.wd.wait():
+	case <-c.wd.Wait():
 		return os.ErrDeadlineExceeded
 	case c.token <- struct{}{}:
 	}
@@ -47,7 +47,7 @@ func (c *Conn) awaitRoom(changed <-chan struct{}) error {
 	select {
 	case <-changed:
 		return nil
-	case <-c.wd.wait():
+	case <-c.wd.Wait():
 		return os.ErrDeadlineExceeded
 	}
 }
@@ -95,7 +95,7 @@ func (c *Conn) writable() error {
 		return c.err
 	case c.ended || c.peerClosed:
 		return syscall.EPIPE
-	case c.wd.over():
+	case c.wd.Over():
 		return os.ErrDeadlineExceeded
 	}
 	return nil

@@ -25,6 +25,7 @@ type Registry struct {
 	mu       sync.Mutex
 	live     map[string]*Live
 	draining bool
+	onDrain  map[*func()]bool
 	empty    chan struct{} // closed when draining and nothing is left
 	now      func() time.Time
 	epoch    time.Time // when the registry began; what idles is measured from here
@@ -190,10 +191,32 @@ func (r *Registry) locked(l *Live, now time.Time) error {
 	return nil
 }
 
+// OnDrain has f called when draining begins, or now if it has: for whoever would
+// bring new streams. f must not block; the returned function takes it back.
+func (r *Registry) OnDrain(f func()) (remove func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.draining {
+		f()
+		return func() {}
+	}
+	if r.onDrain == nil {
+		r.onDrain = map[*func()]bool{}
+	}
+	r.onDrain[&f] = true
+	return func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		delete(r.onDrain, &f)
+	}
+}
+
 // Drain refuses new streams and waits for the live ones until ctx ends; what is
 // left then is cut. It returns how many had to be cut.
 func (r *Registry) Drain(ctx context.Context) int {
 	r.mu.Lock()
+	told := r.onDrain
+	r.onDrain = nil
 	if !r.draining {
 		r.draining = true
 		if len(r.live) == 0 {
@@ -201,6 +224,9 @@ func (r *Registry) Drain(ctx context.Context) int {
 		}
 	}
 	r.mu.Unlock()
+	for f := range told {
+		(*f)()
+	}
 	select {
 	case <-r.empty:
 		return 0

@@ -8,7 +8,6 @@ package agentd
 import (
 	"context"
 	"errors"
-	"io"
 	"log/slog"
 	"net"
 	"sync"
@@ -16,9 +15,7 @@ import (
 
 	"teleport/dial"
 	"teleport/fault"
-	"teleport/netx"
 	"teleport/resume"
-	"teleport/telemetry"
 	"teleport/tunnel"
 	"teleport/tunnel/tunframe"
 	"teleport/types"
@@ -155,12 +152,4 @@ func (a *Agent) admit(in *dial.Inbound) (Service, error) {
 	return s, nil
 }
 
-func (a *Agent) log(ctx context.Context, h dial.Header, err error) {
-	level := slog.LevelWarn
-	switch {
-	case errors.Is(err, io.EOF), errors.Is(err, net.ErrClosed), errors.Is(err, netx.ErrIdle),
-		fault.KindOf(err) == fault.Canceled, fault.KindOf(err) == fault.Denied:
-		level = slog.LevelInfo
-	}
-	a.o.Log.Log(ctx, level, "dial ended with an error", "kind", h.Kind, "name", h.Name, "client", h.Client, telemetry.KeyErr, err)
-}
+func (a *Agent) log(ctx context.Context, h dial.Header, err error) { dial.LogEnd(ctx, a.o.Log, h, err) }

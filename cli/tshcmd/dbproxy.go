@@ -51,6 +51,15 @@ type local struct {
 	ln     net.Listener
 	proxy  localServer
 	env    []string // what a client must have in its environment
+	close  func()   // ends what leads to the database; may be nil
+}
+
+// serve serves until ctx ends.
+func (l *local) serve(ctx context.Context) error {
+	if l.close != nil {
+		defer l.close()
+	}
+	return l.proxy.Serve(ctx, l.ln)
 }
 
 func (a *app) notLetThrough(err error) {
@@ -91,7 +100,7 @@ func (a *app) tunnel(c *client.Client, s *session, d *types.Database, route type
 	}, func(why error) {
 		fmt.Fprintf(a.errs, "tsh: %s; connections wait until you log in again: tsh login --proxy=%s --user=%s\n", fault.Message(why), s.profile.WebProxyAddr, s.profile.User)
 	})
-	l := &local{ln: ln, target: targetOf(d, route, ln.Addr().String())}
+	l := &local{ln: ln, target: targetOf(d, route, ln.Addr().String()), close: way.Close}
 	if d.Spec.Protocol == "dynamodb" {
 		l.proxy, l.env = a.signedWay(d, way.Dial)
 	} else {
@@ -157,7 +166,7 @@ func (a *app) dbConnect(ctx context.Context, f dbFlags, name string, args []stri
 func (l *local) during(ctx context.Context, work func() error) error {
 	ctx, stop := context.WithCancel(ctx)
 	served := make(chan error, 1)
-	go func() { served <- l.proxy.Serve(ctx, l.ln) }()
+	go func() { served <- l.serve(ctx) }()
 	err := work()
 	stop()
 	<-served
@@ -183,7 +192,7 @@ func (a *app) proxyDB(ctx context.Context, f dbFlags, name string) error {
 	if f.port == "0" {
 		fmt.Fprintf(a.errs, "To have the same port each time, use --port.\n")
 	}
-	return l.proxy.Serve(ctx, l.ln)
+	return l.serve(ctx)
 }
 
 // printTarget prints what a person pastes to reach it.

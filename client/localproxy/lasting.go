@@ -15,6 +15,8 @@ type Way interface {
 	Dial(ctx context.Context) (net.Conn, error)
 	// Check is fault.Unauthenticated when the log-in has ended.
 	Check() error
+	// Close ends what Dial opened.
+	Close()
 }
 
 const (
@@ -68,7 +70,7 @@ func (l *Lasting) live(ctx context.Context) (Way, error) {
 	for told := false; why != nil; {
 		next, err := l.open()
 		if err == nil {
-			l.way = next
+			l.way = next // what goes over the old one lives on
 			return next, nil
 		}
 		if !errors.Is(err, fault.Unauthenticated) {
@@ -85,4 +87,11 @@ func (l *Lasting) live(ctx context.Context) (Way, error) {
 		}
 	}
 	return l.way, nil
+}
+
+// Close ends what was dialled by the log-in of now.
+func (l *Lasting) Close() {
+	l.turn <- struct{}{}
+	defer func() { <-l.turn }()
+	l.way.Close()
 }

@@ -19,6 +19,8 @@ type login struct {
 	end  time.Time
 }
 
+func (l *login) Close() {}
+
 func (l *login) Check() error {
 	if time.Now().Before(l.end) {
 		return nil

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -20,8 +21,10 @@ import (
 	"teleport/dbaccess"
 	"teleport/dial"
 	"teleport/netx"
+	"teleport/netx/mux"
 	"teleport/recorder"
 	"teleport/session"
+	"teleport/tunnel/tunframe"
 	"teleport/types"
 	"teleport/types/event"
 )
@@ -42,6 +45,8 @@ type World struct {
 	Doc    *types.Database
 	t      testing.TB
 	svc    *dbaccess.Service
+	live   *session.Registry
+	later  atomic.Int64 // how far the agent's clock is ahead, in ns
 	ctx    context.Context
 	work   sync.WaitGroup
 	tick   chan struct{}
@@ -64,13 +69,13 @@ func New(t testing.TB, engine dbaccess.Engine, spec types.DatabaseSpec, creds fu
 	registry := session.NewRegistry()
 	svc, err := dbaccess.New(dbaccess.Config{HostID: HostID, Hostname: "db-agent", Cluster: Cluster,
 		Databases: func() []*types.Database { return []*types.Database{w.Doc} }, Engines: map[string]dbaccess.Engine{spec.Protocol: engine},
-		TLS:    tlscert.Source{Certificate: func() *tls.Certificate { return own }, Trust: func() *cert.Trust { return w.CAs.Trust }, Now: time.Now},
+		TLS:    tlscert.Source{Certificate: func() *tls.Certificate { return own }, Trust: func() *cert.Trust { return w.CAs.Trust }, Now: w.now},
 		Policy: w.Policy, Credentials: creds(w.CAs), Audit: w.Log, Sessions: registry, Recorder: recorder.Off{}, Dialer: &net.Dialer{},
 		Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.svc = svc
+	w.svc, w.live = svc, registry
 	ctx, cancel := context.WithCancel(context.Background())
 	w.ctx = ctx
 	w.work.Go(func() { _ = registry.Serve(ctx, w.Policy) })
@@ -103,18 +108,21 @@ func (w *World) certificate(id *types.Identity, ca types.CAType) *tls.Certificat
 	return &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
 }
 
+func (w *World) now() time.Time { return time.Now().Add(time.Duration(w.later.Load())) }
+
+// Later puts the clock forward by which the agent takes certificates.
+func (w *World) Later(d time.Duration) { w.later.Add(int64(d)) }
+
+// Drain has the agent take no new sessions.
+func (w *World) Drain() {
+	w.work.Go(func() { w.live.Drain(w.ctx) })
+}
+
 // Listen opens what a user's native client connects to: plain bytes of the
 // dialect, which travel in the TLS of the user's certificate.
 func (w *World) Listen(user string, route types.DatabaseRoute) net.Addr {
 	w.t.Helper()
-	id := certtest.User(user, Cluster, time.Now())
-	id.Authority.Roles, id.Authority.Route = []string{"db"}, route.Route(Database)
-	own := w.certificate(id, types.CAUser)
-	config, err := tlscert.ClientConfig(tlscert.Source{Certificate: func() *tls.Certificate { return own },
-		Trust: func() *cert.Trust { return w.CAs.Trust }, Now: time.Now}, tlscert.Server{Cluster: Cluster, UUID: HostID})
-	if err != nil {
-		w.t.Fatal(err)
-	}
+	config := w.config(user, route)
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		w.t.Fatal(err)
@@ -132,13 +140,43 @@ func (w *World) Listen(user string, route types.DatabaseRoute) net.Addr {
 	return ln.Addr()
 }
 
+func (w *World) config(user string, route types.DatabaseRoute, alpn ...string) *tls.Config {
+	w.t.Helper()
+	id := certtest.User(user, Cluster, time.Now())
+	id.Authority.Roles, id.Authority.Route = []string{"db"}, route.Route(Database)
+	own := w.certificate(id, types.CAUser)
+	config, err := tlscert.ClientConfig(tlscert.Source{Certificate: func() *tls.Certificate { return own },
+		Trust: func() *cert.Trust { return w.CAs.Trust }, Now: time.Now}, tlscert.Server{Cluster: Cluster, UUID: HostID}, alpn...)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return config
+}
+
+// Streams opens TLS to the agent within which a user's connections share the way.
+func (w *World) Streams(user string, route types.DatabaseRoute) *mux.Opener {
+	w.t.Helper()
+	conn := tls.Client(w.dial(user), w.config(user, route, tunframe.ALPNStreams))
+	if err := conn.HandshakeContext(w.ctx); err != nil || conn.ConnectionState().NegotiatedProtocol != tunframe.ALPNStreams {
+		w.t.Fatalf("no streams: %v", err)
+	}
+	o := mux.NewOpener(conn)
+	w.t.Cleanup(o.Close)
+	return o
+}
+
 // carry is the way from a native client to the agent.
 func (w *World) carry(c net.Conn, user string, config *tls.Config) {
 	defer c.Close()
+	_ = netx.Splice(w.ctx, c, tls.Client(w.dial(user), config), netx.SpliceOptions{})
+}
+
+// dial is a dial of the agent, as it comes through the gate.
+func (w *World) dial(user string) net.Conn {
 	near, far, err := pair()
 	if err != nil {
 		w.t.Error(err)
-		return
+		return near
 	}
 	in := &dial.Inbound{Conn: far, Proxy: &types.Identity{Kind: types.IdentityHost, Cluster: Cluster, Name: ProxyID}}
 	in.Header = dial.New(types.KindDatabase, Database)
@@ -148,7 +186,7 @@ func (w *World) carry(c net.Conn, user string, config *tls.Config) {
 			w.Log.note(err)
 		}
 	})
-	_ = netx.Splice(w.ctx, c, tls.Client(near, config), netx.SpliceOptions{})
+	return near
 }
 
 // pair is a TCP connection to ourselves.

@@ -29,7 +29,8 @@ const (
 	ALPNForward = "teleport-forward"
 	ALPNDirect  = "teleport-direct" // a proxy at the listener of an agent
 	ALPNSSH     = "teleport-proxy-ssh"
-	ALPNAuth    = "teleport-auth@" // followed by the cluster name
+	ALPNStreams = "teleport-streams" // within a dial: many connections of one client (netx/mux)
+	ALPNAuth    = "teleport-auth@"   // followed by the cluster name
 )
 
 // ALPN names within which a client of a database speaks with the proxy as at its

@@ -1,23 +1,27 @@
-package resume
+package netx
 
 import (
 	"sync"
 	"time"
 )
 
-// deadline is a time that a waiter can wait for. fire is called when it passes,
-// to wake whoever cannot wait for a channel.
-type deadline struct {
+// Deadline is a time that a waiter can wait for, for connections that are not of
+// the system. Safe for concurrent use.
+type Deadline struct {
 	mu     sync.Mutex
 	timer  *time.Timer
 	passed chan struct{}
 	fire   func()
 }
 
-func newDeadline(fire func()) *deadline { return &deadline{passed: make(chan struct{}), fire: fire} }
+// NewDeadline returns one that is not set. fire is called each time it passes, to
+// wake whoever cannot wait for a channel.
+func NewDeadline(fire func()) *Deadline {
+	return &Deadline{passed: make(chan struct{}), fire: fire}
+}
 
-// set changes the deadline; the zero time is none.
-func (d *deadline) set(t time.Time) {
+// Set changes the deadline; the zero time is none.
+func (d *Deadline) Set(t time.Time) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.timer != nil {
@@ -53,16 +57,17 @@ func (d *deadline) set(t time.Time) {
 	go d.fire() // our caller may hold what fire needs
 }
 
-// wait returns a channel that is closed once the deadline has passed.
-func (d *deadline) wait() <-chan struct{} {
+// Wait returns a channel that is closed once the deadline has passed.
+func (d *Deadline) Wait() <-chan struct{} {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.passed
 }
 
-func (d *deadline) over() bool {
+// Over reports whether it has passed.
+func (d *Deadline) Over() bool {
 	select {
-	case <-d.wait():
+	case <-d.Wait():
 		return true
 	default:
 		return false

@@ -1,0 +1,351 @@
+package mux
+
+import (
+	"bufio"
+	"encoding/binary"
+	"io"
+	"net"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+
+	"teleport/fault"
+	"teleport/netx"
+)
+
+// Stream is one of the streams of a connection. It is a net.Conn with CloseWrite;
+// its addresses are the connection's.
+type Stream struct {
+	c      *conn
+	id     uint32
+	rd, wd *netx.Deadline
+
+	writing sync.Mutex // one Write at a time
+
+	mu      sync.Mutex
+	changed sync.Cond
+	in      []byte // received, not read yet
+	at      int    // where the unread part of in begins
+	window  int    // the most that may be unread
+	spent   int    // of the window: unread, or read and not yet given back
+	credit  int    // what may be sent
+	full    bool   // the peer used all of the window
+	gone    bool   // the peer reads no more
+	eof     bool   // nor does it write
+	endSent bool   // we write no more
+	closed  bool   // nor do we read
+	err     error
+}
+
+func newStream(c *conn, id uint32) *Stream {
+	s := &Stream{c: c, id: id, window: Window, credit: Window}
+	s.changed.L = &s.mu
+	s.rd, s.wd = netx.NewDeadline(s.wake), netx.NewDeadline(s.wake)
+	return s
+}
+
+// wake has whoever waits look again.
+func (s *Stream) wake() {
+	s.mu.Lock()
+	s.changed.Broadcast()
+	s.mu.Unlock()
+	s.c.mu.Lock()
+	s.c.room.Broadcast()
+	s.c.mu.Unlock()
+}
+
+func (s *Stream) fail(why error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.err = why
+	s.changed.Broadcast()
+}
+
+// Read implements net.Conn.
+func (s *Stream) Read(p []byte) (int, error) {
+	if len(p) == 0 {
+		return 0, nil
+	}
+	s.mu.Lock()
+	for {
+		switch {
+		case s.closed:
+			s.mu.Unlock()
+			return 0, net.ErrClosed
+		case s.rd.Over():
+			s.mu.Unlock()
+			return 0, os.ErrDeadlineExceeded
+		case s.at < len(s.in):
+			n := copy(p, s.in[s.at:])
+			s.at += n
+			back := s.giveBack()
+			s.mu.Unlock()
+			if back > 0 {
+				s.c.say(s, kindCredit, binary.BigEndian.AppendUint32(nil, uint32(back)))
+			}
+			return n, nil
+		case s.eof:
+			s.mu.Unlock()
+			return 0, io.EOF
+		case s.err != nil:
+			err := s.err
+			s.mu.Unlock()
+			return 0, err
+		}
+		s.release()
+		s.changed.Wait()
+	}
+}
+
+// giveBack is how much credit the peer gets again for what was read: half a
+// window at a time, and more than that where the window held it up. mu is held.
+func (s *Stream) giveBack() int {
+	back := s.spent - (len(s.in) - s.at)
+	if s.eof || back < s.window/2 {
+		return 0
+	}
+	s.spent -= back
+	if s.full && s.window < MaxWindow && s.c.grow(s.window) {
+		back += s.window
+		s.window *= 2
+	}
+	s.full = false
+	return back
+}
+
+// growth is what the window has grown by.
+func (s *Stream) growth() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.window - Window
+}
+
+// buffers are what streams hold while bytes wait in them.
+var buffers = sync.Pool{New: func() any { return new([Window]byte) }}
+
+// keptIn is the largest buffer that a stream keeps while nothing comes.
+const keptIn = 1 << 10
+
+// release gives the buffer back that has been read. mu is held.
+func (s *Stream) release() {
+	s.at = 0
+	switch {
+	case cap(s.in) == Window:
+		buffers.Put((*[Window]byte)(s.in[:Window]))
+		s.in = nil
+	case cap(s.in) > keptIn:
+		s.in = nil
+	default:
+		s.in = s.in[:0]
+	}
+}
+
+// space makes room for n more bytes behind the unread ones. mu is held.
+func (s *Stream) space(n int) {
+	unread := len(s.in) - s.at
+	switch {
+	case len(s.in)+n <= cap(s.in):
+		return
+	case unread+n <= cap(s.in):
+		s.in = s.in[:copy(s.in[:unread], s.in[s.at:])]
+		s.at = 0
+		return
+	}
+	var into []byte
+	switch {
+	case unread+n <= keptIn:
+		into = make([]byte, 0, keptIn)
+	case unread+n <= Window:
+		into = buffers.Get().(*[Window]byte)[:0]
+	default:
+		into = make([]byte, 0, max(2*cap(s.in), unread+n))
+	}
+	into = append(into, s.in[s.at:]...)
+	s.release()
+	s.in = into
+}
+
+// receive takes the bytes of a data frame from r. A nil stream is one that was
+// left, whose bytes are for nobody.
+func (s *Stream) receive(r *bufio.Reader, length int) error {
+	if s == nil {
+		_, err := r.Discard(length)
+		return err
+	}
+	s.mu.Lock()
+	s.spent += length
+	over := s.spent > s.window || s.eof
+	s.full = s.full || s.spent == s.window
+	s.mu.Unlock()
+	if over {
+		return fault.New(fault.Invalid, "stream %d brings more than its window, or goes on behind its end", s.id)
+	}
+	for length > 0 {
+		b, err := r.Peek(min(length, max(r.Buffered(), 1)))
+		if err != nil {
+			return err
+		}
+		s.mu.Lock()
+		if !s.closed {
+			s.space(len(b))
+			s.in = append(s.in, b...)
+			s.changed.Broadcast()
+		}
+		s.mu.Unlock()
+		length -= len(b)
+		if _, err := r.Discard(len(b)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// credited lets so many more bytes be sent.
+func (s *Stream) credited(n uint32) error {
+	if s == nil {
+		return nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if n == 0 || uint64(s.credit)+uint64(n) > MaxWindow {
+		return fault.New(fault.Invalid, "stream %d gets a credit of %d bytes", s.id, n)
+	}
+	s.credit += int(n)
+	s.changed.Broadcast()
+	return nil
+}
+
+// ended takes the peer's end, or its leave.
+func (s *Stream) ended(gone bool) error {
+	if s == nil {
+		return nil
+	}
+	s.mu.Lock()
+	s.eof, s.gone = true, s.gone || gone
+	both := s.closed
+	s.changed.Broadcast()
+	s.mu.Unlock()
+	if both {
+		s.c.forget(s)
+	}
+	return nil
+}
+
+// Write implements net.Conn. It returns once p is on its way or waits behind what
+// is.
+func (s *Stream) Write(p []byte) (int, error) {
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	total := 0
+	for len(p) > 0 {
+		n, err := s.spend(min(len(p), MaxPayload))
+		if err != nil {
+			return total, err
+		}
+		if err := s.c.send(s, frame{kind: kindData, length: n, stream: s.id}, p[:n]); err != nil {
+			s.mu.Lock()
+			s.credit += n
+			s.mu.Unlock()
+			return total, err
+		}
+		total += n
+		p = p[n:]
+	}
+	return total, nil
+}
+
+// spend waits for credit and takes up to n bytes of it.
+func (s *Stream) spend(n int) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for {
+		if err := s.writable(); err != nil {
+			return 0, err
+		}
+		if s.credit > 0 {
+			n = min(n, s.credit)
+			s.credit -= n
+			return n, nil
+		}
+		s.changed.Wait()
+	}
+}
+
+// writable is nil where a write may go on. mu is held.
+func (s *Stream) writable() error {
+	switch {
+	case s.closed:
+		return net.ErrClosed
+	case s.err != nil:
+		return s.err
+	case s.endSent || s.gone:
+		return syscall.EPIPE
+	case s.wd.Over():
+		return os.ErrDeadlineExceeded
+	}
+	return nil
+}
+
+// late is what ends a write that waits for room.
+func (s *Stream) late() error {
+	if s.wd.Over() {
+		return os.ErrDeadlineExceeded
+	}
+	return nil
+}
+
+// CloseWrite ends our direction; the peer reads what was written and then EOF.
+func (s *Stream) CloseWrite() error {
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	s.mu.Lock()
+	again := s.endSent || s.closed
+	s.endSent = true
+	s.mu.Unlock()
+	if !again {
+		s.c.say(s, kindEnd, nil)
+	}
+	return nil
+}
+
+// Close ends both directions. The peer still reads what was written.
+func (s *Stream) Close() error {
+	s.mu.Lock()
+	again := s.closed
+	s.closed, s.endSent = true, true
+	both := s.eof
+	s.at = len(s.in)
+	s.release()
+	s.changed.Broadcast()
+	s.mu.Unlock()
+	if again {
+		return nil
+	}
+	s.wake()
+	s.c.stuck(s)
+	s.c.say(s, kindClose, nil)
+	if both {
+		s.c.forget(s)
+	}
+	return nil
+}
+
+// LocalAddr returns the connection's own address.
+func (s *Stream) LocalAddr() net.Addr { return s.c.nc.LocalAddr() }
+
+// RemoteAddr returns the address of the connection's peer.
+func (s *Stream) RemoteAddr() net.Addr { return s.c.nc.RemoteAddr() }
+
+// SetDeadline implements net.Conn.
+func (s *Stream) SetDeadline(t time.Time) error {
+	s.rd.Set(t)
+	s.wd.Set(t)
+	return nil
+}
+
+// SetReadDeadline implements net.Conn.
+func (s *Stream) SetReadDeadline(t time.Time) error { s.rd.Set(t); return nil }
+
+// SetWriteDeadline implements net.Conn.
+func (s *Stream) SetWriteDeadline(t time.Time) error { s.wd.Set(t); return nil }
