@@ -22,14 +22,35 @@ type line struct {
 	waiting []event.Event
 	since   time.Time // when the first of waiting was told
 	logged  []event.Event
-	timer   *time.Timer
-	armed   bool
+	commit  later
+	record  later
+}
+
+// later is a call that is to come. A timer that runs already is left to run: to
+// move it with each event would wake up a thread with each.
+type later struct {
+	timer *time.Timer
+	armed bool
+}
+
+// in has f called within d. The line's mu is held.
+func (l *later) in(d time.Duration, f func()) {
+	switch {
+	case l.armed:
+		return
+	case l.timer == nil:
+		l.timer = time.AfterFunc(d, f)
+	default:
+		l.timer.Reset(d)
+	}
+	l.armed = true
 }
 
 const (
-	// soon is how long an answer waits for a statement to be written with, and how
-	// far the recording may be behind the log.
+	// soon is how long an answer waits for a statement to be written with.
 	soon = 50 * time.Millisecond
+	// behind is how far the recording may be behind the log.
+	behind = 250 * time.Millisecond
 	// mostWaiting are written at once.
 	mostWaiting = 256
 )
@@ -73,11 +94,11 @@ func (s *Session) Commit(ctx context.Context) error {
 	s.line.mu.Lock()
 	s.line.logged = append(s.line.logged, list...)
 	n := len(s.line.logged)
+	s.line.record.in(behind, s.recordLater)
 	s.line.mu.Unlock()
 	if n >= mostWaiting || recorder.Waits(s.rec.Mode()) {
 		return s.record()
 	}
-	s.commitIn(soon)
 	return nil
 }
 
@@ -132,54 +153,42 @@ func bare(e event.Event) event.Event {
 func (s *Session) CommitSoon(ctx context.Context) error {
 	s.line.mu.Lock()
 	n := len(s.line.waiting)
+	if n > 0 && n < mostWaiting {
+		s.line.commit.in(soon, s.commitLater)
+	}
 	s.line.mu.Unlock()
-	switch {
-	case n >= mostWaiting:
+	if n >= mostWaiting {
 		return s.Commit(ctx)
-	case n > 0:
-		s.commitIn(soon)
 	}
 	return nil
 }
 
-// commitIn sees to it that commitLater runs within d. A timer that runs already is
-// left to run: to move it with each event would wake up a thread with each.
-func (s *Session) commitIn(d time.Duration) {
-	l := &s.line
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	switch {
-	case l.armed:
-		return
-	case l.timer == nil:
-		l.timer = time.AfterFunc(d, s.commitLater)
-	default:
-		l.timer.Reset(d)
-	}
-	l.armed = true
-}
-
-// commitLater writes what has waited for long enough, and the recording of what
-// was written.
+// commitLater writes what has waited for long enough.
 func (s *Session) commitLater() {
 	s.line.mu.Lock()
-	s.line.armed = false
+	s.line.commit.armed = false
 	left := soon - time.Since(s.line.since)
-	some := len(s.line.waiting) > 0
+	if len(s.line.waiting) > 0 && left > 0 {
+		s.line.commit.in(left, s.commitLater)
+	}
 	s.line.mu.Unlock()
-	if some && left > 0 {
-		s.commitIn(left)
+	if left > 0 {
+		return
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), emitWithin)
 	defer cancel()
-	var err error
-	if left <= 0 {
-		err = s.Commit(ctx)
+	if err := s.Commit(ctx); err != nil {
+		s.cancel(err)
 	}
-	if err == nil {
-		err = s.catchUp()
-	}
-	if err != nil {
+}
+
+// recordLater brings the recording to where the log is. Where it cannot, the
+// session ends.
+func (s *Session) recordLater() {
+	s.line.mu.Lock()
+	s.line.record.armed = false
+	s.line.mu.Unlock()
+	if err := s.catchUp(); err != nil {
 		s.cancel(err)
 	}
 }

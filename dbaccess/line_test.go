@@ -159,7 +159,7 @@ func TestTheRecordingFollowsTheLog(t *testing.T) {
 			if n := rec.taken(); n != c.soon {
 				t.Errorf("%s: %d events are recorded before the statement goes on", c.mode, n)
 			}
-			time.Sleep(soon)
+			time.Sleep(behind)
 			synctest.Wait()
 			if n := rec.taken(); n != c.later {
 				t.Fatalf("%s: %d events are recorded", c.mode, n)
@@ -176,7 +176,7 @@ func TestTheRecordingFollowsTheLog(t *testing.T) {
 			rec.mu.Unlock()
 			s.Tell(&event.DBQuery{}, event.TypeDBQuery, event.CodeDBQuery)
 			err := s.Commit(t.Context())
-			time.Sleep(soon)
+			time.Sleep(behind)
 			synctest.Wait()
 			if failed := errors.Join(err, cut); !errors.Is(failed, fault.Unavailable) {
 				t.Errorf("%s: a session goes on that cannot be recorded: %v", c.mode, failed)
