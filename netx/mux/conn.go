@@ -109,12 +109,12 @@ func (c *conn) send(s *Stream, f frame, payload []byte) error {
 	return nil
 }
 
-// say sends a frame that does not wait for room.
+// say sends a frame that waits neither for room nor until it is written.
 func (c *conn) say(s *Stream, k kind, payload []byte) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.line(frame{kind: k, length: len(payload), stream: s.id}, payload)
-	c.lead(s)
+	c.flushAside()
 }
 
 // line puts a frame in line. mu is held.
@@ -161,6 +161,7 @@ func (c *conn) flushAside() {
 func (c *conn) flush() {
 	b := c.out
 	c.out = c.spare[:0]
+	c.room.Broadcast()
 	c.mu.Unlock()
 	_, err := c.nc.Write(b)
 	if err != nil {
@@ -176,7 +177,6 @@ func (c *conn) flush() {
 		c.spare = nil // a large buffer, and little was in it
 	}
 	c.flushing = c.err == nil && len(c.out) > 0
-	c.room.Broadcast()
 }
 
 // read hands out what comes, until the connection ends or breaks a rule.
@@ -354,7 +354,7 @@ func (o *Opener) Open() (*Stream, error) {
 	s := newStream(c, c.last)
 	c.streams[s.id] = s
 	c.line(frame{kind: kindOpen, stream: s.id}, nil)
-	c.lead(s)
+	c.flushAside()
 	return s, nil
 }
 

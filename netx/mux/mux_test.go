@@ -305,6 +305,40 @@ func TestAClosedStreamIsNotStuckForLong(t *testing.T) {
 	})
 }
 
+// Whoever waits behind others is let go by a close, or when the time is over.
+func TestWhoWaitsForRoomIsLetGo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		near, far := memnet.Pipe()
+		defer far.Close()
+		o := NewOpener(near)
+		var work sync.WaitGroup
+		for range 60 { // nobody reads at the other end
+			s := open(t, o)
+			work.Go(func() { _, _ = s.Write(make([]byte, Window)) })
+		}
+		synctest.Wait()
+		closed, late := open(t, o), open(t, o)
+		ends := make(chan error, 2)
+		for _, s := range []*Stream{closed, late} {
+			work.Go(func() {
+				_, err := s.Write([]byte("x"))
+				ends <- err
+			})
+		}
+		synctest.Wait()
+		work.Go(func() { closed.Close() })
+		if err := <-ends; !errors.Is(err, net.ErrClosed) {
+			t.Errorf("after a close: %v", err)
+		}
+		_ = late.SetWriteDeadline(time.Now().Add(time.Second))
+		if err := <-ends; !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("after the time was over: %v", err)
+		}
+		o.Close()
+		work.Wait()
+	})
+}
+
 func (c *conn) leaderOf() *Stream {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -21,7 +22,8 @@ type Stream struct {
 	id     uint32
 	rd, wd *netx.Deadline
 
-	writing sync.Mutex // one Write at a time
+	writing sync.Mutex  // one Write at a time
+	left    atomic.Bool // closed, for whoever must not take mu
 
 	mu      sync.Mutex
 	changed sync.Cond
@@ -287,9 +289,12 @@ func (s *Stream) writable() error {
 	return nil
 }
 
-// late is what ends a write that waits for room.
+// late is what ends a write that waits for room. It does not take mu.
 func (s *Stream) late() error {
-	if s.wd.Over() {
+	switch {
+	case s.left.Load():
+		return net.ErrClosed
+	case s.wd.Over():
 		return os.ErrDeadlineExceeded
 	}
 	return nil
@@ -314,6 +319,7 @@ func (s *Stream) Close() error {
 	s.mu.Lock()
 	again := s.closed
 	s.closed, s.endSent = true, true
+	s.left.Store(true)
 	both := s.eof
 	s.at = len(s.in)
 	s.release()
