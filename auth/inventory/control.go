@@ -187,8 +187,10 @@ func (c *control) register(ctx context.Context) error {
 	}
 	i.streams[c.key] = c
 	i.unsettled = true
-	delete(i.lost, c.id.Name)
-	delete(i.orphans, c.id.Name)
+	if owns { // else the lease of whoever had the documents goes on
+		delete(i.lost, c.id.Name)
+		delete(i.orphans, c.id.Name)
+	}
 	return nil
 }
 
@@ -202,12 +204,17 @@ func (i *Inventory) disown(c *control) bool {
 	return true
 }
 
-// supersededBy reports whether a live, newer generation holds the documents.
+// supersededBy reports whether the documents are a newer generation's: of one that
+// is alive; and for a process that drains of one that has its lease to come back,
+// as its goodbye would take them away.
 func (i *Inventory) supersededBy(current *types.Instance, c *control) bool {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	if c.hello.Generation >= current.Spec.Generation {
 		return false
+	}
+	if c.hello.Draining {
+		return true
 	}
 	return current.Spec.AuthServer != i.self || i.owners[c.id.Name] != nil
 }

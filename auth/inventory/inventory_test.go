@@ -332,6 +332,50 @@ func TestDrainingGenerationKeepsItsStream(t *testing.T) {
 	})
 }
 
+// After a break the draining generation may be the first to come back. Neither it
+// nor its goodbye takes the documents, whose owner has its lease to come back.
+func TestADrainingGenerationComesBackFirst(t *testing.T) {
+	for _, returns := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(t)
+			i, stop := w.auth("auth-1")
+			defer stop()
+			id := host(idA, "node1", types.RoleNode)
+			young := w.connect(i, id, hello(2, "Node"))
+			young.announce(node(idA, "node1", map[string]string{"new": "yes"}))
+			young.hangup()
+			<-young.done
+			h := hello(1, "Node")
+			h.Draining = true
+			old := w.connect(i, id, h)
+			old.announce(node(idA, "node1", map[string]string{"old": "yes"}))
+			old.send(&presencev1.ControlRequest{Message: &presencev1.ControlRequest_Bye{Bye: &presencev1.Bye{}}})
+			<-old.done
+			doc, err := w.store.GetAny(t.Context(), types.KindNode, "", idA)
+			if err != nil || doc.Resource.Head().Metadata.Labels["new"] != "yes" {
+				t.Fatalf("a generation that drains touched the documents of the next one: %v", err)
+			}
+			if returns {
+				young = w.connect(i, id, hello(2, "Node"))
+				young.announce(node(idA, "node1", map[string]string{"new": "yes"}))
+			}
+			for range 3 {
+				pass(DefaultLease / 2)
+				if returns {
+					young.ping()
+				}
+			}
+			if has := w.has(types.KindNode, idA); has != returns {
+				t.Errorf("it came back %v, and the node is listed %v", returns, has)
+			}
+			if returns {
+				young.hangup()
+				<-young.done
+			}
+		})
+	}
+}
+
 // When an auth service dies, what it held goes after a lease, unless it comes
 // back elsewhere.
 func TestDeadAuthServiceIsSweptBehind(t *testing.T) {
