@@ -32,6 +32,7 @@ type Database struct {
 	mu       sync.Mutex
 	carriers []*carrier // the newest last
 	dialling *attempt   // nil while nobody dials
+	alone    bool       // each connection has a carrier of its own: nobody waits for another's
 	closed   bool
 }
 

@@ -69,7 +69,7 @@ func (d *Database) Dial(ctx context.Context) (net.Conn, error) {
 			return c, nil
 		}
 		a := d.dialling
-		if a == nil {
+		if a == nil || d.alone {
 			a = &attempt{done: make(chan struct{})}
 			d.dialling = a
 			d.mu.Unlock()
@@ -109,7 +109,12 @@ func (d *Database) first(ctx context.Context, own *tls.Certificate, a *attempt) 
 	k, c, err := d.dial(ctx, own)
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.dialling = nil
+	if d.dialling == a {
+		d.dialling = nil
+	}
+	if err == nil {
+		d.alone = k.streams == nil
+	}
 	if ctx.Err() == nil { // else it was this caller who gave up
 		a.err = err
 	}
