@@ -66,6 +66,7 @@ var floors = []row{
 	{"tunnel/tunframe", 1, nil},
 	{"audit/chain", 1, nil},
 	{"sigv4wire", 1, nil},
+	{"cloudhost", 1, nil},
 	{"dbaccess/dynamodb/dynamowire", 1, nil},
 	{"dbaccess/redis/rediswire", 1, nil},
 

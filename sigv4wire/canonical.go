@@ -41,7 +41,7 @@ func (r *Request) value(name string) (string, bool) {
 	case "host":
 		return r.Host, true
 	case "content-length": // what came is what counts
-		return strconv.Itoa(len(r.Body)), true
+		return strconv.FormatInt(max(int64(len(r.Body)), r.Length), 10), true
 	}
 	for key, values := range r.Header {
 		if !strings.EqualFold(key, name) {

@@ -9,6 +9,8 @@
 //	string to sign = "AWS4-HMAC-SHA256" LF time LF scope LF hex(SHA256(canonical request))
 //	canonical      = method LF path LF query LF {name ":" value LF} LF names LF hex(SHA256(body))
 //
+// A body may also come in chunks that are signed one by one, or unsigned (payload.go).
+//
 // https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html
 package sigv4wire
 
@@ -40,6 +42,7 @@ type Request struct {
 	Host   string              // as in the Host header
 	Header map[string][]string // by canonical MIME name, without Host
 	Body   []byte
+	Length int64 // of a body that is not here
 }
 
 // Credential is whose key signed, and for which day, region and service.
@@ -118,10 +121,7 @@ func Verify(r *Request, secret string, now time.Time) (*Signed, error) {
 	if err != nil {
 		return nil, err
 	}
-	if now.Sub(s.Time).Abs() > MaxSkew {
-		return nil, fault.New(fault.Unauthenticated, "the signature is of another time").WithHint("Check this machine's clock.")
-	}
-	if err := s.covers(r); err != nil {
+	if err := s.intended(r, now); err != nil {
 		return nil, err
 	}
 	payload := hexHash(r.Body)
@@ -152,19 +152,28 @@ func (s *Signed) check(r *Request, secret, payload, without string) error {
 	if err != nil {
 		return err
 	}
-	scope := strings.Join([]string{s.Day, s.Region, s.Service, terminator}, "/")
-	text := strings.Join([]string{algorithm, s.Time.Format(timeLayout), scope, hexHash([]byte(canonical))}, "\n")
+	m := hmac.New(sha256.New, s.key(secret))
+	m.Write([]byte(strings.Join([]string{algorithm, s.Time.Format(timeLayout), s.scope(), hexHash([]byte(canonical))}, "\n")))
+	said, err := hex.DecodeString(s.Signature)
+	if err != nil || !hmac.Equal(said, m.Sum(nil)) {
+		return fault.New(fault.Unauthenticated, "the signature is not that of this request and key")
+	}
+	return nil
+}
+
+func (s *Signed) scope() string {
+	return strings.Join([]string{s.Day, s.Region, s.Service, terminator}, "/")
+}
+
+// key is what a secret signs with in this scope.
+func (s *Signed) key(secret string) []byte {
 	key := []byte("AWS4" + secret)
-	for _, part := range []string{s.Day, s.Region, s.Service, terminator, text} {
+	for _, part := range []string{s.Day, s.Region, s.Service, terminator} {
 		m := hmac.New(sha256.New, key)
 		m.Write([]byte(part))
 		key = m.Sum(nil)
 	}
-	said, err := hex.DecodeString(s.Signature)
-	if err != nil || !hmac.Equal(said, key) {
-		return fault.New(fault.Unauthenticated, "the signature is not that of this request and key")
-	}
-	return nil
+	return key
 }
 
 func hexHash(b []byte) string {
