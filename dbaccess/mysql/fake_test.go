@@ -268,6 +268,35 @@ func TestAServerThatAsksForAFileIsLeft(t *testing.T) {
 	w.Await(func() bool { return len(w.Log.Events(event.TypeDBEnd)) == 1 })
 }
 
+// TestAClientWithAWayOfItsOwn is one that leads with a plugin which the engine does
+// not know, and has no password: it answers the switch with an empty packet.
+func TestAClientWithAWayOfItsOwn(t *testing.T) {
+	for name, answer := range map[string]string{"no password": "", "a password": "01234567890123456789"} {
+		t.Run(name, func(t *testing.T) {
+			_, addr := before(t, &fake{plugin: mysqlwire.ClearPassword, password: "p"}, "", "p")
+			conn, err := net.Dial("tcp", addr.String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			k := talk{c: conn}
+			g, err := mysqlwire.ParseGreeting(k.read())
+			if err != nil {
+				t.Fatal(err)
+			}
+			k.write((&mysqlwire.Login{Capabilities: g.Capabilities &^ mysqlwire.SSL, User: "alice", Plugin: "dialog"}).Append(nil))
+			w, err := mysqlwire.ParseSwitch(k.read())
+			if err != nil || w.Plugin != mysqlwire.NativePassword {
+				t.Fatalf("asked for %+v, %v", w, err)
+			}
+			k.write([]byte(answer))
+			if b := k.read(); len(b) == 0 || b[0] != mysqlwire.HeadOK {
+				t.Errorf("the login ends with %q", b)
+			}
+		})
+	}
+}
+
 // TestClientsThatDoNotLogIn finds what the server hears of them: a whole login, as
 // it would shut the agent out after a hundred halves.
 func TestClientsThatDoNotLogIn(t *testing.T) {

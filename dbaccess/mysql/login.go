@@ -20,13 +20,17 @@ import (
 	"teleport/types"
 )
 
-func (p *packets) read() ([]byte, error) {
+// read returns the next packet's payload, which is not empty.
+func (p *packets) read() ([]byte, error) { return p.readLeast(1) }
+
+// readLeast returns the next packet's payload of that many bytes or more.
+func (p *packets) readLeast(least int) ([]byte, error) {
 	var head [mysqlwire.HeadSize]byte
 	if _, err := io.ReadFull(p.rw, head[:]); err != nil {
 		return nil, err
 	}
 	n, sequence := mysqlwire.Head(head[:])
-	if n == 0 || n > maxLogin || sequence != p.sequence {
+	if n < least || n > maxLogin || sequence != p.sequence {
 		return nil, fault.New(fault.Invalid, "this is not how a login of MySQL goes")
 	}
 	p.sequence++

@@ -120,7 +120,7 @@ func welcome(client *packets, s *dbaccess.Session, server *mysqlwire.Greeting) (
 		if err := client.write((&mysqlwire.Switch{Plugin: mysqlwire.NativePassword, Data: g.Nonce}).Append(nil)); err != nil {
 			return nil, err
 		}
-		if _, err := client.read(); err != nil {
+		if _, err := client.readLeast(0); err != nil { // empty is who has no password
 			return nil, err
 		}
 	}
