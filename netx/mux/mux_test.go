@@ -119,7 +119,7 @@ func TestASlowReaderHoldsUpNobodyElse(t *testing.T) {
 		if _, err := io.ReadFull(quick, b); err != nil || string(b) != "hello" {
 			t.Errorf("%q, %v", b, err)
 		}
-		if n := len(slow.in); n > Window {
+		if n := slow.in.n; n > Window {
 			t.Errorf("%d bytes wait for a reader that does not come", n)
 		}
 		_ = w.end()

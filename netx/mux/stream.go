@@ -27,16 +27,15 @@ type Stream struct {
 
 	mu      sync.Mutex
 	changed sync.Cond
-	in      []byte // received, not read yet
-	at      int    // where the unread part of in begins
-	window  int    // the most that may be unread
-	spent   int    // of the window: unread, or read and not yet given back
-	credit  int    // what may be sent
-	full    bool   // the peer used all of the window
-	gone    bool   // the peer reads no more
-	eof     bool   // nor does it write
-	endSent bool   // we write no more
-	closed  bool   // nor do we read
+	in      ring // received, not read yet
+	window  int  // the most that may be unread
+	spent   int  // of the window: unread, or read and not yet given back
+	credit  int  // what may be sent
+	full    bool // the peer used all of the window
+	gone    bool // the peer reads no more
+	eof     bool // nor does it write
+	endSent bool // we write no more
+	closed  bool // nor do we read
 	err     error
 }
 
@@ -78,9 +77,8 @@ func (s *Stream) Read(p []byte) (int, error) {
 		case s.rd.Over():
 			s.mu.Unlock()
 			return 0, os.ErrDeadlineExceeded
-		case s.at < len(s.in):
-			n := copy(p, s.in[s.at:])
-			s.at += n
+		case s.in.n > 0:
+			n := s.in.read(p)
 			back := s.giveBack()
 			s.mu.Unlock()
 			if back > 0 {
@@ -95,7 +93,7 @@ func (s *Stream) Read(p []byte) (int, error) {
 			s.mu.Unlock()
 			return 0, err
 		}
-		s.release()
+		s.in.release()
 		s.changed.Wait()
 	}
 }
@@ -103,7 +101,7 @@ func (s *Stream) Read(p []byte) (int, error) {
 // giveBack is how much credit the peer gets again for what was read: half a
 // window at a time, and more than that where the window held it up. mu is held.
 func (s *Stream) giveBack() int {
-	back := s.spent - (len(s.in) - s.at)
+	back := s.spent - s.in.n
 	if s.eof || back < s.window/2 {
 		return 0
 	}
@@ -121,51 +119,6 @@ func (s *Stream) growth() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.window - Window
-}
-
-// buffers are what streams hold while bytes wait in them.
-var buffers = sync.Pool{New: func() any { return new([Window]byte) }}
-
-// keptIn is the largest buffer that a stream keeps while nothing comes.
-const keptIn = 1 << 10
-
-// release gives the buffer back that has been read. mu is held.
-func (s *Stream) release() {
-	s.at = 0
-	switch {
-	case cap(s.in) == Window:
-		buffers.Put((*[Window]byte)(s.in[:Window]))
-		s.in = nil
-	case cap(s.in) > keptIn:
-		s.in = nil
-	default:
-		s.in = s.in[:0]
-	}
-}
-
-// space makes room for n more bytes behind the unread ones. mu is held.
-func (s *Stream) space(n int) {
-	unread := len(s.in) - s.at
-	switch {
-	case len(s.in)+n <= cap(s.in):
-		return
-	case unread+n <= cap(s.in):
-		s.in = s.in[:copy(s.in[:unread], s.in[s.at:])]
-		s.at = 0
-		return
-	}
-	var into []byte
-	switch {
-	case unread+n <= keptIn:
-		into = make([]byte, 0, keptIn)
-	case unread+n <= Window:
-		into = buffers.Get().(*[Window]byte)[:0]
-	default:
-		into = make([]byte, 0, max(2*cap(s.in), unread+n))
-	}
-	into = append(into, s.in[s.at:]...)
-	s.release()
-	s.in = into
 }
 
 // receive takes the bytes of a data frame from r. A nil stream is one that was
@@ -190,8 +143,7 @@ func (s *Stream) receive(r *bufio.Reader, length int) error {
 		}
 		s.mu.Lock()
 		if !s.closed {
-			s.space(len(b))
-			s.in = append(s.in, b...)
+			s.in.write(b)
 			s.changed.Broadcast()
 		}
 		s.mu.Unlock()
@@ -321,8 +273,7 @@ func (s *Stream) Close() error {
 	s.closed, s.endSent = true, true
 	s.left.Store(true)
 	both := s.eof
-	s.at = len(s.in)
-	s.release()
+	s.in.release()
 	s.changed.Broadcast()
 	s.mu.Unlock()
 	if again {
