@@ -169,8 +169,11 @@ var (
 func sysbench(ctx context.Context, conn, test, verb string, more ...string) (r queryRun, err error) {
 	args := slices.Concat([]string{test, "--db-driver=mysql"}, strings.Fields(conn), more, []string{verb})
 	out, err := output(exec.CommandContext(ctx, "sysbench", args...))
-	if err != nil || verb != "run" {
-		return r, err
+	switch {
+	case err != nil:
+		return r, fmt.Errorf("%w\n%s", err, out) // it tells its errors where it tells its counts
+	case verb != "run":
+		return r, nil
 	}
 	count, p50, fails := sysbenchCount.FindStringSubmatch(out), sysbenchP50.FindStringSubmatch(out), sysbenchFails.FindStringSubmatch(out)
 	if count == nil || p50 == nil || fails == nil || fails[1] != "0" {

@@ -141,10 +141,8 @@ func (d *Database) dial(ctx context.Context, own *tls.Certificate) (k *carrier, 
 	if err != nil {
 		return nil, nil, err
 	}
-	// Streams are not asked for yet: under many connections at once a login of MySQL
-	// was found damaged in them.
 	config, err := tlscert.ClientConfig(tlscert.Source{Certificate: func() *tls.Certificate { return own },
-		Trust: func() *cert.Trust { return d.c.trust }, Now: time.Now}, tlscert.Server{Cluster: d.c.cfg.Cluster, UUID: reply.AgentUUID})
+		Trust: func() *cert.Trust { return d.c.trust }, Now: time.Now}, tlscert.Server{Cluster: d.c.cfg.Cluster, UUID: reply.AgentUUID}, tunframe.ALPNStreams)
 	if err != nil {
 		return nil, nil, errors.Join(err, way.Close())
 	}

@@ -1,6 +1,9 @@
 package e2e
 
 import (
+	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"testing"
 
@@ -39,6 +42,14 @@ func TestAProxyRestartsUnderPgbench(t *testing.T) {
 		t.Fatalf("pgbench ended with %d: %s %s", code, live.Out, live.Errs)
 	}
 	contains(t, live.Out.String(), "number of transactions actually processed: 2000/2000", "number of failed transactions: 0")
+	ways := map[string]int{} // each a dial
+	for _, e := range s.Events(t, 8, "db.session.start", "alice") {
+		way, _ := e["gateway"].(map[string]any)
+		ways[fmt.Sprint(way["stream"])]++
+	}
+	if most := slices.Max(slices.Collect(maps.Values(ways))); most < 8 {
+		t.Errorf("the connections of one local proxy went separate ways: %v", ways)
+	}
 	if got := done(); got != "2000" {
 		t.Errorf("the database has %s transactions", got)
 	}
