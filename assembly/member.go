@@ -173,7 +173,7 @@ func (p *Process) openWriter(uuid, cluster string) error {
 func (p *Process) replicaKinds() []string {
 	kinds := append(types.PolicyKinds(), types.KindCheckpoint)
 	if p.cfg.Proxy != nil {
-		kinds = append(kinds, types.KindNode, types.KindDatabaseServer, types.KindSessionTracker)
+		kinds = append(kinds, types.KindNode, types.KindDatabaseServer, types.KindSessionTracker, types.KindAppSession)
 	}
 	if p.cfg.DB != nil {
 		kinds = append(kinds, types.KindDatabase, types.KindHealthCheckConfig)

@@ -53,6 +53,7 @@ func Kinds() []KindInfo {
 		{Name: KindNetworkingConfig, Aliases: []string{"netconfig", "networking_config"}, Versions: v2, DefaultVersion: "v2", Singleton: "cluster-networking-config", New: newOf[NetworkingConfig], Example: exampleNetworkingConfig},
 		{Name: KindRecordingConfig, Aliases: []string{"recconfig", "recording_config"}, Versions: v2, DefaultVersion: "v2", Singleton: "session-recording-config", New: newOf[RecordingConfig], Example: exampleRecordingConfig},
 		{Name: KindUserEpoch, Aliases: []string{"user_epochs"}, Versions: v1, DefaultVersion: "v1", New: newOf[UserEpoch], Example: exampleUserEpoch, ReadOnly: true},
+		{Name: KindAppSession, Aliases: []string{"app_sessions"}, Versions: v1, DefaultVersion: "v1", New: newOf[AppSession], Example: exampleAppSession, ReadOnly: true},
 		{Name: KindCheckpoint, Aliases: []string{"audit_checkpoints"}, Versions: v1, DefaultVersion: "v1", New: newOf[AuditCheckpoint], Example: exampleCheckpoint, ReadOnly: true},
 		{Name: KindUserCredentials, Versions: v1, DefaultVersion: "v1", New: newOf[UserCredentials], Example: exampleUserCredentials, Internal: true},
 		{Name: KindUserToken, Versions: v1, DefaultVersion: "v1", New: newOf[UserToken], Example: exampleUserToken, Internal: true},

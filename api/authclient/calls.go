@@ -109,6 +109,28 @@ func (c *Client) EndWebSession(ctx context.Context, req *loginv1.EndWebSessionRe
 	return err
 }
 
+// StartAppSession makes a session with one app of a web session (proxies only).
+func (c *Client) StartAppSession(ctx context.Context, req *loginv1.StartAppSessionRequest) (*loginv1.StartAppSessionResponse, error) {
+	return unary(ctx, c.login.StartAppSession, req)
+}
+
+// OpenAppSession gives a session with an app to its browser (proxies only).
+func (c *Client) OpenAppSession(ctx context.Context, req *loginv1.OpenAppSessionRequest) (*loginv1.OpenAppSessionResponse, error) {
+	return unary(ctx, c.login.OpenAppSession, req)
+}
+
+// UseAppSession trades the bearer of a session with an app for a bridge certificate
+// (proxies only).
+func (c *Client) UseAppSession(ctx context.Context, req *loginv1.UseAppSessionRequest) (*loginv1.UseAppSessionResponse, error) {
+	return unary(ctx, c.login.UseAppSession, req)
+}
+
+// EndAppSession ends a session with an app (proxies only).
+func (c *Client) EndAppSession(ctx context.Context, req *loginv1.EndAppSessionRequest) error {
+	_, err := unary(ctx, c.login.EndAppSession, req)
+	return err
+}
+
 // GetInvite tells what an invite or reset link asks for (proxies only).
 func (c *Client) GetInvite(ctx context.Context, req *loginv1.GetInviteRequest) (*loginv1.GetInviteResponse, error) {
 	return unary(ctx, c.login.GetInvite, req)

@@ -47,6 +47,11 @@ func AccessTable() Table {
 		loginv1connect.LoginServiceUseWebSessionProcedure:   System(types.RoleProxy),
 		loginv1connect.LoginServiceCheckWebSessionProcedure: System(types.RoleProxy),
 		loginv1connect.LoginServiceEndWebSessionProcedure:   System(types.RoleProxy),
+		// An app's session is its browser's, whose bearer the proxy shows.
+		loginv1connect.LoginServiceStartAppSessionProcedure: System(types.RoleProxy),
+		loginv1connect.LoginServiceOpenAppSessionProcedure:  System(types.RoleProxy),
+		loginv1connect.LoginServiceUseAppSessionProcedure:   System(types.RoleProxy),
+		loginv1connect.LoginServiceEndAppSessionProcedure:   System(types.RoleProxy),
 		loginv1connect.LoginServiceGetInviteProcedure:       System(types.RoleProxy),
 		loginv1connect.LoginServiceAcceptInviteProcedure:    System(types.RoleProxy),
 

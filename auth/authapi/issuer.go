@@ -52,6 +52,21 @@ func (l LoginIssuer) IssueLogin(ctx context.Context, g login.Grant) (login.Certs
 
 // IssueFromSession implements login.Issuer.
 func (l LoginIssuer) IssueFromSession(ctx context.Context, g login.SessionGrant) (login.Certs, error) {
+	return l.derive(ctx, ca.ProfileWebSession, g, nil)
+}
+
+// IssueForApp implements login.Issuer.
+func (l LoginIssuer) IssueForApp(ctx context.Context, g login.SessionGrant, app *types.Route) (login.Certs, error) {
+	return l.derive(ctx, ca.ProfileAppSession, g, app)
+}
+
+// IssueAppBridge implements login.Issuer.
+func (l LoginIssuer) IssueAppBridge(ctx context.Context, g login.SessionGrant) (login.Certs, error) {
+	return l.derive(ctx, ca.ProfileBridge, g, nil)
+}
+
+// derive issues what a browser's session gives a proxy.
+func (l LoginIssuer) derive(ctx context.Context, profile ca.Profile, g login.SessionGrant, route *types.Route) (login.Certs, error) {
 	k, err := publicKeys(g.Keys.SSH, g.Keys.TLS)
 	if err != nil {
 		return login.Certs{}, err
@@ -60,8 +75,12 @@ func (l LoginIssuer) IssueFromSession(ctx context.Context, g login.SessionGrant)
 	if err != nil {
 		return login.Certs{}, err
 	}
+	var usage []string
+	if profile == ca.ProfileAppSession {
+		usage = []string{types.KindApp}
+	}
 	certs, err := l.Issuer.Issue(ctx, ca.Request{
-		Profile: ca.ProfileWebSession, Keys: k, TTL: g.TTL, Addr: g.Addr,
+		Profile: profile, Usage: usage, Keys: k, TTL: g.TTL, Route: route, Addr: g.Addr,
 		Subject: ca.Certificate{Chain: []*x509.Certificate{parent}}, Caller: []*x509.Certificate{g.Proxy},
 	})
 	if err != nil {

@@ -37,7 +37,7 @@ func replicaScope(id *types.Identity) []string {
 	}
 	scope := append(types.PolicyKinds(), types.KindCheckpoint)
 	if id.HasSystemRole(types.RoleProxy) {
-		scope = append(scope, types.KindNode, types.KindDatabaseServer, types.KindAuthServer, types.KindSessionTracker)
+		scope = append(scope, types.KindNode, types.KindDatabaseServer, types.KindAuthServer, types.KindSessionTracker, types.KindAppSession)
 	}
 	if id.HasSystemRole(types.RoleDb) {
 		scope = append(scope, types.KindDatabase, types.KindHealthCheckConfig)

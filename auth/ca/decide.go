@@ -35,6 +35,7 @@ var profiles = map[Profile]profile{
 	ProfileLogin:      {decide: (*deciding).login},
 	ProfileReissue:    {decide: (*deciding).reissue, narrows: true},
 	ProfileWebSession: {decide: (*deciding).webSession, narrows: true},
+	ProfileAppSession: {decide: (*deciding).appSession, narrows: true},
 	ProfileBridge:     {decide: (*deciding).bridge, narrows: true},
 	ProfileBridgeSSH:  {decide: (*deciding).bridgeSSH, narrows: true},
 	ProfileOpenSSH:    {decide: (*deciding).openSSH, narrows: true, signer: types.CAOpenSSH},
@@ -157,6 +158,24 @@ func (d *deciding) webSession() (*types.Identity, error) {
 		return nil, err
 	}
 	id.Authority.Expires = d.expiry(WebSessionTTL, min(WebSessionTTL, maxTTL(a)), id.Authority.Expires, a.Expires)
+	return id, d.restrict(id)
+}
+
+// appSession is what stands behind a browser's session with one app: the browser's
+// own certificate, for that app alone. Nothing but bridges are issued from it.
+func (d *deciding) appSession() (*types.Identity, error) {
+	if _, err := d.proxy(); err != nil {
+		return nil, err
+	}
+	id, a, err := d.narrowed()
+	if err != nil {
+		return nil, err
+	}
+	if d.r.Route == nil || d.r.Route.Kind != types.KindApp {
+		return nil, fault.New(fault.Invalid, "the certificate of a session with an app names the app")
+	}
+	id.Authority.Expires = d.expiry(maxTTL(a), maxTTL(a), id.Authority.Expires, a.Expires)
+	id.Authority.DisallowReissue, id.Authority.Renewable = true, false
 	return id, d.restrict(id)
 }
 

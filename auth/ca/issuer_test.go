@@ -222,7 +222,7 @@ func TestSubjects(t *testing.T) {
 		"admission": w.admit(types.RoleNode), "user by SSH": SSHCertificate{w.sshOf(user)}, "route by SSH": SSHCertificate{w.sshOf(routed)}, "node by SSH": SSHCertificate{w.sshOf(node)}, "made-up admission": Joined{&join.Admission{}}, "no admission": Joined{}, "no certificate": Certificate{},
 	}
 	allowed := map[Profile][]string{
-		ProfileLogin: {"ceremony"}, ProfileReissue: {"user"}, ProfileWebSession: {"user"}, ProfileBridge: {"user", "route"},
+		ProfileLogin: {"ceremony"}, ProfileReissue: {"user"}, ProfileWebSession: {"user"}, ProfileAppSession: {"user"}, ProfileBridge: {"user", "route"},
 		ProfileSignUser: {"admin"}, ProfileSignHost: {"admin"}, ProfileHostJoin: {"admission"}, ProfileHostRenew: {"proxy", "node", "auth"},
 		ProfileHostSelf: {"process"}, ProfileAdmin: {"process"}, ProfileOpenSSH: {"user by SSH"}, ProfileBridgeSSH: {"user by SSH", "route by SSH"},
 		ProfileHostSSHD: {"admission"}, ProfileDatabase: {"route to shop", "bridge to shop"}, ProfileSignDB: {"admin"},
@@ -238,6 +238,8 @@ func TestSubjects(t *testing.T) {
 				r.Caller, r.Route = w.chain(proxy), route
 			case ProfileWebSession:
 				r.Caller = w.chain(proxy)
+			case ProfileAppSession:
+				r.Caller, r.Route = w.chain(proxy), &types.Route{Kind: types.KindApp, Name: "wiki"}
 			case ProfileDatabase:
 				r = database(w.chain(agent))
 				r.Subject = s

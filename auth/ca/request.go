@@ -20,6 +20,7 @@ const (
 	ProfileLogin      Profile = "login"       // a person who just proved who they are
 	ProfileReissue    Profile = "reissue"     // narrower, from the user's own certificate; also a route
 	ProfileWebSession Profile = "web_session" // minutes, for the keys of the proxy that holds the browser
+	ProfileAppSession Profile = "app_session" // as long as the login, one app, behind a browser's session with it
 	ProfileBridge     Profile = "bridge"      // minutes, a user's identity and route carried by a proxy
 	ProfileBridgeSSH  Profile = "bridge_ssh"  // minutes, the same at one node as one login, for the key of the proxy that records there
 	ProfileOpenSSH    Profile = "openssh"     // minutes, one login at a server without an agent, for the key of the proxy that enters it
@@ -112,7 +113,7 @@ type Host struct {
 type Request struct {
 	Profile Profile
 	Subject Subject
-	// Caller is the proxy's own certificate for web_session, the bridges and openssh, and
+	// Caller is the proxy's own certificate for the sessions of browsers, the bridges and openssh, and
 	// the agent's for database: exactly one leaf, verified by the issuer. Empty otherwise.
 	Caller []*x509.Certificate
 	Keys   Keys

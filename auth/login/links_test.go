@@ -217,17 +217,17 @@ func TestPinnedWebSession(t *testing.T) {
 // stays shut.
 func TestSealIsBoundToTheSession(t *testing.T) {
 	secret := newToken()
-	sealed, err := seal("one", secret, []byte("certificate"))
+	sealed, err := seal(webSeal, "one", secret, []byte("certificate"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := unseal("two", secret, sealed); err == nil {
+	if _, err := unseal(webSeal, "two", secret, sealed); err == nil {
 		t.Error("opened under another id")
 	}
-	if _, err := unseal("one", newToken(), sealed); err == nil {
+	if _, err := unseal(webSeal, "one", newToken(), sealed); err == nil {
 		t.Error("opened under another secret")
 	}
-	if b, err := unseal("one", secret, sealed); err != nil || string(b) != "certificate" {
+	if b, err := unseal(webSeal, "one", secret, sealed); err != nil || string(b) != "certificate" {
 		t.Errorf("%q, %v", b, err)
 	}
 }

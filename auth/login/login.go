@@ -61,6 +61,12 @@ type Issuer interface {
 	// IssueFromSession narrows the certificate of a web session to a short one
 	// for the keys of the proxy that holds the browser.
 	IssueFromSession(ctx context.Context, g SessionGrant) (Certs, error)
+	// IssueForApp narrows the certificate of a web session to one app, for as long
+	// as the session may last.
+	IssueForApp(ctx context.Context, g SessionGrant, app *types.Route) (Certs, error)
+	// IssueAppBridge makes of such a certificate one by which the proxy that holds
+	// the browser speaks for its user to the app's agent.
+	IssueAppBridge(ctx context.Context, g SessionGrant) (Certs, error)
 }
 
 // SessionGrant says from which web session, and for which proxy, a short
@@ -94,6 +100,7 @@ type Service struct {
 	creds  store.Collection[*types.UserCredentials]
 	tokens store.Collection[*types.UserToken]
 	web    store.Collection[*types.WebSession]
+	apps   store.Collection[*types.AppSession]
 	prefs  store.Collection[*types.AuthPreference]
 	net    store.Collection[*types.NetworkingConfig]
 	hasher *hasher
@@ -114,6 +121,7 @@ func New(d Deps) *Service {
 		creds:  store.Of[*types.UserCredentials](d.Store),
 		tokens: store.Of[*types.UserToken](d.Store),
 		web:    store.Of[*types.WebSession](d.Store),
+		apps:   store.Of[*types.AppSession](d.Store),
 		prefs:  store.Of[*types.AuthPreference](d.Store),
 		net:    store.Of[*types.NetworkingConfig](d.Store),
 		hasher: newHasher(argonTime, argonMemory), addrs: newAddrBudget(),

@@ -33,6 +33,7 @@ type fakeIssuer struct {
 	refuse  error
 	pin     bool // the roles of all users pin
 	session [][]byte
+	route   *types.Route // of the last certificate for an app
 }
 
 func (f *fakeIssuer) IssueLogin(_ context.Context, g Grant) (Certs, error) {
@@ -60,6 +61,16 @@ func (f *fakeIssuer) IssueLogin(_ context.Context, g Grant) (Certs, error) {
 func (f *fakeIssuer) IssueFromSession(_ context.Context, g SessionGrant) (Certs, error) {
 	f.session = append(f.session, g.Session)
 	return Certs{Identity: &types.Identity{Authority: types.Authority{Expires: f.now().Add(g.TTL)}}}, f.refuse
+}
+
+func (f *fakeIssuer) IssueForApp(ctx context.Context, g SessionGrant, app *types.Route) (Certs, error) {
+	f.session = append(f.session, g.Session)
+	f.route = app
+	return f.IssueLogin(ctx, Grant{User: &types.User{Header: types.Header{Metadata: types.Metadata{Name: "alice"}}}})
+}
+
+func (f *fakeIssuer) IssueAppBridge(ctx context.Context, g SessionGrant) (Certs, error) {
+	return f.IssueFromSession(ctx, g)
 }
 
 type world struct {

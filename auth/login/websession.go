@@ -65,7 +65,7 @@ func (s *Service) startSession(ctx context.Context, a Attempt, admit func(Keys) 
 		return Session{}, errors.New("the issuer made no X.509 certificate")
 	}
 	id, secret := newToken().Reveal(), newToken()
-	sealed, err := seal(id, secret, block.Bytes)
+	sealed, err := seal(webSeal, id, secret, block.Bytes)
 	if err != nil {
 		return Session{}, err
 	}
@@ -95,7 +95,7 @@ func (s *Service) UseWebSession(ctx context.Context, bearer types.Secret, proxy 
 	if err != nil {
 		return Certs{}, err
 	}
-	cert, err := unseal(doc.Metadata.Name, secret, doc.Spec.Sealed)
+	cert, err := unseal(webSeal, doc.Metadata.Name, secret, doc.Spec.Sealed)
 	if err != nil {
 		return Certs{}, errEnded()
 	}
@@ -128,27 +128,35 @@ func (s *Service) live(ctx context.Context, bearer types.Secret, addr netip.Addr
 	if err != nil {
 		return nil, secret, err
 	}
-	if err := s.checkPin(ctx, doc, addr); err != nil {
+	if err := s.checkLive(ctx, doc, addr, now); err != nil {
 		return nil, secret, err
+	}
+	return doc, secret, nil
+}
+
+// checkLive refuses the use of a session from elsewhere, and ends one that is over.
+func (s *Service) checkLive(ctx context.Context, doc *types.WebSession, addr netip.AddrPort, now time.Time) error {
+	if err := s.checkPin(ctx, doc, addr); err != nil {
+		return err
 	}
 	idle, err := s.idleLimit(ctx)
 	if err != nil {
-		return nil, secret, err
+		return err
 	}
 	expired := !now.Before(doc.Spec.Expires)
 	if expired || idle > 0 && now.Sub(doc.Spec.LastUsed) >= idle {
-		return nil, secret, s.endNow(ctx, doc, addr, "expired")
+		return s.endNow(ctx, doc, addr, "expired")
 	}
 	user, err := s.users.Get(ctx, doc.Spec.User)
 	switch {
 	case missing(err):
-		return nil, secret, s.endNow(ctx, doc, addr, "forced")
+		return s.endNow(ctx, doc, addr, "forced")
 	case err != nil:
-		return nil, secret, fault.Wrap(err, fault.Unavailable, "the session cannot be checked now")
+		return fault.Wrap(err, fault.Unavailable, "the session cannot be checked now")
 	case locked(user, now):
-		return nil, secret, errEnded()
+		return errEnded()
 	}
-	return doc, secret, nil
+	return nil
 }
 
 // checkPin refuses a bearer that comes from another address than its session is
@@ -194,10 +202,9 @@ func (s *Service) EndWebSession(ctx context.Context, bearer types.Secret, addr n
 
 // session finds the session of a bearer and checks the bearer's secret.
 func (s *Service) session(ctx context.Context, bearer types.Secret) (*types.WebSession, types.Secret, error) {
-	id, raw, ok := strings.Cut(bearer.Reveal(), ".")
-	secret := types.NewSecret(raw)
-	if !ok || !wellFormed(types.NewSecret(id)) || !wellFormed(secret) {
-		return nil, secret, errEnded()
+	id, secret, err := split(bearer)
+	if err != nil {
+		return nil, secret, err
 	}
 	doc, err := s.web.Get(ctx, id)
 	if missing(err) {
@@ -212,6 +219,17 @@ func (s *Service) session(ctx context.Context, bearer types.Secret) (*types.WebS
 	return doc, secret, nil
 }
 
+// split reads a bearer: a session's id and its secret.
+func split(bearer types.Secret) (id string, secret types.Secret, err error) {
+	id, raw, ok := strings.Cut(bearer.Reveal(), ".")
+	secret = types.NewSecret(raw)
+	if !ok || !wellFormed(types.NewSecret(id)) || !wellFormed(secret) {
+		return "", secret, errEnded()
+	}
+	return id, secret, nil
+}
+
+// end deletes a session and those with apps that were made of it.
 func (s *Service) end(ctx context.Context, doc *types.WebSession, addr netip.AddrPort, reason string) error {
 	err := s.web.Delete(ctx, doc.Metadata.Name, "")
 	if missing(err) {
@@ -219,6 +237,9 @@ func (s *Service) end(ctx context.Context, doc *types.WebSession, addr netip.Add
 	}
 	if err != nil {
 		return fault.Wrap(err, fault.Unavailable, "the session could not be ended")
+	}
+	if err := s.endAppsOf(ctx, func(a *types.AppSession) bool { return a.Spec.WebSession == doc.Metadata.Name }); err != nil {
+		return err
 	}
 	return s.emit(ctx, &event.UserLogout{User: event.User{User: doc.Spec.User, UserKind: 1}, Connection: from(addr), Reason: reason})
 }
@@ -245,7 +266,7 @@ func (s *Service) endSessionsOf(ctx context.Context, user string) error {
 			return err
 		}
 	}
-	return nil
+	return s.endAppsOf(ctx, func(a *types.AppSession) bool { return a.Spec.User == user }) // also one whose web session is gone
 }
 
 func (s *Service) idleLimit(ctx context.Context) (time.Duration, error) {
@@ -264,11 +285,17 @@ func secretHash(secret types.Secret) []byte {
 	return sum[:]
 }
 
+// purposes of a seal: what is sealed for one does not open as another.
+const (
+	webSeal = "web-session seal v1"
+	appSeal = "app-session seal v1"
+)
+
 // sealer is AES-256-GCM under a key that only the bearer's secret gives
 // (RFC 5869). The session's id is bound in, so that a sealed value moved to
 // another session does not open.
-func sealer(id string, secret types.Secret) (cipher.AEAD, error) {
-	key, err := hkdf.Key(sha256.New, []byte(secret.Reveal()), []byte(id), "web-session seal v1", 32)
+func sealer(purpose, id string, secret types.Secret) (cipher.AEAD, error) {
+	key, err := hkdf.Key(sha256.New, []byte(secret.Reveal()), []byte(id), purpose, 32)
 	if err != nil {
 		return nil, err
 	}
@@ -279,16 +306,16 @@ func sealer(id string, secret types.Secret) (cipher.AEAD, error) {
 	return cipher.NewGCMWithRandomNonce(block)
 }
 
-func seal(id string, secret types.Secret, plain []byte) ([]byte, error) {
-	a, err := sealer(id, secret)
+func seal(purpose, id string, secret types.Secret, plain []byte) ([]byte, error) {
+	a, err := sealer(purpose, id, secret)
 	if err != nil {
 		return nil, err
 	}
 	return a.Seal(nil, nil, plain, []byte(id)), nil
 }
 
-func unseal(id string, secret types.Secret, sealed []byte) ([]byte, error) {
-	a, err := sealer(id, secret)
+func unseal(purpose, id string, secret types.Secret, sealed []byte) ([]byte, error) {
+	a, err := sealer(purpose, id, secret)
 	if err != nil {
 		return nil, err
 	}

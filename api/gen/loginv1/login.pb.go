@@ -667,6 +667,460 @@ func (*EndWebSessionResponse) Descriptor() ([]byte, []int) {
 	return file_teleport_login_v1_login_proto_rawDescGZIP(), []int{9}
 }
 
+type StartAppSessionRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Of the web session.
+	Bearer string `protobuf:"bytes,1,opt,name=bearer,proto3" json:"bearer,omitempty"`
+	App    string `protobuf:"bytes,2,opt,name=app,proto3" json:"app,omitempty"`
+	// Narrow the route: aws_role, azure_identity, gcp_service_account.
+	Params map[string]string `protobuf:"bytes,3,rep,name=params,proto3" json:"params,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// Made at the app's own address for this browser.
+	State         string `protobuf:"bytes,4,opt,name=state,proto3" json:"state,omitempty"`
+	ClientAddr    string `protobuf:"bytes,5,opt,name=client_addr,json=clientAddr,proto3" json:"client_addr,omitempty"`
+	UserAgent     string `protobuf:"bytes,6,opt,name=user_agent,json=userAgent,proto3" json:"user_agent,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StartAppSessionRequest) Reset() {
+	*x = StartAppSessionRequest{}
+	mi := &file_teleport_login_v1_login_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StartAppSessionRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StartAppSessionRequest) ProtoMessage() {}
+
+func (x *StartAppSessionRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_teleport_login_v1_login_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StartAppSessionRequest.ProtoReflect.Descriptor instead.
+func (*StartAppSessionRequest) Descriptor() ([]byte, []int) {
+	return file_teleport_login_v1_login_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *StartAppSessionRequest) GetBearer() string {
+	if x != nil {
+		return x.Bearer
+	}
+	return ""
+}
+
+func (x *StartAppSessionRequest) GetApp() string {
+	if x != nil {
+		return x.App
+	}
+	return ""
+}
+
+func (x *StartAppSessionRequest) GetParams() map[string]string {
+	if x != nil {
+		return x.Params
+	}
+	return nil
+}
+
+func (x *StartAppSessionRequest) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *StartAppSessionRequest) GetClientAddr() string {
+	if x != nil {
+		return x.ClientAddr
+	}
+	return ""
+}
+
+func (x *StartAppSessionRequest) GetUserAgent() string {
+	if x != nil {
+		return x.UserAgent
+	}
+	return ""
+}
+
+type StartAppSessionResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Session id and secret. Auth keeps only a hash of the secret.
+	Bearer        string `protobuf:"bytes,1,opt,name=bearer,proto3" json:"bearer,omitempty"`
+	User          string `protobuf:"bytes,2,opt,name=user,proto3" json:"user,omitempty"`
+	ExpiresUnix   int64  `protobuf:"varint,3,opt,name=expires_unix,json=expiresUnix,proto3" json:"expires_unix,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StartAppSessionResponse) Reset() {
+	*x = StartAppSessionResponse{}
+	mi := &file_teleport_login_v1_login_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StartAppSessionResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StartAppSessionResponse) ProtoMessage() {}
+
+func (x *StartAppSessionResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_teleport_login_v1_login_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StartAppSessionResponse.ProtoReflect.Descriptor instead.
+func (*StartAppSessionResponse) Descriptor() ([]byte, []int) {
+	return file_teleport_login_v1_login_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *StartAppSessionResponse) GetBearer() string {
+	if x != nil {
+		return x.Bearer
+	}
+	return ""
+}
+
+func (x *StartAppSessionResponse) GetUser() string {
+	if x != nil {
+		return x.User
+	}
+	return ""
+}
+
+func (x *StartAppSessionResponse) GetExpiresUnix() int64 {
+	if x != nil {
+		return x.ExpiresUnix
+	}
+	return 0
+}
+
+type OpenAppSessionRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Of the session with the app, as in the requests below.
+	Bearer string `protobuf:"bytes,1,opt,name=bearer,proto3" json:"bearer,omitempty"`
+	// The app at whose address the state was shown.
+	App           string `protobuf:"bytes,2,opt,name=app,proto3" json:"app,omitempty"`
+	State         string `protobuf:"bytes,3,opt,name=state,proto3" json:"state,omitempty"`
+	ClientAddr    string `protobuf:"bytes,4,opt,name=client_addr,json=clientAddr,proto3" json:"client_addr,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OpenAppSessionRequest) Reset() {
+	*x = OpenAppSessionRequest{}
+	mi := &file_teleport_login_v1_login_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OpenAppSessionRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OpenAppSessionRequest) ProtoMessage() {}
+
+func (x *OpenAppSessionRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_teleport_login_v1_login_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OpenAppSessionRequest.ProtoReflect.Descriptor instead.
+func (*OpenAppSessionRequest) Descriptor() ([]byte, []int) {
+	return file_teleport_login_v1_login_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *OpenAppSessionRequest) GetBearer() string {
+	if x != nil {
+		return x.Bearer
+	}
+	return ""
+}
+
+func (x *OpenAppSessionRequest) GetApp() string {
+	if x != nil {
+		return x.App
+	}
+	return ""
+}
+
+func (x *OpenAppSessionRequest) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *OpenAppSessionRequest) GetClientAddr() string {
+	if x != nil {
+		return x.ClientAddr
+	}
+	return ""
+}
+
+type OpenAppSessionResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	ExpiresUnix   int64                  `protobuf:"varint,1,opt,name=expires_unix,json=expiresUnix,proto3" json:"expires_unix,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OpenAppSessionResponse) Reset() {
+	*x = OpenAppSessionResponse{}
+	mi := &file_teleport_login_v1_login_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OpenAppSessionResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OpenAppSessionResponse) ProtoMessage() {}
+
+func (x *OpenAppSessionResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_teleport_login_v1_login_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OpenAppSessionResponse.ProtoReflect.Descriptor instead.
+func (*OpenAppSessionResponse) Descriptor() ([]byte, []int) {
+	return file_teleport_login_v1_login_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *OpenAppSessionResponse) GetExpiresUnix() int64 {
+	if x != nil {
+		return x.ExpiresUnix
+	}
+	return 0
+}
+
+type UseAppSessionRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Bearer        string                 `protobuf:"bytes,1,opt,name=bearer,proto3" json:"bearer,omitempty"`
+	TlsPublic     []byte                 `protobuf:"bytes,2,opt,name=tls_public,json=tlsPublic,proto3" json:"tls_public,omitempty"`
+	ClientAddr    string                 `protobuf:"bytes,3,opt,name=client_addr,json=clientAddr,proto3" json:"client_addr,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UseAppSessionRequest) Reset() {
+	*x = UseAppSessionRequest{}
+	mi := &file_teleport_login_v1_login_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UseAppSessionRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UseAppSessionRequest) ProtoMessage() {}
+
+func (x *UseAppSessionRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_teleport_login_v1_login_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UseAppSessionRequest.ProtoReflect.Descriptor instead.
+func (*UseAppSessionRequest) Descriptor() ([]byte, []int) {
+	return file_teleport_login_v1_login_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *UseAppSessionRequest) GetBearer() string {
+	if x != nil {
+		return x.Bearer
+	}
+	return ""
+}
+
+func (x *UseAppSessionRequest) GetTlsPublic() []byte {
+	if x != nil {
+		return x.TlsPublic
+	}
+	return nil
+}
+
+func (x *UseAppSessionRequest) GetClientAddr() string {
+	if x != nil {
+		return x.ClientAddr
+	}
+	return ""
+}
+
+type UseAppSessionResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	TlsCert       []byte                 `protobuf:"bytes,1,opt,name=tls_cert,json=tlsCert,proto3" json:"tls_cert,omitempty"`
+	ExpiresUnix   int64                  `protobuf:"varint,2,opt,name=expires_unix,json=expiresUnix,proto3" json:"expires_unix,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UseAppSessionResponse) Reset() {
+	*x = UseAppSessionResponse{}
+	mi := &file_teleport_login_v1_login_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UseAppSessionResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UseAppSessionResponse) ProtoMessage() {}
+
+func (x *UseAppSessionResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_teleport_login_v1_login_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UseAppSessionResponse.ProtoReflect.Descriptor instead.
+func (*UseAppSessionResponse) Descriptor() ([]byte, []int) {
+	return file_teleport_login_v1_login_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *UseAppSessionResponse) GetTlsCert() []byte {
+	if x != nil {
+		return x.TlsCert
+	}
+	return nil
+}
+
+func (x *UseAppSessionResponse) GetExpiresUnix() int64 {
+	if x != nil {
+		return x.ExpiresUnix
+	}
+	return 0
+}
+
+type EndAppSessionRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Bearer        string                 `protobuf:"bytes,1,opt,name=bearer,proto3" json:"bearer,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EndAppSessionRequest) Reset() {
+	*x = EndAppSessionRequest{}
+	mi := &file_teleport_login_v1_login_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EndAppSessionRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EndAppSessionRequest) ProtoMessage() {}
+
+func (x *EndAppSessionRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_teleport_login_v1_login_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EndAppSessionRequest.ProtoReflect.Descriptor instead.
+func (*EndAppSessionRequest) Descriptor() ([]byte, []int) {
+	return file_teleport_login_v1_login_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *EndAppSessionRequest) GetBearer() string {
+	if x != nil {
+		return x.Bearer
+	}
+	return ""
+}
+
+type EndAppSessionResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EndAppSessionResponse) Reset() {
+	*x = EndAppSessionResponse{}
+	mi := &file_teleport_login_v1_login_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EndAppSessionResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EndAppSessionResponse) ProtoMessage() {}
+
+func (x *EndAppSessionResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_teleport_login_v1_login_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EndAppSessionResponse.ProtoReflect.Descriptor instead.
+func (*EndAppSessionResponse) Descriptor() ([]byte, []int) {
+	return file_teleport_login_v1_login_proto_rawDescGZIP(), []int{17}
+}
+
 type GetInviteRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Token         string                 `protobuf:"bytes,1,opt,name=token,proto3" json:"token,omitempty"`
@@ -677,7 +1131,7 @@ type GetInviteRequest struct {
 
 func (x *GetInviteRequest) Reset() {
 	*x = GetInviteRequest{}
-	mi := &file_teleport_login_v1_login_proto_msgTypes[10]
+	mi := &file_teleport_login_v1_login_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -689,7 +1143,7 @@ func (x *GetInviteRequest) String() string {
 func (*GetInviteRequest) ProtoMessage() {}
 
 func (x *GetInviteRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_teleport_login_v1_login_proto_msgTypes[10]
+	mi := &file_teleport_login_v1_login_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -702,7 +1156,7 @@ func (x *GetInviteRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetInviteRequest.ProtoReflect.Descriptor instead.
 func (*GetInviteRequest) Descriptor() ([]byte, []int) {
-	return file_teleport_login_v1_login_proto_rawDescGZIP(), []int{10}
+	return file_teleport_login_v1_login_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *GetInviteRequest) GetToken() string {
@@ -735,7 +1189,7 @@ type GetInviteResponse struct {
 
 func (x *GetInviteResponse) Reset() {
 	*x = GetInviteResponse{}
-	mi := &file_teleport_login_v1_login_proto_msgTypes[11]
+	mi := &file_teleport_login_v1_login_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -747,7 +1201,7 @@ func (x *GetInviteResponse) String() string {
 func (*GetInviteResponse) ProtoMessage() {}
 
 func (x *GetInviteResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_teleport_login_v1_login_proto_msgTypes[11]
+	mi := &file_teleport_login_v1_login_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -760,7 +1214,7 @@ func (x *GetInviteResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetInviteResponse.ProtoReflect.Descriptor instead.
 func (*GetInviteResponse) Descriptor() ([]byte, []int) {
-	return file_teleport_login_v1_login_proto_rawDescGZIP(), []int{11}
+	return file_teleport_login_v1_login_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *GetInviteResponse) GetUser() string {
@@ -818,7 +1272,7 @@ type AcceptInviteRequest struct {
 
 func (x *AcceptInviteRequest) Reset() {
 	*x = AcceptInviteRequest{}
-	mi := &file_teleport_login_v1_login_proto_msgTypes[12]
+	mi := &file_teleport_login_v1_login_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -830,7 +1284,7 @@ func (x *AcceptInviteRequest) String() string {
 func (*AcceptInviteRequest) ProtoMessage() {}
 
 func (x *AcceptInviteRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_teleport_login_v1_login_proto_msgTypes[12]
+	mi := &file_teleport_login_v1_login_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -843,7 +1297,7 @@ func (x *AcceptInviteRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcceptInviteRequest.ProtoReflect.Descriptor instead.
 func (*AcceptInviteRequest) Descriptor() ([]byte, []int) {
-	return file_teleport_login_v1_login_proto_rawDescGZIP(), []int{12}
+	return file_teleport_login_v1_login_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *AcceptInviteRequest) GetToken() string {
@@ -894,7 +1348,7 @@ type AcceptInviteResponse struct {
 
 func (x *AcceptInviteResponse) Reset() {
 	*x = AcceptInviteResponse{}
-	mi := &file_teleport_login_v1_login_proto_msgTypes[13]
+	mi := &file_teleport_login_v1_login_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -906,7 +1360,7 @@ func (x *AcceptInviteResponse) String() string {
 func (*AcceptInviteResponse) ProtoMessage() {}
 
 func (x *AcceptInviteResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_teleport_login_v1_login_proto_msgTypes[13]
+	mi := &file_teleport_login_v1_login_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -919,7 +1373,7 @@ func (x *AcceptInviteResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcceptInviteResponse.ProtoReflect.Descriptor instead.
 func (*AcceptInviteResponse) Descriptor() ([]byte, []int) {
-	return file_teleport_login_v1_login_proto_rawDescGZIP(), []int{13}
+	return file_teleport_login_v1_login_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *AcceptInviteResponse) GetUser() string {
@@ -1006,7 +1460,43 @@ const file_teleport_login_v1_login_proto_rawDesc = "" +
 	"\x06bearer\x18\x01 \x01(\tR\x06bearer\x12\x1f\n" +
 	"\vclient_addr\x18\x02 \x01(\tR\n" +
 	"clientAddr\"\x17\n" +
-	"\x15EndWebSessionResponse\"I\n" +
+	"\x15EndWebSessionResponse\"\xa2\x02\n" +
+	"\x16StartAppSessionRequest\x12\x16\n" +
+	"\x06bearer\x18\x01 \x01(\tR\x06bearer\x12\x10\n" +
+	"\x03app\x18\x02 \x01(\tR\x03app\x12M\n" +
+	"\x06params\x18\x03 \x03(\v25.teleport.login.v1.StartAppSessionRequest.ParamsEntryR\x06params\x12\x14\n" +
+	"\x05state\x18\x04 \x01(\tR\x05state\x12\x1f\n" +
+	"\vclient_addr\x18\x05 \x01(\tR\n" +
+	"clientAddr\x12\x1d\n" +
+	"\n" +
+	"user_agent\x18\x06 \x01(\tR\tuserAgent\x1a9\n" +
+	"\vParamsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"h\n" +
+	"\x17StartAppSessionResponse\x12\x16\n" +
+	"\x06bearer\x18\x01 \x01(\tR\x06bearer\x12\x12\n" +
+	"\x04user\x18\x02 \x01(\tR\x04user\x12!\n" +
+	"\fexpires_unix\x18\x03 \x01(\x03R\vexpiresUnix\"x\n" +
+	"\x15OpenAppSessionRequest\x12\x16\n" +
+	"\x06bearer\x18\x01 \x01(\tR\x06bearer\x12\x10\n" +
+	"\x03app\x18\x02 \x01(\tR\x03app\x12\x14\n" +
+	"\x05state\x18\x03 \x01(\tR\x05state\x12\x1f\n" +
+	"\vclient_addr\x18\x04 \x01(\tR\n" +
+	"clientAddr\";\n" +
+	"\x16OpenAppSessionResponse\x12!\n" +
+	"\fexpires_unix\x18\x01 \x01(\x03R\vexpiresUnix\"n\n" +
+	"\x14UseAppSessionRequest\x12\x16\n" +
+	"\x06bearer\x18\x01 \x01(\tR\x06bearer\x12\x1d\n" +
+	"\n" +
+	"tls_public\x18\x02 \x01(\fR\ttlsPublic\x12\x1f\n" +
+	"\vclient_addr\x18\x03 \x01(\tR\n" +
+	"clientAddr\"U\n" +
+	"\x15UseAppSessionResponse\x12\x19\n" +
+	"\btls_cert\x18\x01 \x01(\fR\atlsCert\x12!\n" +
+	"\fexpires_unix\x18\x02 \x01(\x03R\vexpiresUnix\".\n" +
+	"\x14EndAppSessionRequest\x12\x16\n" +
+	"\x06bearer\x18\x01 \x01(\tR\x06bearer\"\x17\n" +
+	"\x15EndAppSessionResponse\"I\n" +
 	"\x10GetInviteRequest\x12\x14\n" +
 	"\x05token\x18\x01 \x01(\tR\x05token\x12\x1f\n" +
 	"\vclient_addr\x18\x02 \x01(\tR\n" +
@@ -1030,13 +1520,17 @@ const file_teleport_login_v1_login_proto_rawDesc = "" +
 	"\x14AcceptInviteResponse\x12\x12\n" +
 	"\x04user\x18\x01 \x01(\tR\x04user\x12\x16\n" +
 	"\x06bearer\x18\x02 \x01(\tR\x06bearer\x12!\n" +
-	"\fexpires_unix\x18\x03 \x01(\x03R\vexpiresUnix2\xa7\x05\n" +
+	"\fexpires_unix\x18\x03 \x01(\x03R\vexpiresUnix2\xc0\b\n" +
 	"\fLoginService\x12J\n" +
 	"\x05Login\x12\x1f.teleport.login.v1.LoginRequest\x1a .teleport.login.v1.CertsResponse\x12h\n" +
 	"\x0fStartWebSession\x12).teleport.login.v1.StartWebSessionRequest\x1a*.teleport.login.v1.StartWebSessionResponse\x12Z\n" +
 	"\rUseWebSession\x12'.teleport.login.v1.UseWebSessionRequest\x1a .teleport.login.v1.CertsResponse\x12h\n" +
 	"\x0fCheckWebSession\x12).teleport.login.v1.CheckWebSessionRequest\x1a*.teleport.login.v1.CheckWebSessionResponse\x12b\n" +
-	"\rEndWebSession\x12'.teleport.login.v1.EndWebSessionRequest\x1a(.teleport.login.v1.EndWebSessionResponse\x12V\n" +
+	"\rEndWebSession\x12'.teleport.login.v1.EndWebSessionRequest\x1a(.teleport.login.v1.EndWebSessionResponse\x12h\n" +
+	"\x0fStartAppSession\x12).teleport.login.v1.StartAppSessionRequest\x1a*.teleport.login.v1.StartAppSessionResponse\x12e\n" +
+	"\x0eOpenAppSession\x12(.teleport.login.v1.OpenAppSessionRequest\x1a).teleport.login.v1.OpenAppSessionResponse\x12b\n" +
+	"\rUseAppSession\x12'.teleport.login.v1.UseAppSessionRequest\x1a(.teleport.login.v1.UseAppSessionResponse\x12b\n" +
+	"\rEndAppSession\x12'.teleport.login.v1.EndAppSessionRequest\x1a(.teleport.login.v1.EndAppSessionResponse\x12V\n" +
 	"\tGetInvite\x12#.teleport.login.v1.GetInviteRequest\x1a$.teleport.login.v1.GetInviteResponse\x12_\n" +
 	"\fAcceptInvite\x12&.teleport.login.v1.AcceptInviteRequest\x1a'.teleport.login.v1.AcceptInviteResponseB\x1aZ\x18teleport/api/gen/loginv1b\x06proto3"
 
@@ -1052,7 +1546,7 @@ func file_teleport_login_v1_login_proto_rawDescGZIP() []byte {
 	return file_teleport_login_v1_login_proto_rawDescData
 }
 
-var file_teleport_login_v1_login_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
+var file_teleport_login_v1_login_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
 var file_teleport_login_v1_login_proto_goTypes = []any{
 	(*UserKeys)(nil),                // 0: teleport.login.v1.UserKeys
 	(*LoginRequest)(nil),            // 1: teleport.login.v1.LoginRequest
@@ -1064,33 +1558,51 @@ var file_teleport_login_v1_login_proto_goTypes = []any{
 	(*CheckWebSessionResponse)(nil), // 7: teleport.login.v1.CheckWebSessionResponse
 	(*EndWebSessionRequest)(nil),    // 8: teleport.login.v1.EndWebSessionRequest
 	(*EndWebSessionResponse)(nil),   // 9: teleport.login.v1.EndWebSessionResponse
-	(*GetInviteRequest)(nil),        // 10: teleport.login.v1.GetInviteRequest
-	(*GetInviteResponse)(nil),       // 11: teleport.login.v1.GetInviteResponse
-	(*AcceptInviteRequest)(nil),     // 12: teleport.login.v1.AcceptInviteRequest
-	(*AcceptInviteResponse)(nil),    // 13: teleport.login.v1.AcceptInviteResponse
+	(*StartAppSessionRequest)(nil),  // 10: teleport.login.v1.StartAppSessionRequest
+	(*StartAppSessionResponse)(nil), // 11: teleport.login.v1.StartAppSessionResponse
+	(*OpenAppSessionRequest)(nil),   // 12: teleport.login.v1.OpenAppSessionRequest
+	(*OpenAppSessionResponse)(nil),  // 13: teleport.login.v1.OpenAppSessionResponse
+	(*UseAppSessionRequest)(nil),    // 14: teleport.login.v1.UseAppSessionRequest
+	(*UseAppSessionResponse)(nil),   // 15: teleport.login.v1.UseAppSessionResponse
+	(*EndAppSessionRequest)(nil),    // 16: teleport.login.v1.EndAppSessionRequest
+	(*EndAppSessionResponse)(nil),   // 17: teleport.login.v1.EndAppSessionResponse
+	(*GetInviteRequest)(nil),        // 18: teleport.login.v1.GetInviteRequest
+	(*GetInviteResponse)(nil),       // 19: teleport.login.v1.GetInviteResponse
+	(*AcceptInviteRequest)(nil),     // 20: teleport.login.v1.AcceptInviteRequest
+	(*AcceptInviteResponse)(nil),    // 21: teleport.login.v1.AcceptInviteResponse
+	nil,                             // 22: teleport.login.v1.StartAppSessionRequest.ParamsEntry
 }
 var file_teleport_login_v1_login_proto_depIdxs = []int32{
 	0,  // 0: teleport.login.v1.LoginRequest.keys:type_name -> teleport.login.v1.UserKeys
 	0,  // 1: teleport.login.v1.UseWebSessionRequest.keys:type_name -> teleport.login.v1.UserKeys
-	1,  // 2: teleport.login.v1.LoginService.Login:input_type -> teleport.login.v1.LoginRequest
-	3,  // 3: teleport.login.v1.LoginService.StartWebSession:input_type -> teleport.login.v1.StartWebSessionRequest
-	5,  // 4: teleport.login.v1.LoginService.UseWebSession:input_type -> teleport.login.v1.UseWebSessionRequest
-	6,  // 5: teleport.login.v1.LoginService.CheckWebSession:input_type -> teleport.login.v1.CheckWebSessionRequest
-	8,  // 6: teleport.login.v1.LoginService.EndWebSession:input_type -> teleport.login.v1.EndWebSessionRequest
-	10, // 7: teleport.login.v1.LoginService.GetInvite:input_type -> teleport.login.v1.GetInviteRequest
-	12, // 8: teleport.login.v1.LoginService.AcceptInvite:input_type -> teleport.login.v1.AcceptInviteRequest
-	2,  // 9: teleport.login.v1.LoginService.Login:output_type -> teleport.login.v1.CertsResponse
-	4,  // 10: teleport.login.v1.LoginService.StartWebSession:output_type -> teleport.login.v1.StartWebSessionResponse
-	2,  // 11: teleport.login.v1.LoginService.UseWebSession:output_type -> teleport.login.v1.CertsResponse
-	7,  // 12: teleport.login.v1.LoginService.CheckWebSession:output_type -> teleport.login.v1.CheckWebSessionResponse
-	9,  // 13: teleport.login.v1.LoginService.EndWebSession:output_type -> teleport.login.v1.EndWebSessionResponse
-	11, // 14: teleport.login.v1.LoginService.GetInvite:output_type -> teleport.login.v1.GetInviteResponse
-	13, // 15: teleport.login.v1.LoginService.AcceptInvite:output_type -> teleport.login.v1.AcceptInviteResponse
-	9,  // [9:16] is the sub-list for method output_type
-	2,  // [2:9] is the sub-list for method input_type
-	2,  // [2:2] is the sub-list for extension type_name
-	2,  // [2:2] is the sub-list for extension extendee
-	0,  // [0:2] is the sub-list for field type_name
+	22, // 2: teleport.login.v1.StartAppSessionRequest.params:type_name -> teleport.login.v1.StartAppSessionRequest.ParamsEntry
+	1,  // 3: teleport.login.v1.LoginService.Login:input_type -> teleport.login.v1.LoginRequest
+	3,  // 4: teleport.login.v1.LoginService.StartWebSession:input_type -> teleport.login.v1.StartWebSessionRequest
+	5,  // 5: teleport.login.v1.LoginService.UseWebSession:input_type -> teleport.login.v1.UseWebSessionRequest
+	6,  // 6: teleport.login.v1.LoginService.CheckWebSession:input_type -> teleport.login.v1.CheckWebSessionRequest
+	8,  // 7: teleport.login.v1.LoginService.EndWebSession:input_type -> teleport.login.v1.EndWebSessionRequest
+	10, // 8: teleport.login.v1.LoginService.StartAppSession:input_type -> teleport.login.v1.StartAppSessionRequest
+	12, // 9: teleport.login.v1.LoginService.OpenAppSession:input_type -> teleport.login.v1.OpenAppSessionRequest
+	14, // 10: teleport.login.v1.LoginService.UseAppSession:input_type -> teleport.login.v1.UseAppSessionRequest
+	16, // 11: teleport.login.v1.LoginService.EndAppSession:input_type -> teleport.login.v1.EndAppSessionRequest
+	18, // 12: teleport.login.v1.LoginService.GetInvite:input_type -> teleport.login.v1.GetInviteRequest
+	20, // 13: teleport.login.v1.LoginService.AcceptInvite:input_type -> teleport.login.v1.AcceptInviteRequest
+	2,  // 14: teleport.login.v1.LoginService.Login:output_type -> teleport.login.v1.CertsResponse
+	4,  // 15: teleport.login.v1.LoginService.StartWebSession:output_type -> teleport.login.v1.StartWebSessionResponse
+	2,  // 16: teleport.login.v1.LoginService.UseWebSession:output_type -> teleport.login.v1.CertsResponse
+	7,  // 17: teleport.login.v1.LoginService.CheckWebSession:output_type -> teleport.login.v1.CheckWebSessionResponse
+	9,  // 18: teleport.login.v1.LoginService.EndWebSession:output_type -> teleport.login.v1.EndWebSessionResponse
+	11, // 19: teleport.login.v1.LoginService.StartAppSession:output_type -> teleport.login.v1.StartAppSessionResponse
+	13, // 20: teleport.login.v1.LoginService.OpenAppSession:output_type -> teleport.login.v1.OpenAppSessionResponse
+	15, // 21: teleport.login.v1.LoginService.UseAppSession:output_type -> teleport.login.v1.UseAppSessionResponse
+	17, // 22: teleport.login.v1.LoginService.EndAppSession:output_type -> teleport.login.v1.EndAppSessionResponse
+	19, // 23: teleport.login.v1.LoginService.GetInvite:output_type -> teleport.login.v1.GetInviteResponse
+	21, // 24: teleport.login.v1.LoginService.AcceptInvite:output_type -> teleport.login.v1.AcceptInviteResponse
+	14, // [14:25] is the sub-list for method output_type
+	3,  // [3:14] is the sub-list for method input_type
+	3,  // [3:3] is the sub-list for extension type_name
+	3,  // [3:3] is the sub-list for extension extendee
+	0,  // [0:3] is the sub-list for field type_name
 }
 
 func init() { file_teleport_login_v1_login_proto_init() }
@@ -1104,7 +1616,7 @@ func file_teleport_login_v1_login_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_teleport_login_v1_login_proto_rawDesc), len(file_teleport_login_v1_login_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   14,
+			NumMessages:   23,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -48,6 +48,18 @@ const (
 	// LoginServiceEndWebSessionProcedure is the fully-qualified name of the LoginService's
 	// EndWebSession RPC.
 	LoginServiceEndWebSessionProcedure = "/teleport.login.v1.LoginService/EndWebSession"
+	// LoginServiceStartAppSessionProcedure is the fully-qualified name of the LoginService's
+	// StartAppSession RPC.
+	LoginServiceStartAppSessionProcedure = "/teleport.login.v1.LoginService/StartAppSession"
+	// LoginServiceOpenAppSessionProcedure is the fully-qualified name of the LoginService's
+	// OpenAppSession RPC.
+	LoginServiceOpenAppSessionProcedure = "/teleport.login.v1.LoginService/OpenAppSession"
+	// LoginServiceUseAppSessionProcedure is the fully-qualified name of the LoginService's
+	// UseAppSession RPC.
+	LoginServiceUseAppSessionProcedure = "/teleport.login.v1.LoginService/UseAppSession"
+	// LoginServiceEndAppSessionProcedure is the fully-qualified name of the LoginService's
+	// EndAppSession RPC.
+	LoginServiceEndAppSessionProcedure = "/teleport.login.v1.LoginService/EndAppSession"
 	// LoginServiceGetInviteProcedure is the fully-qualified name of the LoginService's GetInvite RPC.
 	LoginServiceGetInviteProcedure = "/teleport.login.v1.LoginService/GetInvite"
 	// LoginServiceAcceptInviteProcedure is the fully-qualified name of the LoginService's AcceptInvite
@@ -66,6 +78,15 @@ type LoginServiceClient interface {
 	// CheckWebSession tells whether a bearer's session lives. It issues nothing.
 	CheckWebSession(context.Context, *connect.Request[loginv1.CheckWebSessionRequest]) (*connect.Response[loginv1.CheckWebSessionResponse], error)
 	EndWebSession(context.Context, *connect.Request[loginv1.EndWebSessionRequest]) (*connect.Response[loginv1.EndWebSessionResponse], error)
+	// StartAppSession makes a session with one app of a live web session. It is
+	// pending until the browser shows the state at the app's own address.
+	StartAppSession(context.Context, *connect.Request[loginv1.StartAppSessionRequest]) (*connect.Response[loginv1.StartAppSessionResponse], error)
+	// OpenAppSession gives a pending session to its browser, once.
+	OpenAppSession(context.Context, *connect.Request[loginv1.OpenAppSessionRequest]) (*connect.Response[loginv1.OpenAppSessionResponse], error)
+	// UseAppSession shows the bearer and gets a bridge certificate for the proxy's
+	// own key.
+	UseAppSession(context.Context, *connect.Request[loginv1.UseAppSessionRequest]) (*connect.Response[loginv1.UseAppSessionResponse], error)
+	EndAppSession(context.Context, *connect.Request[loginv1.EndAppSessionRequest]) (*connect.Response[loginv1.EndAppSessionResponse], error)
 	// GetInvite tells what an invite or reset link asks for.
 	GetInvite(context.Context, *connect.Request[loginv1.GetInviteRequest]) (*connect.Response[loginv1.GetInviteResponse], error)
 	// AcceptInvite sets password and second factor, and spends the link.
@@ -113,6 +134,30 @@ func NewLoginServiceClient(httpClient connect.HTTPClient, baseURL string, opts .
 			connect.WithSchema(loginServiceMethods.ByName("EndWebSession")),
 			connect.WithClientOptions(opts...),
 		),
+		startAppSession: connect.NewClient[loginv1.StartAppSessionRequest, loginv1.StartAppSessionResponse](
+			httpClient,
+			baseURL+LoginServiceStartAppSessionProcedure,
+			connect.WithSchema(loginServiceMethods.ByName("StartAppSession")),
+			connect.WithClientOptions(opts...),
+		),
+		openAppSession: connect.NewClient[loginv1.OpenAppSessionRequest, loginv1.OpenAppSessionResponse](
+			httpClient,
+			baseURL+LoginServiceOpenAppSessionProcedure,
+			connect.WithSchema(loginServiceMethods.ByName("OpenAppSession")),
+			connect.WithClientOptions(opts...),
+		),
+		useAppSession: connect.NewClient[loginv1.UseAppSessionRequest, loginv1.UseAppSessionResponse](
+			httpClient,
+			baseURL+LoginServiceUseAppSessionProcedure,
+			connect.WithSchema(loginServiceMethods.ByName("UseAppSession")),
+			connect.WithClientOptions(opts...),
+		),
+		endAppSession: connect.NewClient[loginv1.EndAppSessionRequest, loginv1.EndAppSessionResponse](
+			httpClient,
+			baseURL+LoginServiceEndAppSessionProcedure,
+			connect.WithSchema(loginServiceMethods.ByName("EndAppSession")),
+			connect.WithClientOptions(opts...),
+		),
 		getInvite: connect.NewClient[loginv1.GetInviteRequest, loginv1.GetInviteResponse](
 			httpClient,
 			baseURL+LoginServiceGetInviteProcedure,
@@ -135,6 +180,10 @@ type loginServiceClient struct {
 	useWebSession   *connect.Client[loginv1.UseWebSessionRequest, loginv1.CertsResponse]
 	checkWebSession *connect.Client[loginv1.CheckWebSessionRequest, loginv1.CheckWebSessionResponse]
 	endWebSession   *connect.Client[loginv1.EndWebSessionRequest, loginv1.EndWebSessionResponse]
+	startAppSession *connect.Client[loginv1.StartAppSessionRequest, loginv1.StartAppSessionResponse]
+	openAppSession  *connect.Client[loginv1.OpenAppSessionRequest, loginv1.OpenAppSessionResponse]
+	useAppSession   *connect.Client[loginv1.UseAppSessionRequest, loginv1.UseAppSessionResponse]
+	endAppSession   *connect.Client[loginv1.EndAppSessionRequest, loginv1.EndAppSessionResponse]
 	getInvite       *connect.Client[loginv1.GetInviteRequest, loginv1.GetInviteResponse]
 	acceptInvite    *connect.Client[loginv1.AcceptInviteRequest, loginv1.AcceptInviteResponse]
 }
@@ -164,6 +213,26 @@ func (c *loginServiceClient) EndWebSession(ctx context.Context, req *connect.Req
 	return c.endWebSession.CallUnary(ctx, req)
 }
 
+// StartAppSession calls teleport.login.v1.LoginService.StartAppSession.
+func (c *loginServiceClient) StartAppSession(ctx context.Context, req *connect.Request[loginv1.StartAppSessionRequest]) (*connect.Response[loginv1.StartAppSessionResponse], error) {
+	return c.startAppSession.CallUnary(ctx, req)
+}
+
+// OpenAppSession calls teleport.login.v1.LoginService.OpenAppSession.
+func (c *loginServiceClient) OpenAppSession(ctx context.Context, req *connect.Request[loginv1.OpenAppSessionRequest]) (*connect.Response[loginv1.OpenAppSessionResponse], error) {
+	return c.openAppSession.CallUnary(ctx, req)
+}
+
+// UseAppSession calls teleport.login.v1.LoginService.UseAppSession.
+func (c *loginServiceClient) UseAppSession(ctx context.Context, req *connect.Request[loginv1.UseAppSessionRequest]) (*connect.Response[loginv1.UseAppSessionResponse], error) {
+	return c.useAppSession.CallUnary(ctx, req)
+}
+
+// EndAppSession calls teleport.login.v1.LoginService.EndAppSession.
+func (c *loginServiceClient) EndAppSession(ctx context.Context, req *connect.Request[loginv1.EndAppSessionRequest]) (*connect.Response[loginv1.EndAppSessionResponse], error) {
+	return c.endAppSession.CallUnary(ctx, req)
+}
+
 // GetInvite calls teleport.login.v1.LoginService.GetInvite.
 func (c *loginServiceClient) GetInvite(ctx context.Context, req *connect.Request[loginv1.GetInviteRequest]) (*connect.Response[loginv1.GetInviteResponse], error) {
 	return c.getInvite.CallUnary(ctx, req)
@@ -185,6 +254,15 @@ type LoginServiceHandler interface {
 	// CheckWebSession tells whether a bearer's session lives. It issues nothing.
 	CheckWebSession(context.Context, *connect.Request[loginv1.CheckWebSessionRequest]) (*connect.Response[loginv1.CheckWebSessionResponse], error)
 	EndWebSession(context.Context, *connect.Request[loginv1.EndWebSessionRequest]) (*connect.Response[loginv1.EndWebSessionResponse], error)
+	// StartAppSession makes a session with one app of a live web session. It is
+	// pending until the browser shows the state at the app's own address.
+	StartAppSession(context.Context, *connect.Request[loginv1.StartAppSessionRequest]) (*connect.Response[loginv1.StartAppSessionResponse], error)
+	// OpenAppSession gives a pending session to its browser, once.
+	OpenAppSession(context.Context, *connect.Request[loginv1.OpenAppSessionRequest]) (*connect.Response[loginv1.OpenAppSessionResponse], error)
+	// UseAppSession shows the bearer and gets a bridge certificate for the proxy's
+	// own key.
+	UseAppSession(context.Context, *connect.Request[loginv1.UseAppSessionRequest]) (*connect.Response[loginv1.UseAppSessionResponse], error)
+	EndAppSession(context.Context, *connect.Request[loginv1.EndAppSessionRequest]) (*connect.Response[loginv1.EndAppSessionResponse], error)
 	// GetInvite tells what an invite or reset link asks for.
 	GetInvite(context.Context, *connect.Request[loginv1.GetInviteRequest]) (*connect.Response[loginv1.GetInviteResponse], error)
 	// AcceptInvite sets password and second factor, and spends the link.
@@ -228,6 +306,30 @@ func NewLoginServiceHandler(svc LoginServiceHandler, opts ...connect.HandlerOpti
 		connect.WithSchema(loginServiceMethods.ByName("EndWebSession")),
 		connect.WithHandlerOptions(opts...),
 	)
+	loginServiceStartAppSessionHandler := connect.NewUnaryHandler(
+		LoginServiceStartAppSessionProcedure,
+		svc.StartAppSession,
+		connect.WithSchema(loginServiceMethods.ByName("StartAppSession")),
+		connect.WithHandlerOptions(opts...),
+	)
+	loginServiceOpenAppSessionHandler := connect.NewUnaryHandler(
+		LoginServiceOpenAppSessionProcedure,
+		svc.OpenAppSession,
+		connect.WithSchema(loginServiceMethods.ByName("OpenAppSession")),
+		connect.WithHandlerOptions(opts...),
+	)
+	loginServiceUseAppSessionHandler := connect.NewUnaryHandler(
+		LoginServiceUseAppSessionProcedure,
+		svc.UseAppSession,
+		connect.WithSchema(loginServiceMethods.ByName("UseAppSession")),
+		connect.WithHandlerOptions(opts...),
+	)
+	loginServiceEndAppSessionHandler := connect.NewUnaryHandler(
+		LoginServiceEndAppSessionProcedure,
+		svc.EndAppSession,
+		connect.WithSchema(loginServiceMethods.ByName("EndAppSession")),
+		connect.WithHandlerOptions(opts...),
+	)
 	loginServiceGetInviteHandler := connect.NewUnaryHandler(
 		LoginServiceGetInviteProcedure,
 		svc.GetInvite,
@@ -252,6 +354,14 @@ func NewLoginServiceHandler(svc LoginServiceHandler, opts ...connect.HandlerOpti
 			loginServiceCheckWebSessionHandler.ServeHTTP(w, r)
 		case LoginServiceEndWebSessionProcedure:
 			loginServiceEndWebSessionHandler.ServeHTTP(w, r)
+		case LoginServiceStartAppSessionProcedure:
+			loginServiceStartAppSessionHandler.ServeHTTP(w, r)
+		case LoginServiceOpenAppSessionProcedure:
+			loginServiceOpenAppSessionHandler.ServeHTTP(w, r)
+		case LoginServiceUseAppSessionProcedure:
+			loginServiceUseAppSessionHandler.ServeHTTP(w, r)
+		case LoginServiceEndAppSessionProcedure:
+			loginServiceEndAppSessionHandler.ServeHTTP(w, r)
 		case LoginServiceGetInviteProcedure:
 			loginServiceGetInviteHandler.ServeHTTP(w, r)
 		case LoginServiceAcceptInviteProcedure:
@@ -283,6 +393,22 @@ func (UnimplementedLoginServiceHandler) CheckWebSession(context.Context, *connec
 
 func (UnimplementedLoginServiceHandler) EndWebSession(context.Context, *connect.Request[loginv1.EndWebSessionRequest]) (*connect.Response[loginv1.EndWebSessionResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("teleport.login.v1.LoginService.EndWebSession is not implemented"))
+}
+
+func (UnimplementedLoginServiceHandler) StartAppSession(context.Context, *connect.Request[loginv1.StartAppSessionRequest]) (*connect.Response[loginv1.StartAppSessionResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("teleport.login.v1.LoginService.StartAppSession is not implemented"))
+}
+
+func (UnimplementedLoginServiceHandler) OpenAppSession(context.Context, *connect.Request[loginv1.OpenAppSessionRequest]) (*connect.Response[loginv1.OpenAppSessionResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("teleport.login.v1.LoginService.OpenAppSession is not implemented"))
+}
+
+func (UnimplementedLoginServiceHandler) UseAppSession(context.Context, *connect.Request[loginv1.UseAppSessionRequest]) (*connect.Response[loginv1.UseAppSessionResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("teleport.login.v1.LoginService.UseAppSession is not implemented"))
+}
+
+func (UnimplementedLoginServiceHandler) EndAppSession(context.Context, *connect.Request[loginv1.EndAppSessionRequest]) (*connect.Response[loginv1.EndAppSessionResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("teleport.login.v1.LoginService.EndAppSession is not implemented"))
 }
 
 func (UnimplementedLoginServiceHandler) GetInvite(context.Context, *connect.Request[loginv1.GetInviteRequest]) (*connect.Response[loginv1.GetInviteResponse], error) {
