@@ -111,6 +111,7 @@ var floors = []row{
 	{"dbaccess/mysql/mysqlwire", 4, nil},
 	{"dbaccess/mysql", 4, []string{"dbaccess", "dbaccess/relay", "dbaccess/mysql/mysqlwire"}},
 	{"dbaccess/*", 4, []string{"dbaccess", "dbaccess/relay"}}, // an engine knows no other engine
+	{"appaccess/cloudapp", 4, nil},
 	{"client/*", 4, []string{"client/*"}},
 
 	{"config", 5, nil},

@@ -8,6 +8,8 @@ package cloudhost
 import (
 	"slices"
 	"strings"
+
+	"teleport/types"
 )
 
 // AWS is an endpoint of an AWS service.
@@ -18,12 +20,18 @@ type AWS struct {
 	Service string
 	Names   []string
 	Region  string
+	// Regional says that the host names the region; of others it is that of their home.
+	Regional bool
 	// Bucket is the bucket that an S3 host names, "" where the path names it.
 	Bucket string
 }
 
-// Signs reports whether requests there may be signed for a service.
-func (a *AWS) Signs(service string) bool { return slices.Contains(a.Names, service) }
+// Signs reports whether requests there may be signed for a service in a region. S3
+// alone has hosts that serve several regions.
+func (a *AWS) Signs(service, region string) bool {
+	anywhere := a.Service == "s3" && !a.Regional && awsRegion(region) && types.AWSPartition(region) == types.AWSPartition(a.Region)
+	return slices.Contains(a.Names, service) && (region == a.Region || anywhere)
+}
 
 // awsDomain is what the hosts of one part of AWS end with.
 type awsDomain struct {
@@ -104,6 +112,7 @@ func (d awsDomain) parse(host string, labels []string) (AWS, bool) {
 	if len(labels) == 0 {
 		return AWS{}, false
 	}
+	a.Regional = a.Region != ""
 	if d.s3(&a, labels) {
 		return a, true
 	}
@@ -153,7 +162,7 @@ func (d awsDomain) s3(a *AWS, labels []string) bool {
 	}
 	kind := strings.TrimSuffix(labels[n], "-fips")
 	if region, old := strings.CutPrefix(kind, "s3-"); old && a.Region == "" && awsRegion(region) && d.holds(region) {
-		kind, a.Region = "s3", region
+		kind, a.Region, a.Regional = "s3", region, true
 	}
 	switch kind {
 	case "s3", "s3-external-1":

@@ -37,13 +37,18 @@ func TestAWSHosts(t *testing.T) {
 		"kendra-ranking.us-west-2.api.aws":                       "kendra-ranking us-west-2 ",
 	} {
 		a, ok := ParseAWS(host)
-		if got := a.Service + " " + a.Region + " " + a.Bucket; !ok || got != want || !a.Signs(a.Service) || a.Host != host {
+		if got := a.Service + " " + a.Region + " " + a.Bucket; !ok || got != want || !a.Signs(a.Service, a.Region) || a.Host != host {
 			t.Errorf("%s: got %q, %v", host, got, ok)
 		}
 	}
 	mail, _ := ParseAWS("email.eu-west-1.amazonaws.com")
-	if !mail.Signs("ses") || mail.Signs("s3") {
+	if !mail.Signs("ses", "eu-west-1") || mail.Signs("s3", "eu-west-1") || mail.Signs("ses", "us-east-1") {
 		t.Errorf("got %v", mail.Names)
+	}
+	for region, want := range map[string]bool{"us-east-1": true, "eu-west-1": true, "cn-north-1": false, "us-gov-west-1": false, "": false} {
+		if all, _ := ParseAWS("s3.amazonaws.com"); all.Signs("s3", region) != want {
+			t.Errorf("S3's own host and the region %q: %v", region, !want)
+		}
 	}
 }
 
@@ -119,7 +124,7 @@ func FuzzHosts(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, host string) {
-		if a, ok := ParseAWS(host); ok && (a.Service == "" || !awsRegion(a.Region) || strings.ContainsAny(host, "/@:?# %") || !a.Signs(a.Service)) {
+		if a, ok := ParseAWS(host); ok && (a.Service == "" || !awsRegion(a.Region) || strings.ContainsAny(host, "/@:?# %") || !a.Signs(a.Service, a.Region)) {
 			t.Errorf("%q: %+v", host, a)
 		}
 		if a, ok := ParseAzure(host); ok && (a.Audience == "" || strings.ContainsAny(host, "/@:?# %")) {

@@ -115,6 +115,15 @@ func AWSPartition(region string) string {
 	return "aws"
 }
 
+// AWSRolePartition is the part of AWS that a role belongs to, "" for what is no ARN.
+func AWSRolePartition(arn string) string {
+	parts := strings.SplitN(arn, ":", 6)
+	if len(parts) != 6 || parts[0] != "arn" {
+		return ""
+	}
+	return parts[1]
+}
+
 // AWSEndpoint is the host by which a service of AWS is reached: the database's
 // URI when it names an endpoint of its own, and the service's in the database's
 // region otherwise. service is the first part of its host name.

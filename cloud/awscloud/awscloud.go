@@ -107,7 +107,7 @@ func (c *Cloud) Credentials(ctx context.Context, region string, chain ...Role) (
 		if err != nil {
 			return aws.Credentials{}, time.Time{}, err
 		}
-		creds, err := assume(ctx, cfg, region, with, last)
+		creds, err := assume(ctx, cfg, region, with, last, roleLife)
 		return creds, creds.Expires, err
 	})
 }
@@ -144,9 +144,9 @@ func samePartition(region string, r Role) error {
 }
 
 // assume takes a role.
-func assume(ctx context.Context, cfg aws.Config, region string, with aws.Credentials, r Role) (aws.Credentials, error) {
+func assume(ctx context.Context, cfg aws.Config, region string, with aws.Credentials, r Role, life time.Duration) (aws.Credentials, error) {
 	cfg.Region, cfg.Credentials = region, credentials.StaticCredentialsProvider{Value: with}
-	in := &sts.AssumeRoleInput{RoleArn: &r.ARN, RoleSessionName: &r.SessionName, DurationSeconds: aws.Int32(int32(roleLife / time.Second))}
+	in := &sts.AssumeRoleInput{RoleArn: &r.ARN, RoleSessionName: &r.SessionName, DurationSeconds: aws.Int32(int32(life / time.Second))}
 	if r.ExternalID != "" {
 		in.ExternalId = &r.ExternalID
 	}
@@ -178,12 +178,34 @@ func stsFault(err error, arn string) error {
 // Sign signs a request for a service in a region. sum is the SHA-256 of its body.
 // Every header that is set is covered.
 func (c *Cloud) Sign(ctx context.Context, r *http.Request, sum [sha256.Size]byte, service, region string, chain ...Role) error {
+	return c.SignPayload(ctx, r, hex.EncodeToString(sum[:]), service, region, chain...)
+}
+
+// SignPayload is Sign for a request whose body is said by payload: a hash in hex, or
+// what S3 takes in its place. The path of a request to S3 must be in the form that
+// its signatures take.
+func (c *Cloud) SignPayload(ctx context.Context, r *http.Request, payload, service, region string, chain ...Role) error {
 	creds, err := c.Credentials(ctx, region, chain...)
 	if err != nil {
 		return err
 	}
-	err = v4.NewSigner().SignHTTP(ctx, creds, r, hex.EncodeToString(sum[:]), service, region, time.Now())
+	err = v4.NewSigner().SignHTTP(ctx, creds, r, payload, service, region, time.Now(), func(o *v4.SignerOptions) { o.DisableURIPathEscaping = service == "s3" })
 	return fault.Wrap(err, fault.Internal, "the request cannot be signed")
+}
+
+// Transport makes connections to the services of AWS, with the authorities and the
+// proxy that the agent's environment names.
+func (c *Cloud) Transport(ctx context.Context) (*http.Transport, error) {
+	cfg, err := c.config(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if with, ok := cfg.HTTPClient.(*http.Client); ok {
+		if t, ok := with.Transport.(*http.Transport); ok {
+			return t.Clone(), nil
+		}
+	}
+	return http.DefaultTransport.(*http.Transport).Clone(), nil
 }
 
 // Services that a login is signed for.

@@ -93,6 +93,7 @@ func (c *Cloud) Token(ctx context.Context, who Identity, resource string) (strin
 type answer struct {
 	Token     string `json:"access_token"`
 	ExpiresIn number `json:"expires_in"`
+	ExpiresOn number `json:"expires_on"` // of App Service, which does not say how long
 }
 
 type number int
@@ -105,6 +106,9 @@ func (n *number) UnmarshalJSON(b []byte) error {
 }
 
 func (a *answer) token(start time.Time) (string, time.Time, error) {
+	if a.ExpiresIn <= 0 && a.ExpiresOn > 0 {
+		a.ExpiresIn = number(time.Unix(int64(a.ExpiresOn), 0).Sub(start) / time.Second)
+	}
 	if a.Token == "" || a.ExpiresIn <= 0 {
 		return "", time.Time{}, fault.New(fault.Unavailable, "Azure gave no token")
 	}
@@ -114,15 +118,24 @@ func (a *answer) token(start time.Time) (string, time.Time, error) {
 // managed asks the machine for a token of one of its identities.
 func (c *Cloud) managed(ctx context.Context, who Identity, resource string) (string, time.Time, error) {
 	query := url.Values{"api-version": {"2018-02-01"}, "resource": {resource}}
+	own, byResource := c.o.Getenv("IDENTITY_ENDPOINT"), "msi_res_id"
+	if own != "" {
+		query.Set("api-version", "2019-08-01")
+		byResource = "mi_res_id"
+	}
 	if who.ClientID != "" {
 		query.Set("client_id", who.ClientID)
 	}
 	if who.ResourceID != "" {
-		query.Set("msi_res_id", who.ResourceID)
+		query.Set(byResource, who.ResourceID)
 	}
 	var out answer
 	start := time.Now()
-	if err := c.ask(ctx, "/metadata/identity/oauth2/token", query, &out); err != nil {
+	ask := func() error { return c.ask(ctx, "/metadata/identity/oauth2/token", query, &out) }
+	if own != "" {
+		ask = func() error { return c.askService(ctx, own, query, &out) }
+	}
+	if err := ask(); err != nil {
 		return "", time.Time{}, fault.Advise(fault.Wrap(err, fault.KindOf(err), "this agent gets no token of the Azure identity %s", who),
 			"the identity must be one of its machine's")
 	}
@@ -146,6 +159,18 @@ func (c *Cloud) ask(ctx context.Context, path string, query url.Values, out any)
 	}
 	r.Header.Set("Metadata", "true")
 	_, err = cloudcall.JSON(ctx, c.metadata, r, "this machine's metadata service", out)
+	return err
+}
+
+// askService asks what stands for the metadata service where the agent is no
+// machine: in App Service and in container apps.
+func (c *Cloud) askService(ctx context.Context, endpoint string, query url.Values, out any) error {
+	r, err := http.NewRequest(http.MethodGet, endpoint+"?"+query.Encode(), http.NoBody)
+	if err != nil {
+		return fault.Wrap(err, fault.Invalid, "IDENTITY_ENDPOINT is no URL")
+	}
+	r.Header.Set("X-IDENTITY-HEADER", c.o.Getenv("IDENTITY_HEADER"))
+	_, err = cloudcall.JSON(ctx, c.metadata, r, "this service's identity endpoint", out)
 	return err
 }
 
@@ -191,14 +216,65 @@ func (c *Cloud) clientID(ctx context.Context, name string) (string, error) {
 	})
 }
 
+// CheckResourceID checks the id of a user-assigned identity.
+func CheckResourceID(id string) error {
+	const kind = "/providers/microsoft.managedidentity/userassignedidentities/"
+	low := strings.ToLower(id)
+	before, name, ok := strings.Cut(low, kind)
+	good := strings.Trim(low, "abcdefghijklmnopqrstuvwxyz0123456789/.-_()") == "" && !strings.Contains(low, "..") && !strings.Contains(low, "//")
+	if !ok || !good || len(id) > 512 || !strings.HasPrefix(before, "/subscriptions/") || name == "" || strings.Contains(name, "/") {
+		return fault.New(fault.Invalid, "%.200q is not the resource id of a managed identity", id).
+			WithHint("/subscriptions/…/resourceGroups/…/providers/Microsoft.ManagedIdentity/userAssignedIdentities/NAME")
+	}
+	return nil
+}
+
+// clientOf asks the resource manager for the client id of an identity. A workload
+// becomes those that trust its pod.
+func (c *Cloud) clientOf(ctx context.Context, resourceID string) (string, error) {
+	if err := CheckResourceID(resourceID); err != nil {
+		return "", err
+	}
+	return c.names.Get(ctx, resourceID, func(ctx context.Context) (string, time.Time, error) {
+		token, err := c.Token(ctx, Identity{}, ResourceManager)
+		if err != nil {
+			return "", time.Time{}, err
+		}
+		r, err := http.NewRequest(http.MethodGet, c.o.Manager+resourceID+"?api-version=2023-01-31", http.NoBody)
+		if err != nil {
+			return "", time.Time{}, err
+		}
+		r.Header.Set("Authorization", "Bearer "+token)
+		var out struct {
+			Properties struct {
+				ClientID string `json:"clientId"`
+			} `json:"properties"`
+		}
+		if _, err := cloudcall.JSON(ctx, c.public, r, "Azure's resource manager", &out); err != nil {
+			return "", time.Time{}, fault.Advise(err, "the agent's identity needs Microsoft.ManagedIdentity/userAssignedIdentities/read on it")
+		}
+		if out.Properties.ClientID == "" {
+			return "", time.Time{}, fault.New(fault.NotFound, "there is no Azure identity %q", resourceID)
+		}
+		return out.Properties.ClientID, time.Now().Add(time.Hour), nil
+	})
+}
+
 // authorities are the hosts that the environment may name.
 var authorities = []string{"https://login.microsoftonline.com/", "https://login.microsoftonline.us/", "https://login.partner.microsoftonline.cn/"}
 
 // workload exchanges the pod's own token for one of its identity.
 func (c *Cloud) workload(ctx context.Context, file string, who Identity, resource string) (string, time.Time, error) {
 	client, tenant, authority := c.o.Getenv("AZURE_CLIENT_ID"), c.o.Getenv("AZURE_TENANT_ID"), c.o.Getenv("AZURE_AUTHORITY_HOST")
-	if who.ClientID != "" && who.ClientID != client || who.ResourceID != "" {
+	if who.ClientID != "" && who.ClientID != client {
 		return "", time.Time{}, fault.New(fault.NotFound, "this agent is one workload identity, and not %s", who)
+	}
+	if who.ResourceID != "" {
+		id, err := c.clientOf(ctx, who.ResourceID)
+		if err != nil {
+			return "", time.Time{}, err
+		}
+		client = id
 	}
 	if authority == "" {
 		authority = authorities[0]

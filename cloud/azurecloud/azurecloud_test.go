@@ -85,3 +85,37 @@ func TestWorkloadIdentity(t *testing.T) {
 		t.Errorf("another authority: %v", err)
 	}
 }
+
+// TestResourceIDs is an identity that a role names, on a machine, in App Service and
+// in a pod.
+func TestResourceIDs(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "token")
+	pod := map[string]string{"AZURE_FEDERATED_TOKEN_FILE": file, "AZURE_CLIENT_ID": cloudtest.AzureAgent, "AZURE_TENANT_ID": cloudtest.AzureTenant}
+	service := map[string]string{"IDENTITY_HEADER": cloudtest.AzureIdentityHeader}
+	for name, env := range map[string]map[string]string{"machine": {}, "service": service, "pod": pod} {
+		t.Run(name, func(t *testing.T) {
+			a, c := world(t, env)
+			if name == "service" {
+				env["IDENTITY_ENDPOINT"] = a.URL + "/msi/token"
+			}
+			if err := os.WriteFile(file, []byte(a.Assertion(t, "api://AzureADTokenExchange")), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			token, err := c.Token(t.Context(), Identity{ResourceID: cloudtest.AzureIdentities + "orders"}, databases)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got, err := a.Client(token, databases); err != nil || got != ordersID {
+				t.Errorf("the token is of %q, %v", got, err)
+			}
+			if token, err := c.Token(t.Context(), Identity{ResourceID: cloudtest.AzureIdentities + "admin"}, databases); err == nil {
+				t.Errorf("a token of an identity that is not there: %q", token)
+			}
+		})
+	}
+	for _, id := range []string{"", "x", "/subscriptions/s/x", cloudtest.AzureIdentities, cloudtest.AzureIdentities + "a/b", cloudtest.AzureIdentities + "../x", cloudtest.AzureIdentities + "a?b"} {
+		if err := CheckResourceID(id); !errors.Is(err, fault.Invalid) {
+			t.Errorf("%q: %v", id, err)
+		}
+	}
+}

@@ -17,6 +17,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -51,23 +52,26 @@ type awsKey struct {
 
 // AWS is the fake. Its methods are safe for concurrent use.
 type AWS struct {
-	STS, Metadata string // URLs
-	mu            sync.Mutex
-	keys          map[string]*awsKey
-	roles         map[string]AWSRole
-	taken         int
-	sessions      []string // of the metadata service
+	STS, Metadata, Signin string // URLs
+	mu                    sync.Mutex
+	keys                  map[string]*awsKey
+	roles                 map[string]AWSRole
+	taken                 int
+	sessions              []string             // of the metadata service
+	entries               map[string]Principal // by token of the sign-in page
 }
 
 // NewAWS starts one that ends with the test.
 func NewAWS(t testing.TB) *AWS {
 	t.Helper()
-	a := &AWS{keys: map[string]*awsKey{}, roles: map[string]AWSRole{}}
+	a := &AWS{keys: map[string]*awsKey{}, roles: map[string]AWSRole{}, entries: map[string]Principal{}}
 	s := httptest.NewServer(http.HandlerFunc(a.sts))
 	m := httptest.NewServer(http.HandlerFunc(a.metadata))
 	t.Cleanup(s.Close)
 	t.Cleanup(m.Close)
-	a.STS, a.Metadata = s.URL, m.URL
+	f := httptest.NewServer(http.HandlerFunc(a.signin))
+	t.Cleanup(f.Close)
+	a.STS, a.Metadata, a.Signin = s.URL, m.URL, f.URL+"/federation"
 	return a
 }
 
@@ -162,7 +166,8 @@ func (a *AWS) sts(w http.ResponseWriter, r *http.Request) {
 		stsError(w, http.StatusForbidden, "AccessDenied", who.ARN+" is not authorized to perform: sts:AssumeRole on resource: "+arn)
 		return
 	}
-	if len(session) < 2 || len(session) > 64 || form.Get("DurationSeconds") != "3600" {
+	life, err := strconv.Atoi(form.Get("DurationSeconds"))
+	if len(session) < 2 || len(session) > 64 || err != nil || life < 900 || life > 3600 {
 		stsError(w, http.StatusBadRequest, "ValidationError", "RoleSessionName or DurationSeconds")
 		return
 	}
@@ -171,11 +176,43 @@ func (a *AWS) sts(w http.ResponseWriter, r *http.Request) {
 		tags[form.Get(fmt.Sprintf("Tags.member.%d.Key", i))] = form.Get(fmt.Sprintf("Tags.member.%d.Value", i))
 	}
 	a.taken++
-	id, k := a.key(Principal{ARN: arn, Session: session, Tags: tags}, time.Hour)
+	id, k := a.key(Principal{ARN: arn, Session: session, Tags: tags}, time.Duration(life)*time.Second)
 	w.Header().Set("Content-Type", "text/xml")
 	fmt.Fprintf(w, `<AssumeRoleResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><AssumeRoleResult><Credentials><AccessKeyId>%s</AccessKeyId>`+
 		`<SecretAccessKey>%s</SecretAccessKey><SessionToken>%s</SessionToken><Expiration>%s</Expiration></Credentials></AssumeRoleResult></AssumeRoleResponse>`,
 		id, k.secret, k.token, k.expires.UTC().Format(time.RFC3339))
+}
+
+// signin is the federation endpoint of the console: it gives tokens for credentials
+// of roles, and lets browsers in by them, once.
+func (a *AWS) signin(w http.ResponseWriter, r *http.Request) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	q := r.URL.Query()
+	switch q.Get("Action") {
+	case "getSigninToken":
+		var s struct{ SessionID, SessionKey, SessionToken string }
+		err := json.Unmarshal([]byte(q.Get("Session")), &s)
+		k := a.keys[s.SessionID]
+		// What one role has got by another may not say how long.
+		if err != nil || k == nil || k.secret != s.SessionKey || k.token != s.SessionToken || k.who.Session == "" || q.Has("SessionDuration") {
+			w.WriteHeader(http.StatusBadRequest)
+			return
+		}
+		token := rand.Text()
+		a.entries[token] = k.who
+		writeJSON(w, map[string]string{"SigninToken": token})
+	case "login":
+		who, ok := a.entries[q.Get("SigninToken")]
+		delete(a.entries, q.Get("SigninToken"))
+		if !ok || r.Header.Get("Referer") != "" {
+			w.WriteHeader(http.StatusForbidden)
+			return
+		}
+		fmt.Fprintf(w, "console of %s as %s at %s", who.ARN, who.Session, q.Get("Destination"))
+	default:
+		w.WriteHeader(http.StatusNotFound)
+	}
 }
 
 func stsError(w http.ResponseWriter, status int, code, message string) {

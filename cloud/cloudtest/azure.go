@@ -19,12 +19,16 @@ import (
 
 // Names of Azure's world.
 const (
-	AzureTenant   = "11111111-2222-3333-4444-555555555555"
-	AzureAgent    = "00000000-0000-0000-0000-00000000a9e7" // client id of the agent's own identity
-	AzureVM       = "/subscriptions/s1/resourceGroups/g1/providers/Microsoft.Compute/virtualMachines/agent"
-	azureManager  = "https://management.azure.com/"
-	azureIssuer   = "https://sts.windows.net/" + AzureTenant + "/"
-	clusterIssuer = "https://oidc.example.test/"
+	AzureTenant = "11111111-2222-3333-4444-555555555555"
+	AzureAgent  = "00000000-0000-0000-0000-00000000a9e7" // client id of the agent's own identity
+	// AzureIdentities is what the resource ids of its identities begin with.
+	AzureIdentities = "/subscriptions/s1/resourceGroups/g2/providers/Microsoft.ManagedIdentity/userAssignedIdentities/"
+	AzureVM         = "/subscriptions/s1/resourceGroups/g1/providers/Microsoft.Compute/virtualMachines/agent"
+	// AzureIdentityHeader is what App Service wants of its own.
+	AzureIdentityHeader = "of-the-service"
+	azureManager        = "https://management.azure.com/"
+	azureIssuer         = "https://sts.windows.net/" + AzureTenant + "/"
+	clusterIssuer       = "https://oidc.example.test/"
 )
 
 // Azure is the fake: the metadata service of a machine, the login service, and as
@@ -83,7 +87,15 @@ func (a *Azure) Assertion(t testing.TB, audience string) string {
 
 // Client verifies a token as a service of Azure does, and returns whose it is.
 func (a *Azure) Client(token, audience string) (string, error) {
-	return verify(&a.key.PublicKey, token, azureIssuer, audience)
+	who, err := verify(&a.key.PublicKey, token, azureIssuer, audience)
+	if err != nil { // APIs take either form of their own name
+		other := strings.TrimSuffix(audience, "/")
+		if other == audience {
+			other += "/"
+		}
+		return verify(&a.key.PublicKey, token, azureIssuer, other)
+	}
+	return who, nil
 }
 
 func sign(key *rsa.PrivateKey, claims jwt.Claims) (string, error) {
@@ -127,8 +139,12 @@ func (a *Azure) serve(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case r.URL.Path == "/metadata/instance/compute" && machine:
 		writeJSON(w, map[string]string{"resourceId": AzureVM, "vmId": "v1"})
+	case r.URL.Path == "/msi/token" && r.Header.Get("X-Identity-Header") == AzureIdentityHeader:
+		a.managed(w, r.URL.Query())
 	case r.URL.Path == "/metadata/identity/oauth2/token" && machine:
 		a.managed(w, r.URL.Query())
+	case strings.HasPrefix(r.URL.Path, AzureIdentities) && r.Host == "management.azure.com":
+		a.identity(w, r)
 	case r.URL.Path == AzureVM && r.Host == "management.azure.com":
 		a.machine(w, r)
 	case r.URL.Path == "/"+AzureTenant+"/oauth2/v2.0/token" && r.Host == "login.microsoftonline.com":
@@ -154,12 +170,17 @@ func (a *Azure) hand(w http.ResponseWriter, client, audience string, text bool) 
 }
 
 func (a *Azure) managed(w http.ResponseWriter, q url.Values) {
-	client := q.Get("client_id")
+	client, service := q.Get("client_id"), q.Get("api-version") == "2019-08-01"
+	if id := q.Get(map[bool]string{true: "mi_res_id", false: "msi_res_id"}[service]); id != "" {
+		if client = a.identities[strings.TrimPrefix(id, AzureIdentities)]; client == "" {
+			client = "unknown"
+		}
+	}
 	known := client == "" || client == AzureAgent
 	for _, id := range a.identities {
 		known = known || id == client
 	}
-	if !known || q.Get("api-version") != "2018-02-01" || q.Get("resource") == "" {
+	if version := q.Get("api-version"); !known || q.Get("resource") == "" || version != "2018-02-01" && !service {
 		w.WriteHeader(http.StatusBadRequest)
 		writeJSON(w, map[string]string{"error": "invalid_request", "error_description": "Identity not found"})
 		return
@@ -178,20 +199,41 @@ func (a *Azure) machine(w http.ResponseWriter, r *http.Request) {
 	}
 	assigned := map[string]any{}
 	for name, id := range a.identities {
-		assigned["/subscriptions/s1/resourceGroups/g2/providers/Microsoft.ManagedIdentity/userAssignedIdentities/"+name] = map[string]string{"clientId": id}
+		assigned[AzureIdentities+name] = map[string]string{"clientId": id}
 	}
 	writeJSON(w, map[string]any{"identity": map[string]any{"type": "UserAssigned", "userAssignedIdentities": assigned}})
+}
+
+// identity tells the client id of one.
+func (a *Azure) identity(w http.ResponseWriter, r *http.Request) {
+	who, err := a.Client(strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer "), azureManager)
+	if err != nil || who != AzureAgent {
+		w.WriteHeader(http.StatusForbidden)
+		return
+	}
+	writeJSON(w, map[string]any{"properties": map[string]string{"clientId": a.identities[strings.TrimPrefix(r.URL.Path, AzureIdentities)]}})
+}
+
+// trusts reports whether an identity lets the pod become it: all that are assigned
+// do, and the agent's own.
+func (a *Azure) trusts(client string) bool {
+	for _, id := range a.identities {
+		if id == client {
+			return true
+		}
+	}
+	return client == AzureAgent
 }
 
 // login exchanges a pod's token.
 func (a *Azure) login(w http.ResponseWriter, r *http.Request) {
 	who, err := verify(&a.cluster.PublicKey, r.PostFormValue("client_assertion"), clusterIssuer, "api://AzureADTokenExchange")
 	scope, ok := strings.CutSuffix(r.PostFormValue("scope"), "/.default")
-	if err != nil || !ok || who != "system:serviceaccount:teleport:agent" || r.PostFormValue("client_id") != AzureAgent ||
+	if err != nil || !ok || who != "system:serviceaccount:teleport:agent" || !a.trusts(r.PostFormValue("client_id")) ||
 		r.PostFormValue("grant_type") != "client_credentials" {
 		w.WriteHeader(http.StatusUnauthorized)
 		writeJSON(w, map[string]string{"error": "invalid_client", "error_description": "AADSTS700213"})
 		return
 	}
-	a.hand(w, AzureAgent, scope, false)
+	a.hand(w, r.PostFormValue("client_id"), scope, false)
 }
