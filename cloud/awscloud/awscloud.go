@@ -56,6 +56,7 @@ type Role struct {
 type Cloud struct {
 	mu    sync.Mutex
 	own   *aws.Config
+	way   *http.Transport // of the same
 	taken renewal.Cache[string, aws.Credentials]
 }
 
@@ -75,7 +76,8 @@ func (c *Cloud) config(ctx context.Context) (aws.Config, error) {
 	if with, ok := cfg.HTTPClient.(*awshttp.BuildableClient); ok {
 		client = with // with the authorities that the environment names
 	}
-	cfg.HTTPClient, cfg.Logger = cloudcall.Public(client.GetTransport()), logging.Nop{}
+	c.way = client.GetTransport()
+	cfg.HTTPClient, cfg.Logger = cloudcall.Public(c.way), logging.Nop{}
 	c.own = &cfg
 	return cfg, nil
 }
@@ -196,16 +198,10 @@ func (c *Cloud) SignPayload(ctx context.Context, r *http.Request, payload, servi
 // Transport makes connections to the services of AWS, with the authorities and the
 // proxy that the agent's environment names.
 func (c *Cloud) Transport(ctx context.Context) (*http.Transport, error) {
-	cfg, err := c.config(ctx)
-	if err != nil {
+	if _, err := c.config(ctx); err != nil {
 		return nil, err
 	}
-	if with, ok := cfg.HTTPClient.(*http.Client); ok {
-		if t, ok := with.Transport.(*http.Transport); ok {
-			return t.Clone(), nil
-		}
-	}
-	return http.DefaultTransport.(*http.Transport).Clone(), nil
+	return c.way.Clone(), nil
 }
 
 // Services that a login is signed for.

@@ -71,11 +71,11 @@ func (c *Cloud) ConsoleURL(ctx context.Context, s SignIn) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return part.enter(ctx, cfg, query, creds, s)
+	return part.enter(ctx, c.way, query, creds, s)
 }
 
 // enter exchanges credentials for a token of the sign-in page.
-func (p consolePart) enter(ctx context.Context, cfg aws.Config, query url.Values, creds aws.Credentials, s SignIn) (string, error) {
+func (p consolePart) enter(ctx context.Context, way *http.Transport, query url.Values, creds aws.Credentials, s SignIn) (string, error) {
 	if s.Endpoint != "" {
 		p.signin = s.Endpoint
 	}
@@ -91,12 +91,8 @@ func (p consolePart) enter(ctx context.Context, cfg aws.Config, query url.Values
 	if err != nil {
 		return "", fault.New(fault.Invalid, "the address of AWS's sign-in is no URL") // which is all that may be told of it
 	}
-	client, ok := cfg.HTTPClient.(*http.Client)
-	if !ok {
-		client = cloudcall.Public(nil)
-	}
 	var out struct{ SigninToken string }
-	if _, err := cloudcall.JSON(ctx, client, r, "AWS's sign-in", &out); err != nil {
+	if _, err := cloudcall.JSON(ctx, cloudcall.Public(way), r, "AWS's sign-in", &out); err != nil {
 		return "", fault.New(fault.KindOf(err), "AWS's sign-in gives no token for the role %s", s.Role.ARN) // the cause names the URL, and that holds keys
 	}
 	if out.SigninToken == "" {
