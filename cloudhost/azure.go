@@ -26,6 +26,10 @@ var azureAPIs = []azureAPI{
 	{".azconfig.io", "https://azconfig.io"},
 }
 
+// LocalIssuer is the issuer of the tokens by which a local proxy tells the agent for
+// which API of Azure its tool wants one. They are signed with the person's own key.
+const LocalIssuer = "teleport-local-proxy"
+
 // Azure is an API of Azure.
 type Azure struct {
 	Host     string

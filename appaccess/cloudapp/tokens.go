@@ -17,10 +17,6 @@ import (
 	"teleport/fault"
 )
 
-// LocalIssuer is the issuer of the tokens by which a local proxy tells for which API
-// of Azure its client wants one. They are signed with the person's own key.
-const LocalIssuer = "teleport-local-proxy"
-
 // maxToken bounds such a token, in bytes; skew is how far clocks may be apart.
 const (
 	maxToken = 8 << 10
@@ -79,7 +75,7 @@ func localResource(r *http.Request, key crypto.PublicKey) (string, error) {
 	if claims.Expiry == nil || len(claims.Audience) != 1 {
 		return "", wrong(errors.New("it has no end, or not one audience"))
 	}
-	if err := claims.ValidateWithLeeway(jwt.Expected{Issuer: LocalIssuer, Time: time.Now()}, skew); err != nil {
+	if err := claims.ValidateWithLeeway(jwt.Expected{Issuer: cloudhost.LocalIssuer, Time: time.Now()}, skew); err != nil {
 		return "", wrong(err)
 	}
 	return claims.Audience[0], nil

@@ -17,6 +17,7 @@ import (
 	"teleport/cloud/azurecloud"
 	"teleport/cloud/cloudtest"
 	"teleport/cloud/gcpcloud"
+	"teleport/cloudhost"
 )
 
 const (
@@ -50,7 +51,7 @@ func local(t *testing.T, alg jose.SignatureAlgorithm, key any, claims jwt.Claims
 }
 
 func claims(audience ...string) jwt.Claims {
-	return jwt.Claims{Issuer: LocalIssuer, Audience: audience, Expiry: jwt.NewNumericDate(time.Now().Add(time.Hour))}
+	return jwt.Claims{Issuer: cloudhost.LocalIssuer, Audience: audience, Expiry: jwt.NewNumericDate(time.Now().Add(time.Hour))}
 }
 
 // bearerAPI is an API that answers with who the bearer is, and where it was asked.

@@ -197,6 +197,10 @@ func hint(err error, text string) error {
 	return err
 }
 
+// Raw opens a connection to ProxyAddr without TLS, through the environment's HTTP proxy
+// where that is how it is reached.
+func (d *Dialer) Raw(ctx context.Context) (net.Conn, error) { return d.raw(ctx) }
+
 // raw opens the bytes below TLS: directly, or through an HTTP proxy.
 func (d *Dialer) raw(ctx context.Context) (net.Conn, error) {
 	find := d.HTTPProxy
