@@ -283,7 +283,7 @@ const mintTimeout = 15 * time.Second
 func (l *databaseLogins) mint(ctx context.Context, x dbaccess.Login) (*tls.Certificate, time.Time, error) {
 	ctx, cancel := context.WithTimeout(ctx, mintTimeout)
 	defer cancel()
-	algorithm, err := keys.AlgorithmFor(keys.DefaultSuite, keys.Database)
+	algorithm, err := keys.AlgorithmFor(keys.DefaultSuite, keys.DatabaseClient)
 	if err != nil {
 		return nil, time.Time{}, err
 	}

@@ -24,6 +24,7 @@ type entry struct {
 	dropped  bool // it is no longer under way
 	size     int64
 	unsynced bool
+	created  bool // and its name is not durable yet
 	scanner  *recfmt.Scanner
 	in       *tail // what scanner reads
 	meta     Meta
@@ -63,8 +64,8 @@ func (e *entry) create() error {
 		return fault.Unwritable(err, e.s.path(e.id))
 	}
 	e.reset()
-	e.loaded = true
-	return errors.Join(f.Close(), e.s.sync.dir.Sync())
+	e.loaded, e.created = true, true
+	return f.Close()
 }
 
 // reset forgets what the frames said.
@@ -290,10 +291,10 @@ func (e *entry) append(host string, offset int64, data []byte) (uint64, error) {
 		return 0, err
 	}
 	if e.unsynced {
-		if err := e.s.sync.sync(f); err != nil {
+		if err := e.s.sync.sync(f, e.created); err != nil {
 			return 0, fault.Unwritable(err, f.Name())
 		}
-		e.unsynced = false
+		e.unsynced, e.created = false, false
 	}
 	e.last, e.absent = e.s.d.Now(), time.Time{}
 	return uint64(e.size), nil

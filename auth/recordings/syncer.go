@@ -25,12 +25,14 @@ type syncer struct {
 // round is those who wait for one sync.
 type round struct {
 	files []*os.File
+	names bool // of new ones
 	done  chan struct{}
 	err   error
 }
 
-// sync returns when what was written to f before is durable.
-func (s *syncer) sync(f *os.File) error {
+// sync returns when what was written to f before is durable, and its name where
+// that is new.
+func (s *syncer) sync(f *os.File, created bool) error {
 	s.mu.Lock()
 	first := s.next == nil
 	if first {
@@ -38,6 +40,7 @@ func (s *syncer) sync(f *os.File) error {
 	}
 	r := s.next
 	r.files = append(r.files, f)
+	r.names = r.names || created
 	s.mu.Unlock()
 	if !first {
 		<-r.done
@@ -47,20 +50,23 @@ func (s *syncer) sync(f *os.File) error {
 	s.mu.Lock()
 	s.next = nil
 	s.mu.Unlock()
-	r.err = s.run(r.files)
+	r.err = s.run(r)
 	s.running.Unlock()
 	close(r.done)
 	return r.err
 }
 
-func (s *syncer) run(files []*os.File) error {
-	if len(files) >= manyFiles {
+func (s *syncer) run(r *round) error {
+	if len(r.files) >= manyFiles {
 		return os.NewSyscallError("syncfs", unix.Syncfs(int(s.dir.Fd())))
 	}
-	for _, f := range files {
+	for _, f := range r.files {
 		if err := f.Sync(); err != nil {
 			return err
 		}
+	}
+	if r.names {
+		return s.dir.Sync()
 	}
 	return nil
 }

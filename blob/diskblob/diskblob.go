@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -31,14 +32,17 @@ const staleAfter = 24 * time.Hour
 
 // Disk is a Store over a directory. Safe for concurrent use, of several
 // processes too.
-type Disk struct{ root string }
+type Disk struct {
+	root string
+	fans sync.Map // names of folders that the root durably has
+}
 
 var _ blob.Store = (*Disk)(nil)
 
 // Open makes the directory where it is missing, and removes what a crash left
 // unfinished in it.
 func Open(dir string) (*Disk, error) {
-	d := &Disk{root: dir}
+	d := &Disk{root: filepath.Clean(dir)}
 	in := filepath.Join(dir, incoming)
 	if err := os.MkdirAll(in, 0o700); err != nil {
 		return nil, fault.Unwritable(err, in)
@@ -106,11 +110,19 @@ func (d *Disk) place(from, to string) error {
 	if err := os.Rename(from, to); err != nil {
 		return err
 	}
-	for ; len(dir) >= len(d.root); dir = filepath.Dir(dir) {
+	for ; dir != d.root; dir = filepath.Dir(dir) {
 		if err := syncDir(dir); err != nil {
 			return err
 		}
 	}
+	first, _, _ := strings.Cut(to[len(d.root)+1:], string(filepath.Separator))
+	if _, durable := d.fans.Load(first); durable {
+		return nil
+	}
+	if err := syncDir(d.root); err != nil {
+		return err
+	}
+	d.fans.Store(first, nil)
 	return nil
 }
 
