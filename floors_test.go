@@ -104,14 +104,18 @@ var floors = []row{
 	{"proxy/*", 4, []string{"proxy/*", "sshaccess/sshproxy"}},
 	{"agent/*", 4, []string{"agent/*"}},
 	{"sshaccess/*", 4, []string{"agent/agentd", "sshaccess/*"}},
-	{"dbaccess", 4, []string{"agent/agentd", "dbaccess/relay"}},
+	{"dbaccess", 4, []string{"agent/agentd", "agent/inside", "dbaccess/relay"}},
 	{"dbaccess/relay", 4, nil},
 	{"dbaccess/postgres/pgwire", 4, nil},
 	{"dbaccess/postgres", 4, []string{"dbaccess", "dbaccess/relay", "dbaccess/postgres/pgwire"}},
 	{"dbaccess/mysql/mysqlwire", 4, nil},
 	{"dbaccess/mysql", 4, []string{"dbaccess", "dbaccess/relay", "dbaccess/mysql/mysqlwire"}},
+	{"dbaccess/dbtest", 4, []string{"dbaccess", "dbaccess/relay", "agent/insidetest"}},
 	{"dbaccess/*", 4, []string{"dbaccess", "dbaccess/relay"}}, // an engine knows no other engine
+	{"appaccess", 4, []string{"agent/agentd", "agent/inside"}},
+	{"appaccess/apptest", 4, []string{"appaccess", "agent/insidetest"}},
 	{"appaccess/cloudapp", 4, nil},
+	{"appaccess/*", 4, []string{"appaccess"}}, // an engine knows no other engine
 	{"client/*", 4, []string{"client/*"}},
 
 	{"config", 5, nil},

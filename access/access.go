@@ -27,6 +27,7 @@ const (
 	ActionX11           Action = "x11"
 	ActionJoin          Action = "join"     // a live session, as Mode
 	ActionDatabase      Action = "database" // a database as Login, in DBName
+	ActionApp           Action = "app"      // an app, as the App of the request narrows it
 	ActionList          Action = "list"     // see it in listings
 	ActionRule          Action = "rule"     // a verb on a kind, by rules
 )
@@ -51,6 +52,9 @@ type Request struct {
 	// and the roles that an automatic user asks for (none: all that it may have).
 	DBName  string
 	DBRoles []string
+	// App is for ActionApp: which role or identity of a cloud is used through it, and
+	// which port of a tcp app.
+	App types.AppRoute
 	// Rules:
 	Kind string
 	Verb string

@@ -25,7 +25,7 @@ func (d *decider) decide() Decision {
 		return d.decideList()
 	case ActionJoin:
 		return d.decideJoin()
-	case ActionDial, ActionLogin, ActionForwardLocal, ActionForwardRemote, ActionForwardAgent, ActionFileCopy, ActionX11, ActionDatabase:
+	case ActionDial, ActionLogin, ActionForwardLocal, ActionForwardRemote, ActionForwardAgent, ActionFileCopy, ActionX11, ActionDatabase, ActionApp:
 		return d.decideUse()
 	}
 	return d.refuse(reason(CodeUnknownAction, "", "the action %q is not known", d.r.Action))
@@ -84,10 +84,10 @@ func labelsOf(res types.Resource) map[string]string {
 		if len(t.Spec.CmdLabels) > 0 {
 			return t.AllLabels()
 		}
-	case *types.Database:
+	case types.Fronted:
 		return t.AllLabels()
-	case *types.DatabaseServer:
-		return t.Spec.Database.AllLabels()
+	case types.FrontedServer:
+		return t.Of().AllLabels()
 	}
 	return res.Head().Metadata.Labels
 }
@@ -157,8 +157,8 @@ func (d *decider) checkTarget() *Reason {
 		return reason(CodeKindNotSupported, "", "no resource is named")
 	}
 	h, a := d.r.Resource.Head(), &d.r.Identity.Authority
-	if s, ok := d.r.Resource.(*types.DatabaseServer); ok {
-		h = s.Spec.Database.Head() // what certificates and requests name
+	if s, ok := d.r.Resource.(types.FrontedServer); ok {
+		h = s.Of().Head() // what certificates and requests name
 	}
 	f := familyOf(h.Kind)
 	if f.usage == "" {
@@ -215,7 +215,9 @@ func (d *decider) decideUse() Decision {
 	switch kind := d.r.Resource.Head().Kind; {
 	case databaseOf(d.r.Resource) != nil:
 		return d.decideDatabase()
-	case kind != types.KindNode || d.r.Action == ActionDatabase:
+	case appOf(d.r.Resource) != nil:
+		return d.decideApp()
+	case kind != types.KindNode || d.r.Action == ActionDatabase || d.r.Action == ActionApp:
 		return d.refuse(reason(CodeKindNotSupported, "", "%s cannot be used in this way", kind))
 	}
 	if d.r.Action != ActionDial && d.r.Login == "" {
@@ -399,8 +401,8 @@ func displayName(res types.Resource) string {
 		if t.Spec.Hostname != "" {
 			return t.Spec.Hostname
 		}
-	case *types.DatabaseServer:
-		return t.Spec.Database.Metadata.Name
+	case types.FrontedServer:
+		return t.Of().Head().Metadata.Name
 	}
 	return res.Head().Metadata.Name
 }

@@ -117,8 +117,12 @@ func (d *decider) saysUse(name string) (out []Reason, denies bool) {
 	if d.deniesLabels(role) {
 		out, denies = append(out, *reason(CodeDeniedByRole, name, "its deny labels match, or cannot be evaluated")), true
 	}
-	db := databaseOf(d.r.Resource)
-	if db != nil {
+	db, app := databaseOf(d.r.Resource), appOf(d.r.Resource)
+	if app != nil {
+		if why := d.deniesApp(); why != nil && !denies {
+			out, denies = append(out, *why), true
+		}
+	} else if db != nil {
 		if why := d.deniesDatabase(db); why != nil && !denies {
 			out, denies = append(out, *why), true
 		}
@@ -133,6 +137,8 @@ func (d *decider) saysUse(name string) (out []Reason, denies bool) {
 		out = append(out, *d.labelsSay(role))
 	case db != nil:
 		out = append(out, d.saysDatabase(db, role)...)
+	case app != nil:
+		out = append(out, d.saysApp(app, role)...)
 	case d.r.Login != "" && !d.grantsLogin(role, d.r.Login):
 		out = append(out, *reason(CodeRoleLogin, name, "its labels match, and it does not grant the login %s", d.r.Login))
 	case d.r.Login == "" && len(d.possibleLogins()) == 0:

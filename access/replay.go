@@ -56,8 +56,37 @@ func Record(r Request, d Decision) event.Decision {
 			e.DBAccount, e.DBRegion = a.AccountID, db.Spec.AWSRegion()
 		}
 	}
+	recordApp(&e, r)
 	recordBearer(&e, r.Identity)
 	return e
+}
+
+// recordApp records what a decision about an app was made from.
+func recordApp(e *event.Decision, r Request) {
+	app := appOf(r.Resource)
+	if app == nil {
+		return
+	}
+	e.ResourceKind, e.ResourceName = types.KindApp, app.Metadata.Name // whichever agent's
+	e.AppURI, e.AppCloud, e.AppPort = app.Spec.URI, app.Spec.Cloud, r.App.TargetPort
+	e.AppAWSRole, e.AppAzureIdentity, e.AppGCPAccount = r.App.AWSRoleARN, r.App.AzureIdentity, r.App.GCPServiceAccount
+	for _, p := range app.Spec.TCPPorts {
+		e.AppPorts = append(e.AppPorts, p.String())
+	}
+}
+
+// recallApp reads that back.
+func recallApp(e event.Decision, app *types.App, r *Request) error {
+	app.Spec.URI, app.Spec.Cloud = e.AppURI, e.AppCloud
+	r.App = types.AppRoute{AWSRoleARN: e.AppAWSRole, AzureIdentity: e.AppAzureIdentity, GCPServiceAccount: e.AppGCPAccount, TargetPort: e.AppPort}
+	for _, text := range e.AppPorts {
+		p, err := types.ParseAppPort(text)
+		if err != nil {
+			return err
+		}
+		app.Spec.TCPPorts = append(app.Spec.TCPPorts, p)
+	}
+	return nil
 }
 
 func recordBearer(e *event.Decision, id *types.Identity) {
@@ -126,7 +155,7 @@ func recall(e event.Decision) (Request, error) {
 		return incomplete("the resource")
 	case e.At.IsZero():
 		return incomplete("the time")
-	case e.Login == "" && Action(e.Action) != ActionDial && Action(e.Action) != ActionList:
+	case e.Login == "" && Action(e.Action) != ActionDial && Action(e.Action) != ActionList && Action(e.Action) != ActionApp:
 		return incomplete("the login")
 	}
 	res := kind.New()
@@ -143,6 +172,11 @@ func recall(e event.Decision) (Request, error) {
 		}
 		if e.DBAutomatic {
 			db.Spec.AdminUser = &types.DatabaseAdmin{Name: e.DBAdmin}
+		}
+	}
+	if app := appOf(res); app != nil {
+		if err := recallApp(e, app, &r); err != nil {
+			return incomplete("the ports of the app")
 		}
 	}
 	if r.Labels == nil {

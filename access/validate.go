@@ -31,6 +31,20 @@ func Validate(r *types.Role) error {
 	return nil
 }
 
+// ValidateApp checks of an app what types.App.Validate cannot: that the templates of
+// its headers compile.
+func ValidateApp(a *types.App) error {
+	if a.Spec.Rewrite == nil {
+		return nil
+	}
+	for i, h := range a.Spec.Rewrite.Headers {
+		if err := checkTemplate(types.IndexPath("spec.rewrite.headers", i)+".value", h.Value); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // field puts a path before an error's message and keeps its hint.
 func field(path string, err error) error {
 	if err == nil {

@@ -1,12 +1,10 @@
 package assembly
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/json"
 	"encoding/pem"
 	"maps"
 	"net"
@@ -24,11 +22,7 @@ import (
 	"teleport/dbaccess"
 	"teleport/dbaccess/cloudlogin"
 	"teleport/fault"
-	"teleport/healthcheck"
 	"teleport/keys"
-	"teleport/lifecycle"
-	"teleport/sshaccess/nodelabels"
-	"teleport/telemetry"
 	"teleport/types"
 )
 
@@ -43,7 +37,13 @@ func (p *Process) buildDB(ctx context.Context) error {
 	aws := &awscloud.Cloud{}
 	logins := &cloudlogin.Clouds{AWS: aws, Google: gcpcloud.New(gcpcloud.Options{}), Azure: azurecloud.New(azurecloud.Options{})}
 	speaks := engines.All(aws)
-	fronted, err := newFronted(p, speaks)
+	for _, d := range p.cfg.DB.Databases {
+		if speaks[d.Spec.Protocol] == nil {
+			return fault.New(fault.Invalid, "db_service.databases %q: this version does not speak %s", d.Metadata.Name, d.Spec.Protocol).
+				WithHint("it speaks %s", strings.Join(slices.Sorted(maps.Keys(speaks)), ", "))
+		}
+	}
+	fronted, err := newFronted(p, p.frontableDatabases(speaks))
 	if err != nil {
 		return err
 	}
@@ -56,157 +56,27 @@ func (p *Process) buildDB(ctx context.Context) error {
 	}
 	p.services = append(p.services, service)
 	p.databases, fronted.check = fronted, service.Check
-	fronted.labels.RunOnce(ctx)
-	p.group.Add(lifecycle.Service{Name: "databases", Serve: fronted.follow})
-	p.group.Add(lifecycle.Service{Name: "labels of databases", Serve: fronted.labels.Serve})
-	p.group.Add(lifecycle.Service{Name: "health of databases", Serve: fronted.health.Serve})
+	fronted.run(ctx)
 	return nil
+}
+
+// frontableDatabases is what this agent knows of databases.
+func (p *Process) frontableDatabases(speaks map[string]dbaccess.Engine) frontable[*types.Database] {
+	return frontable[*types.Database]{
+		kind: types.KindDatabase, what: "databases", file: p.cfg.DB.Databases, matchers: p.cfg.DB.Matchers,
+		registered: func() []*types.Database { return p.replica.Databases() },
+		serves:     func(d *types.Database) bool { return speaks[d.Spec.Protocol] != nil },
+		copy:       func(d *types.Database) *types.Database { own := *d; return &own },
+		dynamic:    func(d *types.Database) *map[string]types.CommandLabel { return &d.Spec.DynamicLabels },
+		server: func(d *types.Database, host, hostname string, health types.TargetHealth) types.FrontedServer {
+			return &types.DatabaseServer{Spec: types.DatabaseServerSpec{HostID: host, Hostname: hostname, Version: types.Release, Database: *d},
+				Status: types.DatabaseServerStatus{TargetHealth: health}}
+		},
+		address: func(d *types.Database) (string, error) { return d.Spec.Address() },
+	}
 }
 
 var _ agentd.Service = (*dbaccess.Service)(nil)
-
-// frontedDatabases is what this agent fronts now.
-type frontedDatabases struct {
-	p      *Process
-	speaks map[string]dbaccess.Engine
-	// labels run the commands of the file's databases: those of one are named
-	// "database label". A registered document has no command run here, as whoever
-	// edits documents is not thereby root on every agent.
-	labels *nodelabels.Runner
-	health *healthcheck.Checker
-	check  func(context.Context, *types.Database) error
-
-	announcing sync.Mutex
-	said       []byte // what was announced last
-	mu         sync.Mutex
-	// now is replaced whole, never changed.
-	now []*types.Database
-}
-
-func newFronted(p *Process, speaks map[string]dbaccess.Engine) (*frontedDatabases, error) {
-	f := &frontedDatabases{p: p, speaks: speaks, health: healthcheck.New(p.log)}
-	commands := map[string]types.CommandLabel{}
-	for _, d := range p.cfg.DB.Databases {
-		if speaks[d.Spec.Protocol] == nil {
-			return nil, fault.New(fault.Invalid, "db_service.databases %q: this version does not speak %s", d.Metadata.Name, d.Spec.Protocol).
-				WithHint("it speaks %s", strings.Join(slices.Sorted(maps.Keys(speaks)), ", "))
-		}
-		for name, l := range d.Spec.DynamicLabels {
-			commands[d.Metadata.Name+" "+name] = l
-		}
-	}
-	var err error
-	f.labels, err = nodelabels.New(commands, func() {
-		if err := f.announce(); err != nil {
-			p.log.Warn("changed labels of databases were not announced", telemetry.KeyErr, err)
-		}
-	})
-	return f, err
-}
-
-func (f *frontedDatabases) list() []*types.Database {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.now
-}
-
-// find returns one by name, nil when there is none. A nil f fronts nothing.
-func (f *frontedDatabases) find(name string) *types.Database {
-	if f == nil {
-		return nil
-	}
-	for _, d := range f.list() {
-		if d.Metadata.Name == name {
-			return d
-		}
-	}
-	return nil
-}
-
-// follow keeps up with registered databases, and announces what is fronted.
-func (f *frontedDatabases) follow(ctx context.Context) error {
-	changes, stop := f.p.replica.Subscribe()
-	defer stop()
-	for {
-		if err := f.announce(); err != nil {
-			f.p.log.Warn("the databases of this agent were not announced", telemetry.KeyErr, err)
-		}
-		if !f.changes(ctx, changes) {
-			return nil
-		}
-	}
-}
-
-// gather collects the databases of the file, and of those registered the ones
-// that a selector takes. Where both have a name, it is the file's.
-func (f *frontedDatabases) gather() []*types.Database {
-	var now []*types.Database
-	values := f.labels.Labels()
-	for _, d := range f.p.cfg.DB.Databases {
-		own := *d
-		own.Spec.DynamicLabels = maps.Clone(d.Spec.DynamicLabels)
-		for name := range own.Spec.DynamicLabels {
-			own.Spec.DynamicLabels[name] = values[d.Metadata.Name+" "+name]
-		}
-		now = append(now, &own)
-	}
-	for _, d := range f.p.replica.Databases() {
-		if slices.ContainsFunc(now, func(x *types.Database) bool { return x.Metadata.Name == d.Metadata.Name }) || f.speaks[d.Spec.Protocol] == nil {
-			continue
-		}
-		own := *d
-		own.Spec.DynamicLabels = nil
-		own.Metadata.Revision, own.Metadata.Expires = "", nil
-		if slices.ContainsFunc(f.p.cfg.DB.Matchers, func(m types.Labels) bool { return matches(m, own.AllLabels()) }) {
-			now = append(now, &own)
-		}
-	}
-	return now
-}
-
-func (f *frontedDatabases) announce() error {
-	f.announcing.Lock() // two at once would leave the older word as the last
-	defer f.announcing.Unlock()
-	now := f.gather()
-	f.mu.Lock()
-	f.now = now
-	f.mu.Unlock()
-	f.watch(now)
-	id := f.p.member.Identity()
-	docs := make([]types.Resource, 0, len(now))
-	for _, d := range now {
-		s := &types.DatabaseServer{Spec: types.DatabaseServerSpec{HostID: id.Name, Hostname: f.p.cfg.Nodename, Version: types.Release, Database: *d},
-			Status: types.DatabaseServerStatus{TargetHealth: f.health.Health(d.Metadata.Name)}}
-		s.Metadata.Name = types.ServerName(d.Metadata.Name, id.Name)
-		if err := s.Validate(); err != nil {
-			return err
-		}
-		docs = append(docs, s)
-	}
-	text, err := json.Marshal(docs)
-	if err != nil || bytes.Equal(text, f.said) {
-		return err // any change of the policy wakes this
-	}
-	if err := f.p.presence.set("db", docs...); err != nil {
-		return err
-	}
-	f.said = text
-	return nil
-}
-
-// matches reports whether labels have each key of a selector with one of its values.
-func matches(m types.Labels, labels map[string]string) bool {
-	for key, values := range m {
-		if key == types.Wildcard && slices.Contains(values, types.Wildcard) {
-			continue
-		}
-		v, ok := labels[key]
-		if !ok || !slices.Contains(values, v) && !slices.Contains(values, types.Wildcard) {
-			return false
-		}
-	}
-	return true
-}
 
 // databaseLogins mints what this agent logs in to databases with: once for each
 // user and route, and again at half its life.

@@ -173,12 +173,16 @@ func (p *Process) openWriter(uuid, cluster string) error {
 func (p *Process) replicaKinds() []string {
 	kinds := append(types.PolicyKinds(), types.KindCheckpoint)
 	if p.cfg.Proxy != nil {
-		kinds = append(kinds, types.KindNode, types.KindDatabaseServer, types.KindSessionTracker, types.KindAppSession)
+		kinds = append(kinds, types.KindNode, types.KindDatabaseServer, types.KindAppServer, types.KindSessionTracker, types.KindAppSession)
 	}
 	if p.cfg.DB != nil {
 		kinds = append(kinds, types.KindDatabase, types.KindHealthCheckConfig)
 	}
-	return kinds
+	if p.cfg.App != nil {
+		kinds = append(kinds, types.KindApp, types.KindHealthCheckConfig)
+	}
+	slices.Sort(kinds)
+	return slices.Compact(kinds)
 }
 
 // buildShared makes what every process has: the API client, the replica, the

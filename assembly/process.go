@@ -86,10 +86,11 @@ type Process struct {
 	via       *route             // how this process reaches auth
 	handOver  context.CancelFunc // ends the answers on diag_addr; nil without one
 	debug     *debugSocket
-	agent     *agentd.Agent     // nil without a service of an agent
-	services  []agentd.Service  // of the agent
-	node      *nodeDoc          // nil without the SSH service
-	databases *frontedDatabases // nil without the database service
+	agent     *agentd.Agent             // nil without a service of an agent
+	services  []agentd.Service          // of the agent
+	node      *nodeDoc                  // nil without the SSH service
+	databases *fronted[*types.Database] // nil without the database service
+	apps      *fronted[*types.App]      // nil without the app service
 	sshPort   func(*agentd.Agent) error
 	decisions *predicate.Cache     // compiled role patterns, shared by all who decide here
 	strangers *sshserver.Strangers // what the refused may write to the audit log
@@ -294,6 +295,7 @@ func (p *Process) build(ctx context.Context) error {
 		{p.cfg.Proxy != nil, p.buildProxy},
 		{p.cfg.SSH != nil, p.buildSSH},
 		{p.cfg.DB != nil, p.buildDB},
+		{p.cfg.App != nil, p.buildApp},
 		{true, p.buildAgent},
 	}
 	for _, s := range steps {
@@ -347,6 +349,9 @@ func (p *Process) roles() []types.SystemRole {
 	}
 	if p.cfg.DB != nil {
 		roles = append(roles, types.RoleDb)
+	}
+	if p.cfg.App != nil {
+		roles = append(roles, types.RoleApp)
 	}
 	return roles
 }

@@ -159,7 +159,8 @@ func (x *proxyParts) buildGate() error {
 	}
 	x.proxy = proxyd.New(proxyd.Options{UUID: x.uuid, Cluster: x.cluster, Policy: p.replica, Proxies: p.proxyAddrs,
 		Router: resources{nodeRouter{router.New(p.replica, x.registry, x.dialDirect), x.ender, x.cluster, p.replica.Settings},
-			router.NewDatabases(p.replica, x.registry)}, Sessions: p.sessions,
+			router.NewFronted(types.KindDatabase, "tsh db ls lists what you can reach", p.replica.DatabaseServers, x.registry),
+			router.NewFronted(types.KindApp, "tsh apps ls lists what you can reach", p.replica.AppServers, x.registry)}, Sessions: p.sessions,
 		Peer: func(cs tls.ConnectionState) (*types.Identity, error) {
 			return tlscert.Peer(cs, p.replica.Trust(), p.clock.Now(), types.IdentityUser)
 		},
@@ -181,33 +182,51 @@ func (x *proxyParts) buildGate() error {
 // resources is every router of the proxy, by kind.
 type resources struct {
 	nodes     nodeRouter
-	databases *router.Databases
+	databases *router.Fronted[*types.DatabaseServer]
+	apps      *router.Fronted[*types.AppServer]
+}
+
+// frontedRouter is the router of one kind that several agents may front.
+type frontedRouter interface {
+	Resolve(name string, visible func(types.Resource) bool) (types.Fronted, error)
+	ResolveServer(name string, visible func(types.Resource) bool) (types.FrontedServer, error)
+	Dial(ctx context.Context, r types.Fronted, h tunframe.Header) (net.Conn, tunframe.Reply, error)
+	DialServer(ctx context.Context, s types.FrontedServer, h tunframe.Header) (net.Conn, tunframe.Reply, error)
+}
+
+// fronted is the router of a kind; nil for nodes, which nobody fronts but themselves.
+func (r resources) fronted(kind string) frontedRouter {
+	switch kind {
+	case types.KindDatabase, types.KindDatabaseServer:
+		return r.databases
+	case types.KindApp, types.KindAppServer:
+		return r.apps
+	}
+	return nil
 }
 
 func (r resources) Resolve(kind, name string, visible func(types.Resource) bool) (types.Resource, error) {
-	if kind == types.KindDatabase && strings.Contains(name, ".") { // no database is named so
-		s, err := r.databases.ResolveServer(name, func(s *types.DatabaseServer) bool { return visible(s) })
-		if err != nil {
-			return nil, err
-		}
-		return s, nil
+	f := r.fronted(kind)
+	if f == nil || types.ServerKind(kind) == "" {
+		return r.nodes.Resolve(kind, name, visible)
 	}
-	if kind == types.KindDatabase {
-		d, err := r.databases.Resolve(name, func(d *types.Database) bool { return visible(d) })
-		if err != nil {
-			return nil, err
-		}
-		return d, nil
+	if strings.Contains(name, ".") { // no resource is named so
+		return f.ResolveServer(name, visible)
 	}
-	return r.nodes.Resolve(kind, name, visible)
+	return f.Resolve(name, visible)
 }
 
 func (r resources) Dial(ctx context.Context, res types.Resource, h dial.Header) (net.Conn, dial.Reply, error) {
+	f := r.fronted(res.Head().Kind)
 	switch d := res.(type) {
-	case *types.Database:
-		return r.databases.Dial(ctx, d, h)
-	case *types.DatabaseServer:
-		return r.databases.DialServer(ctx, d, h)
+	case types.Fronted:
+		if f != nil {
+			return f.Dial(ctx, d, h)
+		}
+	case types.FrontedServer:
+		if f != nil {
+			return f.DialServer(ctx, d, h)
+		}
 	}
 	return r.nodes.Dial(ctx, res, h)
 }

@@ -170,6 +170,9 @@ func (p *Process) serviceNames() []string {
 	if p.cfg.DB != nil {
 		names = append(names, "db")
 	}
+	if p.cfg.App != nil {
+		names = append(names, "app")
+	}
 	return names
 }
 

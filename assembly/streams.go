@@ -35,8 +35,12 @@ func (p *Process) streams(uuid string) *agentd.Streams {
 			case kind == types.KindNode && p.node != nil:
 				r.Resource = p.node.document()
 			case kind == types.KindDatabase:
-				if d := p.databases.find(name); d != nil {
+				if d, ok := p.databases.find(name); ok {
 					r.Resource = d
+				}
+			case kind == types.KindApp:
+				if a, ok := p.apps.find(name); ok {
+					r.Resource = a
 				}
 			}
 			return access.Decide(r)

@@ -50,6 +50,7 @@ type Config struct {
 	Proxy         *Proxy
 	SSH           *SSH
 	DB            *DB
+	App           *App
 }
 
 // Auth is the auth service's part.
@@ -156,7 +157,7 @@ func Build(f *File, fl Flags) (*Config, error) {
 	if fl.Debug {
 		c.Log.Severity = "DEBUG"
 	}
-	steps := []func(*Config, *File, Flags) error{common, services, authPart, proxyPart, sshPart, dbPart, joining}
+	steps := []func(*Config, *File, Flags) error{common, services, authPart, proxyPart, sshPart, dbPart, appPart, joining}
 	for _, step := range steps {
 		if err := step(c, f, fl); err != nil {
 			return nil, err
@@ -205,7 +206,7 @@ func common(c *Config, f *File, fl Flags) error {
 	if err != nil {
 		return err
 	}
-	for name, s := range map[string]LaterService{"kubernetes_service": f.Kube, "app_service": f.App,
+	for name, s := range map[string]LaterService{"kubernetes_service": f.Kube,
 		"windows_desktop_service": f.Desktop, "discovery_service": f.Discover} {
 		if s.Enabled.Or(false) {
 			return fault.New(fault.Invalid, "%s is enabled, and this version does not have that service", name).
@@ -232,7 +233,7 @@ func tokenValue(s string) (types.Secret, error) {
 
 // services decides which services run.
 func services(c *Config, f *File, fl Flags) error {
-	auth, proxy, ssh, db := true, true, true, false
+	auth, proxy, ssh, db, app := true, true, true, false, false
 	if fl.AuthServer != "" || fl.ProxyServer != "" {
 		auth = false
 	}
@@ -251,8 +252,10 @@ func services(c *Config, f *File, fl Flags) error {
 				ssh = true
 			case "db":
 				db = true
+			case "app":
+				app = true
 			default:
-				return fault.New(fault.Invalid, "unknown role %q", r).WithHint("Roles of this version: auth, proxy, node, db.")
+				return fault.New(fault.Invalid, "unknown role %q", r).WithHint("Roles of this version: auth, proxy, node, db, app.")
 			}
 		}
 	}
@@ -268,8 +271,11 @@ func services(c *Config, f *File, fl Flags) error {
 	if f.DB.Enabled.Or(db) {
 		c.DB = &DB{}
 	}
-	if c.Auth == nil && c.Proxy == nil && c.SSH == nil && c.DB == nil {
-		return fault.New(fault.Invalid, "no service is enabled").WithHint("Enable auth_service, proxy_service, ssh_service or db_service.")
+	if f.App.Enabled.Or(app) {
+		c.App = &App{}
+	}
+	if c.Auth == nil && c.Proxy == nil && c.SSH == nil && c.DB == nil && c.App == nil {
+		return fault.New(fault.Invalid, "no service is enabled").WithHint("Enable auth_service, proxy_service, ssh_service, db_service or app_service.")
 	}
 	return nil
 }
@@ -534,6 +540,9 @@ func (c *Config) String() string {
 	}
 	if c.DB != nil {
 		s = append(s, "db")
+	}
+	if c.App != nil {
+		s = append(s, "app")
 	}
 	return fmt.Sprintf("%s (%s)", c.Nodename, strings.Join(s, ", "))
 }

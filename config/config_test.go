@@ -60,7 +60,7 @@ func TestNoFileIsAOneMachineCluster(t *testing.T) {
 func TestWrongFilesSayWhereAndWhatToDo(t *testing.T) {
 	tests := []struct{ name, text, message, hint string }{
 		{"typo", "version: v3\nteleport:\n  nodenam: a\n", `f.yaml:3:3: unknown key "nodenam" under teleport`, `Did you mean "nodename"?`},
-		{"misplaced", "version: v3\nteleport:\n  labels: {a: b}\n", `f.yaml:3:3: unknown key "labels" under teleport`, `"labels" belongs under ssh_service or db_service.resources.`},
+		{"misplaced", "version: v3\nteleport:\n  labels: {a: b}\n", `f.yaml:3:3: unknown key "labels" under teleport`, `"labels" belongs under ssh_service or db_service.resources or app_service.apps or app_service.resources.`},
 		{"top", "version: v3\nauth_servce: {enabled: no}\n", `f.yaml:2:1: unknown key "auth_servce" at the top of the file`, `Did you mean "auth_service"?`},
 		{"list", "version: v3\nssh_service:\n  commands:\n  - {nme: x}\n", `f.yaml:4:6: unknown key "nme" under ssh_service.commands`, `Did you mean "name"?`},
 		{"version", "teleport: {nodename: a}\n", `f.yaml: version is ""`, "version: v3"},
@@ -91,7 +91,7 @@ func TestWrongCombinations(t *testing.T) {
 		{"unknown token role", "teleport: {nodename: n}\nauth_service: {tokens: ['king:abcdefghijklmnop']}", "unknown role"},
 		{"bad pin", "teleport: {nodename: n, ca_pin: 'sha256:zz'}", "ca_pin"},
 		{"bad name", "teleport: {nodename: '-n'}", "must start with"},
-		{"later family", "teleport: {nodename: n}\napp_service: {enabled: yes}", "does not have that service"},
+		{"later family", "teleport: {nodename: n}\nkubernetes_service: {enabled: yes}", "does not have that service"},
 		{"nothing to front", "teleport: {nodename: n}\ndb_service: {enabled: yes}", "fronts nothing"},
 		{"everything or nothing", "teleport: {nodename: n}\ndb_service: {enabled: yes, resources: [{}]}", "needs labels"},
 		{"a database twice", "teleport: {nodename: n}\ndb_service: {enabled: yes, databases: [{name: a, protocol: postgres, uri: 'h:1'}, {name: a, protocol: mysql, uri: 'h:2'}]}", "twice"},

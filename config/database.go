@@ -3,7 +3,6 @@ package config
 import (
 	"os"
 	"strings"
-	"time"
 
 	"teleport/fault"
 	"teleport/types"
@@ -80,15 +79,9 @@ func dbPart(c *Config, f *File, _ Flags) error {
 		names[e.Name] = true
 		c.DB.Databases = append(c.DB.Databases, db)
 	}
-	for _, m := range f.DB.Resources {
-		if len(m.Labels) == 0 {
-			return fault.New(fault.Invalid, "each of db_service.resources needs labels").WithHint(`'*': '*' is every registered database`)
-		}
-		labels := types.Labels{}
-		for k, v := range m.Labels {
-			labels[k] = types.StringList(v)
-		}
-		c.DB.Matchers = append(c.DB.Matchers, labels)
+	var err error
+	if c.DB.Matchers, err = matchers("db_service", "database", f.DB.Resources); err != nil {
+		return err
 	}
 	if len(c.DB.Databases) == 0 && len(c.DB.Matchers) == 0 {
 		return fault.New(fault.Invalid, "db_service is enabled and fronts nothing").WithHint("Name databases, or select registered ones by resources.")
@@ -118,14 +111,9 @@ func (e DBEntry) document() (*types.Database, error) {
 		d.Spec.AdminUser = &types.DatabaseAdmin{Name: e.AdminUser.Name, DefaultDatabase: e.AdminUser.DefaultDatabase}
 	}
 	e.cloud(&d.Spec)
-	for _, l := range e.DynamicLabels {
-		if l.Name == "" || len(l.Command) == 0 || l.Period.Std() < time.Minute {
-			return nil, fault.New(fault.Invalid, "each of dynamic_labels needs name, command, and a period of at least 1m")
-		}
-		if d.Spec.DynamicLabels == nil {
-			d.Spec.DynamicLabels = map[string]types.CommandLabel{}
-		}
-		d.Spec.DynamicLabels[l.Name] = types.CommandLabel{Command: l.Command, Period: l.Period}
+	var err error
+	if d.Spec.DynamicLabels, err = commandLabels("dynamic_labels", e.DynamicLabels); err != nil {
+		return nil, err
 	}
 	return d, d.Validate()
 }

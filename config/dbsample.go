@@ -29,14 +29,7 @@ func (d SampleDB) section() yaml.MapSlice {
 	if d.Name != "" {
 		out = append(out, yaml.MapItem{Key: "databases", Value: []yaml.MapSlice{d.entry()}})
 	}
-	var resources []yaml.MapSlice
-	for _, labels := range d.Dynamic {
-		resources = append(resources, yaml.MapSlice{{Key: "labels", Value: sorted(labels)}})
-	}
-	if len(resources) > 0 {
-		out = append(out, yaml.MapItem{Key: "resources", Value: resources})
-	}
-	return out
+	return append(out, selectors(d.Dynamic)...)
 }
 
 func (d SampleDB) entry() yaml.MapSlice {

@@ -21,7 +21,7 @@ type File struct {
 	Debug    DebugService `yaml:"debug_service"`
 	Kube     LaterService `yaml:"kubernetes_service"`
 	DB       DBService    `yaml:"db_service"`
-	App      LaterService `yaml:"app_service"`
+	App      AppService   `yaml:"app_service"`
 	Desktop  LaterService `yaml:"windows_desktop_service"`
 	Discover LaterService `yaml:"discovery_service"`
 }

@@ -9,7 +9,7 @@ import (
 
 // Sample is what teleport configure knows before it writes a file.
 type Sample struct {
-	Roles       []string // auth, proxy, node, db
+	Roles       []string // auth, proxy, node, db, app
 	Nodename    string
 	DataDir     string
 	ClusterName string
@@ -23,6 +23,7 @@ type Sample struct {
 	JoinMethod  string
 	Labels      map[string]string
 	DB          SampleDB
+	App         SampleApp
 }
 
 // YAML writes a file of version v3 that Parse accepts. Each section says
@@ -70,6 +71,9 @@ func (s Sample) YAML() ([]byte, error) {
 		{Key: "auth_service", Value: auth}, {Key: "proxy_service", Value: proxy}, {Key: "ssh_service", Value: ssh}}
 	if has("db") {
 		doc = append(doc, yaml.MapItem{Key: "db_service", Value: s.DB.section()})
+	}
+	if has("app") {
+		doc = append(doc, yaml.MapItem{Key: "app_service", Value: s.App.section()})
 	}
 	b, err := yaml.Marshal(doc)
 	if err != nil {

@@ -20,6 +20,7 @@ import (
 	"github.com/google/uuid"
 
 	"teleport/access"
+	"teleport/agent/inside"
 	"teleport/audit"
 	"teleport/cert/tlscert"
 	"teleport/dial"
@@ -100,7 +101,7 @@ type Credentials interface {
 // Service serves connections. Safe for concurrent use.
 type Service struct {
 	cfg   Config
-	inner *tls.Config
+	door  *inside.Door
 	codec *event.Codec
 	roots roots
 
@@ -116,7 +117,7 @@ func New(cfg Config) (*Service, error) {
 		return nil, errors.New("dbaccess: incomplete configuration")
 	}
 	return &Service{cfg: cfg, keys: map[CancelKey]*Session{}, made: map[madeKey]*made{}, codec: event.NewCodec(),
-		inner: tlscert.ServerConfig(cfg.TLS, tlscert.ServerOptions{Kinds: []types.IdentityKind{types.IdentityUser, types.IdentityBridge}, ALPN: []string{tunframe.ALPNStreams}})}, nil
+		door: inside.NewDoor(types.KindDatabase, "database", "tsh db login gets one that is", cfg.TLS, tunframe.ALPNStreams)}, nil
 }
 
 // Kind implements agentd.Service.
@@ -160,11 +161,8 @@ func (s *Service) Check(ctx context.Context, db *types.Database) error {
 	return checker.Check(ctx, conn)
 }
 
-const (
-	handshakeTimeout = 10 * time.Second
-	// lastWords is how long an engine has to tell its client of a cut.
-	lastWords = 200 * time.Millisecond
-)
+// lastWords is how long an engine has to tell its client of a cut.
+const lastWords = 200 * time.Millisecond
 
 // Serve implements agentd.Service.
 func (s *Service) Serve(ctx context.Context, in *dial.Inbound) error {
@@ -178,7 +176,7 @@ func (s *Service) Serve(ctx context.Context, in *dial.Inbound) error {
 		return fault.New(fault.Unimplemented, "this agent does not speak %s", db.Spec.Protocol)
 	}
 	joint := netx.Join(in)
-	conn, err := s.secure(ctx, joint)
+	conn, err := s.door.Secure(ctx, joint)
 	if err != nil {
 		return err
 	}
@@ -192,7 +190,7 @@ func (s *Service) Serve(ctx context.Context, in *dial.Inbound) error {
 
 // serve serves one connection of a client: client itself, or a stream in it.
 func (s *Service) serve(ctx context.Context, in *dial.Inbound, proof *tls.Conn, client net.Conn, db *types.Database, engine Engine) error {
-	id, err := s.identify(in, proof.ConnectionState())
+	id, err := s.door.Identify(in, proof.ConnectionState())
 	if err != nil {
 		return err
 	}
@@ -217,7 +215,7 @@ func (s *Service) serve(ctx context.Context, in *dial.Inbound, proof *tls.Conn, 
 // serveStreams serves the streams of one connection, each as a connection of its
 // own: it is identified and decided about anew.
 func (s *Service) serveStreams(ctx context.Context, in *dial.Inbound, proof *tls.Conn, client net.Conn, serve func(context.Context, net.Conn) error) error {
-	if _, err := s.identify(in, proof.ConnectionState()); err != nil {
+	if _, err := s.door.Identify(in, proof.ConnectionState()); err != nil {
 		return err
 	}
 	streams := mux.NewAcceptor(client)
@@ -231,36 +229,4 @@ func (s *Service) serveStreams(ctx context.Context, in *dial.Inbound, proof *tls
 			dial.LogEnd(ctx, s.cfg.Log, in.Header, err)
 		}
 	})
-}
-
-// secure ends the user's TLS.
-func (s *Service) secure(ctx context.Context, under net.Conn) (*tls.Conn, error) {
-	conn := tls.Server(under, s.inner)
-	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
-	defer cancel()
-	if err := conn.HandshakeContext(ctx); err != nil {
-		return nil, fault.Wrap(err, fault.Unauthenticated, "the TLS of the client failed")
-	}
-	return conn, nil
-}
-
-// identify says who speaks inside, who must be who came through the gate; and a
-// bridge must be that of the proxy which carries it.
-func (s *Service) identify(in *dial.Inbound, shown tls.ConnectionState) (*types.Identity, error) {
-	id, err := tlscert.Peer(shown, s.cfg.TLS.Trust(), s.cfg.TLS.Now(), types.IdentityUser, types.IdentityBridge)
-	if err != nil {
-		return nil, err
-	}
-	g := in.Header.Gateway
-	switch {
-	case g == nil:
-		return nil, fault.New(fault.Denied, "the dial does not say who came through the gate")
-	case g.User != id.Name || g.Cluster != id.Cluster:
-		return nil, fault.New(fault.Denied, "the identity inside the connection is not the one that came through the proxy")
-	case id.Kind == types.IdentityBridge && id.Authority.ProxyUUID != in.Proxy.Name:
-		return nil, fault.New(fault.Denied, "this certificate was made for another proxy")
-	case id.Authority.Route == nil || id.Authority.Route.Kind != types.KindDatabase || id.Authority.Route.Name != in.Header.Name:
-		return nil, fault.New(fault.Denied, "the certificate is not for this database").WithHint("tsh db login gets one that is")
-	}
-	return id, nil
 }

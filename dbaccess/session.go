@@ -6,14 +6,12 @@ import (
 	"crypto/x509"
 	"errors"
 	"net"
-	"net/netip"
 	"os"
-	"slices"
-	"strings"
 	"sync"
 	"time"
 
 	"teleport/access"
+	"teleport/agent/inside"
 	"teleport/dial"
 	"teleport/fault"
 	"teleport/netx"
@@ -115,7 +113,7 @@ func (s *Session) Begin(ctx context.Context, user, name string) error {
 	}
 	s.begun = true
 	return s.Emit(ctx, &event.DBStart{Connection: s.common.wire, Status: event.Status{Success: true}, Recording: s.rec.Mode(),
-		Decision: access.Record(s.request, s.decision), Gateway: s.gateway()}, event.TypeDBStart, event.CodeDBStart)
+		Decision: access.Record(s.request, s.decision), Gateway: inside.Gateway(s.in)}, event.TypeDBStart, event.CodeDBStart)
 }
 
 // Foresee says what Begin would decide, and tells nobody. Protocols whose server
@@ -133,7 +131,7 @@ func (s *Session) decide(user, name string) error {
 	s.request, s.decision = s.ask(time.Now(), false), access.Decision{}
 	if err == nil {
 		s.decision = access.Decide(s.request)
-		err = denied(s.decision)
+		err = inside.Denied(s.decision)
 	}
 	if err == nil {
 		err = s.canMake()
@@ -149,7 +147,7 @@ func (s *Session) Switch(name string) error {
 	}
 	r := s.ask(time.Now(), true)
 	r.DBName = name
-	if err := denied(access.Decide(r)); err != nil {
+	if err := inside.Denied(access.Decide(r)); err != nil {
 		return err
 	}
 	s.mu.Lock()
@@ -175,11 +173,7 @@ func otherName(own, name string) error {
 }
 
 func (s *Session) ask(now time.Time, live bool) access.Request {
-	var from netip.Addr
-	if ap := netx.AddrPort(s.in.RemoteAddr()); ap.IsValid() {
-		from = ap.Addr()
-	}
-	r := access.Ask(s.svc.cfg.Policy, s.identity, from, now)
+	r := access.Ask(s.svc.cfg.Policy, s.identity, inside.Client(s.in), now)
 	r.Action, r.Resource, r.Labels, r.HostID, r.Cache = access.ActionDatabase, s.database, s.database.AllLabels(), s.svc.cfg.HostID, s.svc.cfg.Cache
 	r.Login, r.DBName, r.DBRoles, r.Live = s.user, s.Name(), s.route.Roles, live
 	return r
@@ -187,18 +181,11 @@ func (s *Session) ask(now time.Time, live bool) access.Request {
 
 // file puts the session where locks and drains find it.
 func (s *Session) file() error {
-	id := s.identity
-	hosts := []string{s.svc.cfg.HostID, s.in.Proxy.Name}
-	if p := id.Authority.ProxyUUID; p != "" && !slices.Contains(hosts, p) {
-		hosts = append(hosts, p)
-	}
-	live, err := s.svc.cfg.Sessions.Add(session.Info{
-		ID: s.id, Session: s.id, Kind: "db", User: id.Name, Cluster: id.Cluster, Roles: id.Authority.Roles, Login: s.user,
-		Resource: types.KindDatabase + "/" + s.database.Metadata.Name, HostIDs: hosts, MFADevice: id.Proofs.MFADevice, DeviceID: id.Proofs.DeviceID,
-		AccessRequests: id.Proofs.AccessRequests, ClientAddr: s.common.wire.RemoteAddr, Identity: id, Limits: s.decision.Limits, Start: s.start,
-		Decide:      s.again,
-		IdleMessage: s.svc.cfg.Policy.Settings().Networking.IdleTimeoutMessage,
-	}, func(why error) { s.cancel(why) })
+	info := inside.Info(s.in, s.identity, s.svc.cfg.HostID)
+	info.ID, info.Session, info.Kind, info.Login, info.Resource = s.id, s.id, "db", s.user, types.KindDatabase+"/"+s.database.Metadata.Name
+	info.Limits, info.Start, info.Decide = s.decision.Limits, s.start, s.again
+	info.IdleMessage = s.svc.cfg.Policy.Settings().Networking.IdleTimeoutMessage
+	live, err := s.svc.cfg.Sessions.Add(info, func(why error) { s.cancel(why) })
 	s.live = live
 	return err
 }
@@ -239,8 +226,7 @@ func (s *Session) fill() {
 		roles = s.decision.Limits.Database.Roles
 	}
 	s.common = common{
-		user: event.User{User: id.Name, UserKind: 1, UserCluster: id.Cluster, UserRoles: id.Authority.Roles, Impersonator: id.Proofs.Impersonator,
-			AccessRequests: id.Proofs.AccessRequests},
+		user:    inside.User(id),
 		session: event.Session{SessionID: s.id, WithMFA: id.Proofs.MFADevice},
 		server:  event.Server{Namespace: "default", ServerID: s.svc.cfg.HostID, ServerHostname: s.svc.cfg.Hostname},
 		wire:    event.Connection{RemoteAddr: s.in.RemoteAddr().String(), Protocol: "db"},
@@ -249,13 +235,9 @@ func (s *Session) fill() {
 	}
 }
 
-func (s *Session) gateway() *event.Gateway {
-	return &event.Gateway{ProxyID: s.in.Proxy.Name, CertSHA256: s.in.Header.Gateway.CertSHA256, Stream: s.in.Header.Stream}
-}
-
 func (s *Session) refused(ctx context.Context, why error) {
 	_ = s.Emit(ctx, &event.DBStart{Connection: s.common.wire, Status: event.Status{Error: fault.Message(why)},
-		Decision: access.Record(s.request, s.decision), Gateway: s.gateway()}, event.TypeDBStart, event.CodeDBStartFail)
+		Decision: access.Record(s.request, s.decision), Gateway: inside.Gateway(s.in)}, event.TypeDBStart, event.CodeDBStartFail)
 }
 
 const dialTimeout = 15 * time.Second
@@ -316,23 +298,6 @@ func (s *Session) LoginFault(err error) error {
 		return fault.Wrap(err, fault.Timeout, "the database %s does not answer", name)
 	}
 	return fault.Wrap(err, fault.Unavailable, "the login to the database %s failed", name)
-}
-
-// denied turns a no into the line that the person sees.
-func denied(d access.Decision) error {
-	if d.Allow {
-		return nil
-	}
-	var texts []string
-	for _, r := range d.Reasons {
-		if r.Text != "" && !slices.Contains(texts, r.Text) {
-			texts = append(texts, r.Text)
-		}
-	}
-	if len(texts) == 0 {
-		return fault.New(fault.Denied, "access denied")
-	}
-	return fault.New(fault.Denied, "access denied: %s", strings.Join(texts, "; "))
 }
 
 func firstOf(a, b string) string {

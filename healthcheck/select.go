@@ -28,8 +28,11 @@ func PlanFor(configs []*types.HealthCheckConfig, kind string, labels map[string]
 
 // selector is what a configuration says of one kind.
 func selector(m *types.HealthCheckMatch, kind string) (labels []types.LabelMatch, expr string) {
-	if kind == types.KindDatabase {
+	switch kind {
+	case types.KindDatabase:
 		return m.DBLabels, m.DBLabelsExpression
+	case types.KindApp:
+		return m.AppLabels, m.AppLabelsExpression
 	}
 	return nil, ""
 }
@@ -68,19 +71,21 @@ func matches(m *types.HealthCheckMatch, kind string, labels map[string]string, c
 // Validate checks of a configuration what its own Validate cannot: patterns and
 // expressions. Store is given it as the validator of the kind.
 func Validate(c *types.HealthCheckConfig) error {
-	m := &c.Spec.Match
-	for i, l := range m.DBLabels {
-		for j, v := range l.Values {
-			if err := predicate.CheckPattern(v); err != nil {
-				return fault.Wrap(err, fault.Invalid, "spec.match.db_labels[%d].values[%d]: %s", i, j, fault.Message(err))
+	for _, kind := range []string{types.KindDatabase, types.KindApp} {
+		labels, expr := selector(&c.Spec.Match, kind)
+		for i, l := range labels {
+			for j, v := range l.Values {
+				if err := predicate.CheckPattern(v); err != nil {
+					return fault.Wrap(err, fault.Invalid, "spec.match.%s_labels[%d].values[%d]: %s", kind, i, j, fault.Message(err))
+				}
 			}
 		}
-	}
-	if m.DBLabelsExpression == "" {
-		return nil
-	}
-	if _, err := predicate.Compile(predicate.TargetExpr(), m.DBLabelsExpression); err != nil {
-		return fault.Wrap(err, fault.Invalid, "spec.match.db_labels_expression: %s", fault.Message(err))
+		if expr == "" {
+			continue
+		}
+		if _, err := predicate.Compile(predicate.TargetExpr(), expr); err != nil {
+			return fault.Wrap(err, fault.Invalid, "spec.match.%s_labels_expression: %s", kind, fault.Message(err))
+		}
 	}
 	return nil
 }
@@ -91,6 +96,7 @@ func Default() *types.HealthCheckConfig {
 	c.Kind, c.Version = types.KindHealthCheckConfig, "v1"
 	c.Metadata.Name, c.Metadata.Description = types.DefaultHealthCheck, "Checks everything that agents front"
 	c.Metadata.Labels = map[string]string{"teleport.internal/resource-type": "preset"}
-	c.Spec.Match.DBLabels = []types.LabelMatch{{Name: types.Wildcard, Values: types.StringList{types.Wildcard}}}
+	all := []types.LabelMatch{{Name: types.Wildcard, Values: types.StringList{types.Wildcard}}}
+	c.Spec.Match.DBLabels, c.Spec.Match.AppLabels = all, all
 	return c
 }

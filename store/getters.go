@@ -41,6 +41,14 @@ func (r *Replica) Nodes() []*types.Node { return list[*types.Node](r, types.Kind
 // Databases returns the registered databases in name order.
 func (r *Replica) Databases() []*types.Database { return list[*types.Database](r, types.KindDatabase) }
 
+// Apps returns the registered apps in name order.
+func (r *Replica) Apps() []*types.App { return list[*types.App](r, types.KindApp) }
+
+// AppServers returns the apps that live agents front, in name order.
+func (r *Replica) AppServers() []*types.AppServer {
+	return list[*types.AppServer](r, types.KindAppServer)
+}
+
 // DatabaseServers returns the databases that live agents front, in name order.
 func (r *Replica) DatabaseServers() []*types.DatabaseServer {
 	return list[*types.DatabaseServer](r, types.KindDatabaseServer)

@@ -73,6 +73,22 @@ func exampleDatabaseServer() Resource {
 			Since: exampleTime(), Reason: HealthReasonThreshold, Message: "2 checks in a row succeeded"}}}
 }
 
+func exampleApp() Resource {
+	h := named(KindApp, V3, "grafana")
+	h.Metadata.Description = "Dashboards"
+	h.Metadata.Labels = map[string]string{"env": "staging"}
+	return &App{Header: h, Spec: AppSpec{URI: "http://localhost:3000", PublicAddr: "grafana.example.com", RequiredApps: []string{"grafana-api"},
+		Rewrite: &AppRewrite{Redirect: []string{"localhost"}, Headers: []AppHeader{{Name: "Authorization", Value: "Bearer {{internal.jwt}}"}}}}}
+}
+
+func exampleAppServer() Resource {
+	a := exampleApp().(*App)
+	return &AppServer{Header: named(KindAppServer, V3, ServerName("grafana", exampleUUID)),
+		Spec: AppServerSpec{HostID: exampleUUID, Hostname: "app-agent-1", Version: "1.0.0", App: *a},
+		Status: AppServerStatus{TargetHealth: TargetHealth{Addr: "localhost:3000", Protocol: "TCP", Status: HealthHealthy,
+			Since: exampleTime(), Reason: HealthReasonThreshold, Message: "2 checks in a row succeeded"}}}
+}
+
 func exampleHealthCheckConfig() Resource {
 	return &HealthCheckConfig{Header: named(KindHealthCheckConfig, "v1", "staging"), Spec: HealthCheckSpec{
 		Match:    HealthCheckMatch{DBLabels: []LabelMatch{{Name: "env", Values: StringList{"staging", "test-*"}}}, DBLabelsExpression: `labels["team"] == "shop"`},

@@ -23,8 +23,10 @@ type HealthCheckSpec struct {
 // HealthCheckMatch selects resources, by labels, an expression, or both, which
 // must then both match. Of a kind that it has neither for it selects none.
 type HealthCheckMatch struct {
-	DBLabels           []LabelMatch `json:"db_labels,omitempty" doc:"Databases by label; all of the list must match."`
-	DBLabelsExpression string       `json:"db_labels_expression,omitempty" doc:"Databases by an expression over labels."`
+	DBLabels            []LabelMatch `json:"db_labels,omitempty" doc:"Databases by label; all of the list must match."`
+	DBLabelsExpression  string       `json:"db_labels_expression,omitempty" doc:"Databases by an expression over labels."`
+	AppLabels           []LabelMatch `json:"app_labels,omitempty" doc:"Apps by label; all of the list must match."`
+	AppLabelsExpression string       `json:"app_labels_expression,omitempty" doc:"Apps by an expression over labels."`
 }
 
 // LabelMatch is one label, and the values of which it must have one.
@@ -65,8 +67,12 @@ func (c *HealthCheckConfig) Validate() error {
 	case s.UnhealthyThreshold > maxHealthRun:
 		return fieldFault("spec.unhealthy_threshold", "is more than %d", maxHealthRun)
 	}
-	for i, m := range s.Match.DBLabels {
-		path := IndexPath("spec.match.db_labels", i)
+	return firstErr(checkMatches("spec.match.db_labels", s.Match.DBLabels), checkMatches("spec.match.app_labels", s.Match.AppLabels))
+}
+
+func checkMatches(path string, list []LabelMatch) error {
+	for i, m := range list {
+		path := IndexPath(path, i)
 		switch {
 		case m.Name == "":
 			return fieldFault(path+".name", "is missing")

@@ -43,6 +43,8 @@ func Kinds() []KindInfo {
 		{Name: KindNode, Aliases: []string{"nodes"}, Versions: v2, DefaultVersion: "v2", SubKinds: []string{"teleport", "openssh", "openssh-ec2-ice"}, New: newOf[Node], Example: exampleNode, Presence: true},
 		{Name: KindDatabase, Aliases: []string{"dbs", "database", "databases"}, Versions: []string{V3}, DefaultVersion: V3, New: newOf[Database], Example: exampleDatabase},
 		{Name: KindDatabaseServer, Aliases: []string{"db_servers", "database_server"}, Versions: []string{V3}, DefaultVersion: V3, New: newOf[DatabaseServer], Example: exampleDatabaseServer, Presence: true, ReadOnly: true},
+		{Name: KindApp, Aliases: []string{"apps"}, Versions: []string{V3}, DefaultVersion: V3, New: newOf[App], Example: exampleApp},
+		{Name: KindAppServer, Aliases: []string{"app_servers"}, Versions: []string{V3}, DefaultVersion: V3, New: newOf[AppServer], Example: exampleAppServer, Presence: true, ReadOnly: true},
 		{Name: KindHealthCheckConfig, Aliases: []string{"health_check_configs", "hcc"}, Versions: v1, DefaultVersion: "v1", New: newOf[HealthCheckConfig], Example: exampleHealthCheckConfig},
 		{Name: KindProxy, Aliases: []string{"proxies"}, Versions: v2, DefaultVersion: "v2", New: newOf[Proxy], Example: exampleProxy, Presence: true, ReadOnly: true},
 		{Name: KindAuthServer, Aliases: []string{"auth_servers"}, Versions: v2, DefaultVersion: "v2", New: newOf[AuthServer], Example: exampleAuthServer, Presence: true, ReadOnly: true},

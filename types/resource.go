@@ -18,6 +18,8 @@ const (
 	KindNode              = "node"
 	KindDatabase          = "db"
 	KindDatabaseServer    = "db_server"
+	KindApp               = "app"
+	KindAppServer         = "app_server"
 	KindHealthCheckConfig = "health_check_config"
 	KindProxy             = "proxy"
 	KindAuthServer        = "auth_server"

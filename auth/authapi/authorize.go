@@ -164,10 +164,14 @@ func (a *API) request(c rpc.Caller) access.Request {
 // selectedByLabels reports whether roles give access to resources of a kind by
 // their labels, so that whoever may use one sees it without a rule.
 func selectedByLabels(kind string) bool {
-	return kind == types.KindNode || kind == types.KindDatabase || kind == types.KindDatabaseServer
+	switch kind {
+	case types.KindNode, types.KindDatabase, types.KindDatabaseServer, types.KindApp, types.KindAppServer:
+		return true
+	}
+	return false
 }
 
-// mayList decides whether a user sees a node or a database in listings.
+// mayList decides whether a user sees a node, a database or an app in listings.
 func (a *API) mayList(c rpc.Caller, doc types.Resource) bool {
 	if c.Identity.Kind != types.IdentityUser {
 		return false
@@ -177,10 +181,11 @@ func (a *API) mayList(c rpc.Caller, doc types.Resource) bool {
 	switch d := doc.(type) {
 	case *types.Node:
 		r.Labels, r.HostID = d.AllLabels(), d.Metadata.Name
-	case *types.Database:
+	case types.Fronted:
 		r.Labels = d.AllLabels()
-	case *types.DatabaseServer:
-		r.Labels, r.HostID = d.Spec.Database.AllLabels(), d.Spec.HostID
+	case types.FrontedServer:
+		r.Labels = d.Of().AllLabels()
+		r.HostID, _ = d.Host()
 	default:
 		return false
 	}

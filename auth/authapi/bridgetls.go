@@ -18,7 +18,7 @@ import (
 // BridgeTLS issues a proxy the certificate with which it goes on to an agent for a
 // user whose TLS it ends. The user's certificate must have a route of its own: what
 // a proxy has merely seen, as it passed by in a handshake, leads nowhere else. Who
-// may do what there, its agent decides, from the policy of then.
+// may do what in the database or app, its agent decides, from the policy of then.
 func (s issueService) BridgeTLS(ctx context.Context, req *connect.Request[issuev1.BridgeTLSRequest]) (*connect.Response[issuev1.IssuedCerts], error) {
 	m, c := req.Msg, rpc.CallerFrom(ctx)
 	chain, id, client, err := s.shown(m, types.IdentityUser)
@@ -26,7 +26,7 @@ func (s issueService) BridgeTLS(ctx context.Context, req *connect.Request[issuev
 		return nil, err
 	}
 	route := id.Authority.Route
-	if route == nil || route.Kind != types.KindDatabase && route.Kind != types.KindApp {
+	if route == nil || types.ServerKind(route.Kind) == "" {
 		return nil, fault.New(fault.Denied, "the certificate of %s is not for one database or app", id.Name)
 	}
 	k, err := publicKeys("", m.TlsPublic)

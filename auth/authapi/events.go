@@ -32,6 +32,13 @@ func changeEvent(c rpc.Caller, old, doc types.Resource) event.Event {
 		return &event.RecConfigUpdate{User: user, Resource: res, Connection: conn}
 	}
 	change := event.ResourceChange{ResourceKind: h.Kind, Revision: h.Metadata.Revision}
+	if d, ok := doc.(*types.App); ok {
+		app := event.App{AppName: h.Metadata.Name, AppURI: d.Spec.URI, AppPublicAddr: d.Spec.PublicAddr}
+		if old == nil {
+			return &event.AppCreate{User: user, Resource: res, Connection: conn, ResourceChange: change, App: app}
+		}
+		return &event.AppUpdate{User: user, Resource: res, Connection: conn, ResourceChange: change, App: app}
+	}
 	if old == nil {
 		return &event.ResourceCreated{User: user, Resource: res, Connection: conn, ResourceChange: change}
 	}
@@ -49,6 +56,9 @@ func deleteEvent(c rpc.Caller, old types.Resource) event.Event {
 		return &event.RoleDeleted{User: user, Resource: res, Connection: conn}
 	case *types.Lock:
 		return &event.LockDeleted{User: user, Resource: res, Connection: conn, Target: event.LockTarget(d.Spec.Target)}
+	case *types.App:
+		return &event.AppDelete{User: user, Resource: res, Connection: conn,
+			ResourceChange: event.ResourceChange{ResourceKind: h.Kind, Revision: h.Metadata.Revision}}
 	}
 	return &event.ResourceDeleted{User: user, Resource: res, Connection: conn,
 		ResourceChange: event.ResourceChange{ResourceKind: h.Kind, Revision: h.Metadata.Revision}}

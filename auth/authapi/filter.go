@@ -71,6 +71,13 @@ func newQueryEnv(r types.Resource) *queryEnv {
 		db := &d.Spec.Database
 		name, labels = db.Metadata.Name, db.AllLabels()
 		words = append(words, name, db.Metadata.Description, db.Spec.Protocol, db.Spec.URI, d.Spec.Hostname)
+	case *types.App:
+		labels = d.AllLabels()
+		words = append(words, d.Spec.PublicAddr, d.Spec.URI)
+	case *types.AppServer:
+		app := &d.Spec.App
+		name, labels = app.Metadata.Name, app.AllLabels()
+		words = append(words, name, app.Metadata.Description, app.Spec.PublicAddr, app.Spec.URI, d.Spec.Hostname)
 	case *types.Proxy:
 		name = d.Spec.Hostname
 		words = append(append(words, d.Spec.Hostname, d.Spec.Addr), d.Spec.PublicAddrs...)

@@ -31,6 +31,12 @@ func (s issueService) Reissue(ctx context.Context, req *connect.Request[issuev1.
 		if err := json.Unmarshal(m.Route, r.Route); err != nil {
 			return nil, fault.Wrap(err, fault.Invalid, "the route cannot be read")
 		}
+		if r.Route.Kind == types.KindApp {
+			var err error
+			if r.Route, err = appRoute(r.Route); err != nil {
+				return nil, err
+			}
+		}
 	}
 	return s.issue(ctx, r, m.Keys, m.TtlSeconds)
 }

@@ -81,7 +81,7 @@ func (a *API) ownOrPublic(c rpc.Caller, kind, name string, doc types.Resource) b
 		}
 	case types.KindCertAuthority:
 		return true
-	case types.KindNode, types.KindDatabase, types.KindDatabaseServer:
+	case types.KindNode, types.KindDatabase, types.KindDatabaseServer, types.KindApp, types.KindAppServer:
 		return a.mayList(c, doc)
 	case types.KindSessionTracker:
 		t, ok := doc.(*types.SessionTracker)

@@ -37,10 +37,13 @@ func replicaScope(id *types.Identity) []string {
 	}
 	scope := append(types.PolicyKinds(), types.KindCheckpoint)
 	if id.HasSystemRole(types.RoleProxy) {
-		scope = append(scope, types.KindNode, types.KindDatabaseServer, types.KindAuthServer, types.KindSessionTracker, types.KindAppSession)
+		scope = append(scope, types.KindNode, types.KindDatabaseServer, types.KindAppServer, types.KindAuthServer, types.KindSessionTracker, types.KindAppSession)
 	}
 	if id.HasSystemRole(types.RoleDb) {
 		scope = append(scope, types.KindDatabase, types.KindHealthCheckConfig)
+	}
+	if id.HasSystemRole(types.RoleApp) {
+		scope = append(scope, types.KindApp, types.KindHealthCheckConfig)
 	}
 	return scope
 }

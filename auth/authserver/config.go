@@ -92,6 +92,10 @@ func validate(_ context.Context, doc types.Resource) error {
 		return access.Validate(d)
 	case *types.HealthCheckConfig:
 		return healthcheck.Validate(d)
+	case *types.App:
+		return access.ValidateApp(d)
+	case *types.AppServer:
+		return access.ValidateApp(&d.Spec.App)
 	}
 	return nil
 }

@@ -53,6 +53,7 @@ type Inventory struct {
 	instances store.Collection[*types.Instance]
 	nodes     store.Collection[*types.Node]
 	databases store.Collection[*types.DatabaseServer]
+	apps      store.Collection[*types.AppServer]
 	auths     store.Collection[*types.AuthServer]
 	trackers  store.Collection[*types.SessionTracker]
 
@@ -100,7 +101,7 @@ func New(d Deps) *Inventory {
 		d: d, self: d.Self.Metadata.Name,
 		instances: store.Of[*types.Instance](d.Store),
 		nodes:     store.Of[*types.Node](d.Store),
-		databases: store.Of[*types.DatabaseServer](d.Store),
+		databases: store.Of[*types.DatabaseServer](d.Store), apps: store.Of[*types.AppServer](d.Store),
 		auths:     store.Of[*types.AuthServer](d.Store),
 		streams:   map[streamKey]*control{},
 		owners:    map[string]*control{},

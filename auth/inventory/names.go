@@ -16,7 +16,7 @@ import (
 // announcers are the kinds that a process may announce, and the role that it
 // needs for each.
 func announcers() map[string]types.SystemRole {
-	return map[string]types.SystemRole{types.KindNode: types.RoleNode, types.KindProxy: types.RoleProxy, types.KindDatabaseServer: types.RoleDb}
+	return map[string]types.SystemRole{types.KindNode: types.RoleNode, types.KindProxy: types.RoleProxy, types.KindDatabaseServer: types.RoleDb, types.KindAppServer: types.RoleApp}
 }
 
 // announcedBy finds the documents of a host: of most kinds there is one, named by
@@ -27,6 +27,15 @@ func (i *Inventory) announcedBy(ctx context.Context, uuid string) ([]docKey, err
 	for _, s := range servers {
 		if s.Spec.HostID == uuid {
 			keys = append(keys, docKey{types.KindDatabaseServer, s.Metadata.Name})
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	apps, err := i.apps.All(ctx)
+	for _, s := range apps {
+		if s.Spec.HostID == uuid {
+			keys = append(keys, docKey{types.KindAppServer, s.Metadata.Name})
 		}
 	}
 	return keys, err
@@ -185,9 +194,9 @@ func admit(id *types.Identity, doc types.Resource) error {
 	h := doc.Head()
 	need := announcers()[h.Kind]
 	own := id.Name
-	if s, ok := doc.(*types.DatabaseServer); ok {
-		own = types.ServerName(s.Spec.Database.Metadata.Name, id.Name)
-		if s.Spec.HostID != id.Name {
+	if s, ok := doc.(types.FrontedServer); ok {
+		own = types.ServerName(s.Of().Head().Metadata.Name, id.Name)
+		if host, _ := s.Host(); host != id.Name {
 			return fault.New(fault.Denied, "it may register only what it fronts itself")
 		}
 	}
@@ -208,17 +217,8 @@ func admit(id *types.Identity, doc types.Resource) error {
 		hostname, labels, addrs = d.Spec.Hostname, d.AllLabels(), addresses(d)
 	case *types.Proxy:
 		hostname, addrs = d.Spec.Hostname, d.Spec.PublicAddrs
-	case *types.DatabaseServer:
-		db := &d.Spec.Database
-		hostname, labels = d.Spec.Hostname, db.AllLabels()
-		if !join.Covers(id.Authority.Scope, db.Metadata.Name, labels) {
-			return fault.New(fault.Denied, "its join token does not allow the database %q with these labels", db.Metadata.Name).
-				WithHint("join with a token whose scope covers them")
-		}
-		if own := id.Authority.Hostname; own != "" && hostname != own {
-			return fault.New(fault.Denied, "its certificate is for the host name %q, not %q", own, hostname)
-		}
-		return nil
+	case types.FrontedServer:
+		return admitFronted(id, d)
 	}
 	if own := id.Authority.Hostname; own != "" && hostname != own {
 		return fault.New(fault.Denied, "its certificate is for the host name %q, not %q", own, hostname)
@@ -236,4 +236,27 @@ func admit(id *types.Identity, doc types.Resource) error {
 		}
 	}
 	return nil
+}
+
+// admitFronted checks what an agent fronts: the name and the labels of that count,
+// not those of the host.
+func admitFronted(id *types.Identity, s types.FrontedServer) error {
+	h := s.Of().Head()
+	if !join.Covers(id.Authority.Scope, h.Metadata.Name, s.Of().AllLabels()) {
+		return fault.New(fault.Denied, "its join token does not allow the %s %q with these labels", called(h.Kind), h.Metadata.Name).
+			WithHint("join with a token whose scope covers them")
+	}
+	_, hostname := s.Host()
+	if own := id.Authority.Hostname; own != "" && hostname != own {
+		return fault.New(fault.Denied, "its certificate is for the host name %q, not %q", own, hostname)
+	}
+	return nil
+}
+
+// called is what people call resources of a kind.
+func called(kind string) string {
+	if kind == types.KindDatabase {
+		return "database"
+	}
+	return kind
 }

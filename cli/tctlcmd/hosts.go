@@ -29,15 +29,9 @@ func (a *app) nodesLs() *cobra.Command {
 	c := a.verb("ls [KEY=VALUE,…]", "List nodes", "  tctl nodes ls env=prod", cobra.MaximumNArgs(1),
 		func(ctx context.Context, api *authclient.Client, args []string) error {
 			o := *filter
-			if len(args) > 0 {
-				o.Labels = map[string]string{}
-				for _, kv := range strings.Split(args[0], ",") {
-					k, v, ok := strings.Cut(kv, "=")
-					if !ok {
-						return fault.New(fault.Invalid, "label %q is not written key=value", kv)
-					}
-					o.Labels[k] = v
-				}
+			var err error
+			if o.Labels, err = labelArgs(args); err != nil {
+				return err
 			}
 			nodes, err := authclient.List[types.Node](ctx, api, types.KindNode, o)
 			if err != nil {
@@ -54,6 +48,22 @@ func (a *app) nodesLs() *cobra.Command {
 	filter = filterFlags(c.Flags())
 	show = a.formatFlag(c.Flags())
 	return c
+}
+
+// labelArgs reads the labels of a listing: KEY=VALUE,….
+func labelArgs(args []string) (map[string]string, error) {
+	if len(args) == 0 {
+		return nil, nil // no labels
+	}
+	labels := map[string]string{}
+	for _, kv := range strings.Split(args[0], ",") {
+		k, v, ok := strings.Cut(kv, "=")
+		if !ok {
+			return nil, fault.New(fault.Invalid, "label %q is not written key=value", kv)
+		}
+		labels[k] = v
+	}
+	return labels, nil
 }
 
 func address(n *types.Node) string {

@@ -2,17 +2,14 @@ package teleportcmd
 
 import (
 	"maps"
-	"os"
 	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 
 	"teleport/builtin/engines"
 	"teleport/config"
 	"teleport/fault"
-	"teleport/generation"
 )
 
 func dbCommand(s Streams) *cobra.Command {
@@ -33,21 +30,8 @@ type dbFlags struct {
 // flagSet declares the flags. The proxy's address has two names, of which help
 // shows the one that the command is known by.
 func (f *dbFlags) flagSet(c *cobra.Command, proxy string) {
-	fl := c.Flags()
-	fl.SetNormalizeFunc(func(_ *pflag.FlagSet, name string) pflag.NormalizedName {
-		if name == "proxy" || name == "proxy-server" {
-			name = proxy
-		}
-		return pflag.NormalizedName(name)
-	})
-	db := &f.sample.DB
-	fl.StringVar(&f.sample.ProxyServer, proxy, "", "join and tunnel through the proxy of this address")
-	fl.StringVar(&f.sample.AuthServer, "auth-server", "", "join at the auth service of this address")
-	fl.StringVar(&f.sample.Token, "token", "", "join token of the type db, or the path of a file that holds it")
-	fl.StringVar(&f.sample.JoinMethod, "join-method", "token", "how this host proves itself")
-	fl.StringSliceVar(&f.sample.CAPins, "ca-pin", nil, "pin of the cluster's host authority (tctl status prints it)")
-	fl.StringVar(&f.sample.Nodename, "nodename", "", "name of this host (default: the host name)")
-	fl.StringVar(&f.sample.DataDir, "data-dir", config.DefaultDataDir, "where state is kept")
+	agentFlags(c, &f.sample, "db", proxy)
+	fl, db := c.Flags(), &f.sample.DB
 	fl.StringVar(&db.Name, "name", "", "name of the database in the cluster")
 	fl.StringVar(&db.Description, "description", "", "what people see beside the name")
 	fl.StringVar(&db.Protocol, "protocol", "", "what the database speaks: "+strings.Join(protocols(), ", "))
@@ -79,12 +63,8 @@ func (f *dbFlags) text() ([]byte, error) {
 	if db.Labels, err = parseLabels(f.labels); err != nil {
 		return nil, err
 	}
-	for _, d := range f.dynamic {
-		labels, err := parseLabels(d)
-		if err != nil {
-			return nil, err
-		}
-		db.Dynamic = append(db.Dynamic, labels)
+	if db.Dynamic, err = selectorsOf(f.dynamic); err != nil {
+		return nil, err
 	}
 	return configureFlags{sample: f.sample, roles: "db"}.text()
 }
@@ -126,48 +106,10 @@ func dbStartCommand(s Streams) *cobra.Command {
 			"    --name=orders --protocol=postgres --uri=db.example.com:5432 --labels=env=prod\n" +
 			"  teleport db start -c /etc/teleport.yaml",
 		RunE: func(c *cobra.Command, _ []string) error {
-			if (sf.supervise || os.Getpid() == 1) && !generation.Supervised() {
-				return supervise(s)
-			}
-			file, err := f.file(c, sf.path)
-			if err != nil {
-				return err
-			}
-			sf.Roles = "db"
-			return run(c.Context(), s, file, sf)
+			return startAgent(c, s, &sf, "db", f.text)
 		},
 	}
 	f.flagSet(c, "proxy-server")
-	fl := c.Flags()
-	fl.StringVarP(&sf.path, "config", "c", "", "configuration file, instead of the flags about the database and the cluster")
-	fl.StringVar(&sf.PIDFile, "pid-file", "", "write the process id here")
-	fl.StringVar(&sf.DiagAddr, "diag-addr", "", "serve /healthz, /readyz and /metrics on this address")
-	fl.BoolVar(&sf.supervise, "supervise", false, "stay as a small parent that starts the process again when it dies")
-	fl.BoolVarP(&sf.Debug, "debug", "d", false, "log everything")
-	fl.BoolVar(&sf.Insecure, "insecure", false, "believe any web certificate of the proxy when joining")
+	foregroundFlags(c, &sf, "database")
 	return c
-}
-
-// besideFile are the flags of teleport db start that may stand beside a file.
-var besideFile = []string{"config", "pid-file", "diag-addr", "supervise", "debug", "insecure"}
-
-// file is the configuration that was named, or the one that the flags make.
-func (f *dbFlags) file(c *cobra.Command, path string) (*config.File, error) {
-	if path == "" {
-		text, err := f.text()
-		if err != nil {
-			return nil, err
-		}
-		return config.Parse("flags", text)
-	}
-	var other error
-	c.Flags().Visit(func(fl *pflag.Flag) {
-		if other == nil && !slices.Contains(besideFile, fl.Name) {
-			other = fault.New(fault.Invalid, "--%s says what the file of --config says: give one of them", fl.Name)
-		}
-	})
-	if other != nil {
-		return nil, other
-	}
-	return config.ReadFile(path)
 }

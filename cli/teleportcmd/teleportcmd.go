@@ -42,7 +42,7 @@ func Run(ctx context.Context, args []string, s Streams) int {
 	root.SetIn(s.In)
 	root.SetOut(s.Out)
 	root.SetErr(s.Err)
-	root.AddCommand(startCommand(s), configureCommand(s), joinCommand(s), nodeCommand(s), dbCommand(s), statusCommand(s), installCommand(s), debugCommand(s), versionCommand(s))
+	root.AddCommand(startCommand(s), configureCommand(s), joinCommand(s), nodeCommand(s), dbCommand(s), appCommand(s), statusCommand(s), installCommand(s), debugCommand(s), versionCommand(s))
 	output.Strict(root)
 	err := root.ExecuteContext(ctx)
 	if err == nil {

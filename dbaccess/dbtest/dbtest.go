@@ -14,7 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"teleport/access"
+	"teleport/agent/insidetest"
 	"teleport/cert"
 	"teleport/cert/certtest"
 	"teleport/cert/tlscert"
@@ -26,7 +26,6 @@ import (
 	"teleport/session"
 	"teleport/tunnel/tunframe"
 	"teleport/types"
-	"teleport/types/event"
 )
 
 // Names of the world.
@@ -35,6 +34,12 @@ const (
 	HostID   = "6f1d2ad0-5a0c-4d47-9a2e-0f3c9a1f0001"
 	ProxyID  = "6f1d2ad0-5a0c-4d47-9a2e-0f3c9a1f0002"
 	Database = "shop"
+)
+
+// What tests change, and what they read.
+type (
+	Policy = insidetest.Policy
+	Log    = insidetest.Log
 )
 
 // World is one agent that fronts one database.
@@ -49,15 +54,13 @@ type World struct {
 	later  atomic.Int64 // how far the agent's clock is ahead, in ns
 	ctx    context.Context
 	work   sync.WaitGroup
-	tick   chan struct{}
 }
 
 // New makes a world around an engine and a database; creds says how the agent
 // logs in to it.
 func New(t testing.TB, engine dbaccess.Engine, spec types.DatabaseSpec, creds func(*certtest.World) dbaccess.Credentials) *World {
 	t.Helper()
-	w := &World{CAs: certtest.New(t, Cluster, time.Now()), Log: &Log{}, t: t, tick: make(chan struct{}, 1)}
-	w.Policy = &Policy{roles: map[string]*types.Role{}, tick: w.tick}
+	w := &World{CAs: certtest.New(t, Cluster, time.Now()), Log: &Log{}, Policy: insidetest.NewPolicy(), t: t}
 	w.Doc = &types.Database{Spec: spec}
 	w.Doc.Metadata.Name, w.Doc.Metadata.Labels = Database, map[string]string{"env": "test"}
 	if err := w.Doc.Validate(); err != nil {
@@ -95,7 +98,7 @@ func (w *World) Role(edit func(*types.RoleSpec)) {
 	if err := r.Validate(); err != nil {
 		w.t.Fatal(err)
 	}
-	w.Policy.Change(func() { w.Policy.roles["db"] = r })
+	w.Policy.SetRole(r)
 }
 
 func (w *World) certificate(id *types.Identity, ca types.CAType) *tls.Certificate {
@@ -173,7 +176,7 @@ func (w *World) carry(c net.Conn, user string, config *tls.Config) {
 
 // dial is a dial of the agent, as it comes through the gate.
 func (w *World) dial(user string) net.Conn {
-	near, far, err := pair()
+	near, far, err := insidetest.Pair()
 	if err != nil {
 		w.t.Error(err)
 		return near
@@ -183,24 +186,10 @@ func (w *World) dial(user string) net.Conn {
 	in.Header.Gateway = &dial.Gateway{User: user, Cluster: Cluster}
 	w.work.Go(func() {
 		if err := w.svc.Serve(w.ctx, in); err != nil {
-			w.Log.note(err)
+			w.Log.Note(err)
 		}
 	})
 	return near
-}
-
-// pair is a TCP connection to ourselves.
-func pair() (near, far net.Conn, err error) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return nil, nil, err
-	}
-	defer ln.Close()
-	if near, err = net.Dial("tcp", ln.Addr().String()); err != nil {
-		return nil, nil, err
-	}
-	far, err = ln.Accept()
-	return near, far, err
 }
 
 // Await waits until something is true.
@@ -211,113 +200,4 @@ func (w *World) Await(is func() bool) {
 			w.t.Fatal("it never came")
 		}
 	}
-}
-
-// Policy is a replica that tests change.
-type Policy struct {
-	mu       sync.Mutex
-	roles    map[string]*types.Role
-	LockList []*types.Lock
-	revision uint64
-	tick     chan struct{}
-}
-
-// Change edits the policy and tells who watches it.
-func (p *Policy) Change(f func()) {
-	p.mu.Lock()
-	f()
-	p.revision++
-	p.mu.Unlock()
-	select {
-	case p.tick <- struct{}{}:
-	default:
-	}
-}
-
-// Roles implements access.View.
-func (p *Policy) Roles(names []string) (out []*types.Role) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for _, n := range names {
-		if r := p.roles[n]; r != nil {
-			out = append(out, r)
-		}
-	}
-	return out
-}
-
-// Locks implements access.View.
-func (p *Policy) Locks() []*types.Lock {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.LockList
-}
-
-// Settings implements access.View.
-func (p *Policy) Settings() access.Settings { return access.Settings{} }
-
-// Epoch implements access.View.
-func (p *Policy) Epoch(string) *types.UserEpochSpec { return nil }
-
-// Fresh implements access.View.
-func (p *Policy) Fresh(time.Time) bool { return true }
-
-// Revision implements access.View.
-func (p *Policy) Revision() uint64 {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.revision
-}
-
-// Subscribe implements session.Policy.
-func (p *Policy) Subscribe() (<-chan struct{}, func()) { return p.tick, func() {} }
-
-// Log is an audit log in memory.
-type Log struct {
-	mu     sync.Mutex
-	events []event.Event
-	errs   []error
-	Fail   error // of Emit
-}
-
-// Emit implements audit.Emitter.
-func (l *Log) Emit(_ context.Context, events ...event.Event) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.Fail != nil {
-		return l.Fail
-	}
-	l.events = append(l.events, events...)
-	return nil
-}
-
-// Break lets Emit fail from now on.
-func (l *Log) Break(err error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.Fail = err
-}
-
-func (l *Log) note(err error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.errs = append(l.errs, err)
-}
-
-// Events returns the events of the given types so far, all without any.
-func (l *Log) Events(types ...string) []event.Event {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	var out []event.Event
-	for _, e := range l.events {
-		for _, t := range types {
-			if e.EventMeta().Type == t {
-				out = append(out, e)
-			}
-		}
-		if len(types) == 0 {
-			out = append(out, e)
-		}
-	}
-	return out
 }

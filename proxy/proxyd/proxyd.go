@@ -206,7 +206,7 @@ func (p *Proxy) open(ctx context.Context, c Caller, h dial.Header) (net.Conn, di
 	out := dial.New(h.Kind, resource.Head().Name())
 	out.Cluster, out.Trace, out.Stream, out.Verb, out.Carrier = p.o.Cluster, h.Trace, h.Stream, h.Verb, h.Carrier
 	out.Resume, out.Client = h.Resume, c.Addr
-	if h.Kind == types.KindDatabase { // several agents may front one: the router chooses among these alone
+	if types.ServerKind(h.Kind) != "" { // several agents may front one: the router chooses among these alone
 		out.AgentUUID = h.AgentUUID
 	}
 	if h.Verb == tunframe.Attach {

@@ -132,6 +132,14 @@ type Decision struct {
 	DBRegion    string   `json:"db_aws_region,omitempty" class:"public"`
 	DBAutomatic bool     `json:"db_automatic_users,omitempty" class:"public"` // it can make its users
 	DBAdmin     string   `json:"db_admin_user,omitempty" class:"public"`      // and who makes them
+	// What is asked for of an app, and what of its document decisions look at.
+	AppURI           string   `json:"app_uri,omitempty" class:"public"`
+	AppCloud         string   `json:"app_cloud,omitempty" class:"public"`
+	AppPorts         []string `json:"app_tcp_ports,omitempty" class:"public"`
+	AppPort          int      `json:"app_target_port,omitempty" class:"public"`
+	AppAWSRole       string   `json:"app_aws_role_arn,omitempty" class:"public"`
+	AppAzureIdentity string   `json:"app_azure_identity,omitempty" class:"public"`
+	AppGCPAccount    string   `json:"app_gcp_service_account,omitempty" class:"public"`
 }
 
 // Identity is what an issued certificate says.

@@ -64,8 +64,8 @@ func newFleet(agents int) *fleet {
 func (f *fleet) dial(t *testing.T, user string) (string, error) {
 	t.Helper()
 	f.asked = nil
-	d := NewDatabases(f, f)
-	db, err := d.Resolve("orders", func(*types.Database) bool { return true })
+	d := NewFronted(types.KindDatabase, "tsh db ls", f.DatabaseServers, f)
+	db, err := d.Resolve("orders", func(types.Resource) bool { return true })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -136,14 +136,14 @@ func TestWhatIsAskedOfTheNextAgent(t *testing.T) {
 
 func TestWhoResolvesADatabase(t *testing.T) {
 	f := newFleet(1)
-	see := func(of string) func(*types.Database) bool {
-		return func(d *types.Database) bool { return d.Metadata.Name == of }
+	see := func(of string) func(types.Resource) bool {
+		return func(d types.Resource) bool { return d.Head().Metadata.Name == of }
 	}
-	if d, err := NewDatabases(f, f).Resolve("orders", see("orders")); err != nil || d.Metadata.Name != "orders" {
+	if d, err := NewFronted(types.KindDatabase, "tsh db ls", f.DatabaseServers, f).Resolve("orders", see("orders")); err != nil || d.Head().Metadata.Name != "orders" {
 		t.Errorf("%v %v", d, err)
 	}
-	_, hidden := NewDatabases(f, f).Resolve("orders", see("payroll"))
-	_, absent := NewDatabases(f, f).Resolve("archive", see("archive"))
+	_, hidden := NewFronted(types.KindDatabase, "tsh db ls", f.DatabaseServers, f).Resolve("orders", see("payroll"))
+	_, absent := NewFronted(types.KindDatabase, "tsh db ls", f.DatabaseServers, f).Resolve("archive", see("archive"))
 	if !errors.Is(hidden, fault.NotFound) || !errors.Is(absent, fault.NotFound) {
 		t.Errorf("%v, %v", hidden, absent)
 	}
@@ -153,8 +153,8 @@ func TestWhoResolvesADatabase(t *testing.T) {
 // speaks for another one.
 func TestTheAgentThatIsMeantComesFirst(t *testing.T) {
 	f := newFleet(3)
-	d := NewDatabases(f, f)
-	db, err := d.Resolve("orders", func(*types.Database) bool { return true })
+	d := NewFronted(types.KindDatabase, "tsh db ls", f.DatabaseServers, f)
+	db, err := d.Resolve("orders", func(types.Resource) bool { return true })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -181,13 +181,13 @@ func TestTheAgentThatIsMeantComesFirst(t *testing.T) {
 // A stream goes on at the agent that holds it and at no other.
 func TestAStreamGoesBackToItsAgent(t *testing.T) {
 	f := newFleet(2)
-	d := NewDatabases(f, f)
+	d := NewFronted(types.KindDatabase, "tsh db ls", f.DatabaseServers, f)
 	at := types.ServerName("orders", "agent-1")
-	s, err := d.ResolveServer(at, func(s *types.DatabaseServer) bool { return s.Spec.Database.Metadata.Name == "orders" })
-	if err != nil || s.Spec.HostID != "agent-1" {
+	s, err := d.ResolveServer(at, func(s types.Resource) bool { return s.(types.FrontedServer).Of().Head().Metadata.Name == "orders" })
+	if err != nil || hostOf(s) != "agent-1" {
 		t.Fatalf("%v %v", s, err)
 	}
-	if _, err := d.ResolveServer(at, func(*types.DatabaseServer) bool { return false }); !errors.Is(err, fault.NotFound) {
+	if _, err := d.ResolveServer(at, func(types.Resource) bool { return false }); !errors.Is(err, fault.NotFound) {
 		t.Errorf("who may not see it: %v", err)
 	}
 	conn, reply, err := d.DialServer(t.Context(), s, tunframe.Header{Verb: tunframe.Attach})

@@ -1,0 +1,173 @@
+// Package appaccess is the app service of an agent: it takes a connection that the
+// agent accepted for an app, ends the TLS in which the user, or the proxy for a
+// browser's user, proves who they are, decides who may use the app and as what,
+// and passes each request on to the app, which learns from headers that the agent
+// alone writes who the user is. What the apps of a cloud want of a request is a
+// Cloud's to know.
+package appaccess
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"sync"
+	"time"
+
+	"teleport/access"
+	"teleport/agent/inside"
+	"teleport/audit"
+	"teleport/cert/tlscert"
+	"teleport/dial"
+	"teleport/fault"
+	"teleport/healthcheck"
+	"teleport/netx"
+	"teleport/predicate"
+	"teleport/recorder"
+	"teleport/session"
+	"teleport/types"
+	"teleport/types/event"
+)
+
+// Cloud sends requests to the API of one cloud, with the agent's own credentials.
+// Implementations are safe for concurrent use.
+type Cloud interface {
+	// Send answers a request that a decision has allowed for what u says, and fills
+	// in what it learns about it. It never acts beyond the life of the identity.
+	Send(r *http.Request, u Use, told *event.AppRequest) (*http.Response, error)
+}
+
+// Config is what the service is built from. Fields without a remark are required.
+type Config struct {
+	HostID   string // UUID
+	Hostname string
+	Cluster  string
+	// Apps returns what this agent fronts now.
+	Apps func() []*types.App
+	// TLS proves to users that they speak with this agent, and verifies them.
+	TLS      tlscert.Source
+	Policy   access.View
+	Audit    audit.Emitter
+	Sessions *session.Registry
+	Recorder recorder.Recorder
+	Dialer   netx.Dialer
+	Log      *slog.Logger
+	Cache    *predicate.Cache // may be nil
+	// Clouds answer for the apps of clouds, by types.CloudAWS and so on. An app of
+	// another cloud is refused.
+	Clouds map[string]Cloud
+}
+
+// Service serves connections. Safe for concurrent use.
+type Service struct {
+	cfg    Config
+	door   *inside.Door
+	codec  *event.Codec
+	server *http.Server
+	// forward passes requests on to apps.
+	forward *httputil.ReverseProxy
+	feed    *feed
+
+	mu       sync.Mutex
+	sessions map[sessionKey]*Session
+}
+
+// Bounds of what a client may send, and of how long it may take.
+const (
+	headerTimeout = 20 * time.Second
+	maxHeader     = 64 << 10
+	// keptIdle is how long a connection waits for its next request.
+	keptIdle = 5 * time.Minute
+)
+
+// New checks a configuration. It starts nothing.
+func New(cfg Config) (*Service, error) {
+	if cfg.HostID == "" || cfg.Apps == nil || cfg.TLS.Certificate == nil || cfg.Policy == nil || cfg.Audit == nil || cfg.Sessions == nil ||
+		cfg.Recorder == nil || cfg.Dialer == nil || cfg.Log == nil {
+		return nil, errors.New("appaccess: incomplete configuration")
+	}
+	s := &Service{cfg: cfg, codec: event.NewCodec(), sessions: map[sessionKey]*Session{}, feed: newFeed(),
+		door: inside.NewDoor(types.KindApp, "app", "tsh apps login gets one that is", cfg.TLS, "h2", "http/1.1")}
+	s.server = &http.Server{Handler: s, ReadHeaderTimeout: headerTimeout, MaxHeaderBytes: maxHeader, IdleTimeout: keptIdle,
+		ErrorLog: slog.NewLogLogger(cfg.Log.Handler(), slog.LevelDebug), ConnContext: connContext}
+	s.forward = newForward(s)
+	return s, nil
+}
+
+// Kind implements agentd.Service.
+func (s *Service) Kind() string { return types.KindApp }
+
+// Fronts implements agentd.Service.
+func (s *Service) Fronts(name string) bool { return s.app(name) != nil }
+
+func (s *Service) app(name string) *types.App {
+	for _, a := range s.cfg.Apps() {
+		if a.Metadata.Name == name {
+			return a
+		}
+	}
+	return nil
+}
+
+// Check asks whether an app is there, as nobody in particular. ctx needs a deadline.
+func (s *Service) Check(ctx context.Context, app *types.App) error {
+	addr, err := app.Spec.Address(0)
+	if err != nil {
+		return err
+	}
+	return healthcheck.Dial(ctx, s.cfg.Dialer, addr)
+}
+
+// Run answers the requests of the connections that Serve takes, until ctx ends.
+func (s *Service) Run(ctx context.Context) error {
+	left := s.cfg.Sessions.OnDrain(func() { s.server.SetKeepAlivesEnabled(false) })
+	defer left()
+	stop := context.AfterFunc(ctx, func() { s.feed.Close() })
+	defer stop()
+	err := s.server.Serve(s.feed)
+	if ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
+		err = nil
+	}
+	err = errors.Join(err, s.server.Close())
+	s.endAll()
+	return err
+}
+
+// Serve implements agentd.Service.
+func (s *Service) Serve(ctx context.Context, in *dial.Inbound) error {
+	defer in.Close()
+	app := s.app(in.Header.Name)
+	if app == nil {
+		return fault.New(fault.NotFound, "this agent does not front the app %q any more", in.Header.Name)
+	}
+	c := newCarried(in)
+	conn, err := s.door.Secure(ctx, c)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	v := &visit{in: in, shown: conn.ConnectionState().PeerCertificates[0], start: time.Now()}
+	if v.identity, err = s.door.Identify(in, conn.ConnectionState()); err != nil {
+		return err
+	}
+	if err := s.open(ctx, v, app, c); err != nil {
+		return err
+	}
+	defer s.leave(v)
+	return s.serve(ctx, v, c, conn)
+}
+
+// serve has the connection's requests answered until it ends or ctx does.
+func (s *Service) serve(ctx context.Context, v *visit, c *carried, conn *tls.Conn) error {
+	c.visit = v
+	stop := context.AfterFunc(ctx, func() { c.Close() })
+	defer stop()
+	if err := s.feed.put(ctx, conn); err != nil {
+		return err
+	}
+	<-c.done
+	return v.why.get()
+}

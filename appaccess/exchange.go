@@ -1,0 +1,339 @@
+package appaccess
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"net/netip"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+
+	"teleport/fault"
+	"teleport/netx"
+	"teleport/types"
+	"teleport/types/event"
+)
+
+// exchange is one request of a visit and its answer.
+type exchange struct {
+	svc   *Service
+	visit *visit
+	app   *types.App // as it is now
+	way   *way       // nil for clouds
+	asked string     // the host that the client named
+	told  event.AppRequest
+	noted bool // the log has it
+}
+
+type exchangeKey struct{}
+
+// ServeHTTP implements http.Handler for the connections of Serve.
+func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	v, ok := r.Context().Value(visitKey{}).(*visit)
+	if !ok {
+		panic(http.ErrAbortHandler) // nobody was identified
+	}
+	x := &exchange{svc: s, visit: v, app: s.app(v.app.Metadata.Name), asked: r.Host}
+	x.told = event.AppRequest{Method: r.Method, Path: r.URL.EscapedPath(), Query: r.URL.RawQuery, RequestID: x.requestID(r), Upgrade: upgrade(r)}
+	v.session.requests.Add(1)
+	w.Header().Set(HeaderRequestID, x.told.RequestID)
+	if err := x.prepare(r); err != nil {
+		x.fail(w, r, err)
+		return
+	}
+	if to := x.entry(r); to != "" {
+		if err := x.note(r.Context(), http.StatusFound, nil); err != nil {
+			x.fail(w, r, err)
+			return
+		}
+		http.Redirect(w, r, to, http.StatusFound)
+		return
+	}
+	if r.ContentLength != 0 {
+		r.Body = &patient{ReadCloser: r.Body, c: http.NewResponseController(w)}
+	}
+	s.forward.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), exchangeKey{}, x)))
+}
+
+func newForward(s *Service) *httputil.ReverseProxy {
+	of := func(r *http.Request) *exchange {
+		x, _ := r.Context().Value(exchangeKey{}).(*exchange)
+		return x
+	}
+	return &httputil.ReverseProxy{
+		Rewrite:        func(p *httputil.ProxyRequest) { of(p.In).rewrite(p) },
+		Transport:      roundTrip(func(r *http.Request) (*http.Response, error) { return of(r).send(r) }),
+		ModifyResponse: func(resp *http.Response) error { return of(resp.Request).answer(resp) },
+		ErrorHandler:   func(w http.ResponseWriter, r *http.Request, err error) { of(r).fail(w, r, err) },
+		FlushInterval:  -1, // an event is passed on when it comes
+		BufferPool:     buffers{},
+		ErrorLog:       s.server.ErrorLog,
+	}
+}
+
+type roundTrip func(*http.Request) (*http.Response, error)
+
+// RoundTrip implements http.RoundTripper.
+func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+// requestID is the one that the proxy gave a browser's request, or a new one.
+func (x *exchange) requestID(r *http.Request) string {
+	if x.visit.identity.Kind == types.IdentityBridge {
+		if id, err := uuid.Parse(r.Header.Get(HeaderRequestID)); err == nil {
+			return id.String()
+		}
+	}
+	return uuid.NewString()
+}
+
+func upgrade(r *http.Request) string {
+	if strings.EqualFold(r.Header.Get("Upgrade"), "websocket") {
+		return "websocket"
+	}
+	return ""
+}
+
+// prepare refuses what is not a request for this app, and finds the way there.
+func (x *exchange) prepare(r *http.Request) (err error) {
+	switch {
+	case x.app == nil:
+		return fault.New(fault.NotFound, "this agent does not front the app %q any more", x.visit.app.Metadata.Name)
+	case x.app.Spec.TCP():
+		return fault.New(fault.Invalid, "the app %s speaks no HTTP", x.app.Metadata.Name).WithHint("tsh proxy app opens a port for it")
+	case r.Method == http.MethodConnect || r.RequestURI == "*" || !strings.HasPrefix(r.URL.Path, "/"):
+		return fault.New(fault.Invalid, "a request names a path within the app")
+	case r.URL.Host != "" && !strings.EqualFold(r.URL.Host, r.Host):
+		return fault.New(fault.Invalid, "a request names one host")
+	case x.app.Spec.CloudAPI():
+		return nil
+	}
+	x.way, err = x.visit.session.wayTo(x.app)
+	return err
+}
+
+// entry is where somebody is sent who opens the app's root, "" for all others: the
+// path in the app's URI.
+func (x *exchange) entry(r *http.Request) string {
+	if x.way == nil || r.URL.Path != "/" || r.Method != http.MethodGet && r.Method != http.MethodHead || upgrade(r) != "" {
+		return ""
+	}
+	if p := x.way.target.EscapedPath(); p != "" && p != "/" && !strings.HasPrefix(p, "//") {
+		return p
+	}
+	return ""
+}
+
+// rewrite makes the request that the app gets.
+func (x *exchange) rewrite(p *httputil.ProxyRequest) {
+	out := p.Out
+	kept := map[string]string{"Connection": out.Header.Get("Connection"), "Upgrade": out.Header.Get("Upgrade"), "Te": out.Header.Get("Te")}
+	out.Header = forwarded(out.Header)
+	for name, value := range kept { // as the two connections need them
+		if value != "" {
+			out.Header.Set(name, value)
+		}
+	}
+	out.URL.RawQuery = p.In.URL.RawQuery // as it is, not as we would write it
+	out.Header.Set(HeaderRequestID, x.told.RequestID)
+	if x.way == nil {
+		return // a cloud's request is made anew
+	}
+	out.URL.Scheme, out.URL.Host, out.Host = x.way.target.Scheme, x.way.target.Host, x.way.target.Host
+	out.Header.Set("X-Forwarded-For", x.client(p.In))
+	out.Header.Set("X-Forwarded-Host", x.asked)
+	out.Header.Set("X-Forwarded-Proto", "https")
+	x.change(out)
+	if origin := out.Header.Get("Origin"); origin != "" && !strings.EqualFold(out.Host, x.asked) {
+		out.Header.Set("Origin", originOf(origin, x.asked, x.way.target.Scheme+"://"+out.Host))
+	}
+}
+
+// client is the address that the app is told.
+func (x *exchange) client(r *http.Request) string {
+	if x.visit.identity.Kind == types.IdentityBridge {
+		if a, err := netip.ParseAddr(r.Header.Get("X-Forwarded-For")); err == nil {
+			return a.String()
+		}
+	}
+	return netx.AddrPort(x.visit.in.RemoteAddr()).Addr().String()
+}
+
+// change makes the changes that the app's document asks for.
+func (x *exchange) change(out *http.Request) {
+	if x.app.Spec.Rewrite == nil {
+		return
+	}
+	traits := x.visit.traits()
+	for _, h := range x.app.Spec.Rewrite.Headers {
+		values := x.svc.expand(h.Value, traits)
+		if len(values) == 0 {
+			x.svc.cfg.Log.Debug("a header is left out, as the user has no such trait", "app", x.app.Metadata.Name, "header", h.Name)
+			continue
+		}
+		if strings.EqualFold(h.Name, "Host") {
+			out.Host = values[0]
+			continue
+		}
+		out.Header.Del(h.Name)
+		for _, value := range values {
+			out.Header.Add(h.Name, value)
+		}
+	}
+}
+
+// send gets the answer, of the app or of a cloud.
+func (x *exchange) send(r *http.Request) (*http.Response, error) {
+	if x.way != nil {
+		return x.way.RoundTrip(r)
+	}
+	cloud := x.svc.cfg.Clouds[x.app.Spec.Cloud]
+	v := x.visit
+	return cloud.Send(r, Use{App: x.app, Route: v.route, Identity: v.identity, Certificate: v.shown, Client: netx.AddrPort(v.in.RemoteAddr())}, &x.told)
+}
+
+// answer changes what the client gets, once the log has it.
+func (x *exchange) answer(resp *http.Response) error {
+	if err := x.note(resp.Request.Context(), resp.StatusCode, nil); err != nil {
+		resp.Body.Close()
+		return err
+	}
+	answered(resp.Header)
+	resp.Header.Del(HeaderRequestID) // it is there already
+	spec := &x.app.Spec
+	if spec.Rewrite != nil {
+		if to := resp.Header.Get("Location"); to != "" && resp.StatusCode >= 300 && resp.StatusCode < 400 {
+			resp.Header.Set("Location", relocated(to, x.public(), spec.Rewrite.Redirect))
+		}
+	}
+	if spec.CORS != nil {
+		share(resp.Header, resp.Request.Header.Get("Origin"), spec.CORS)
+	}
+	return nil
+}
+
+// public is the host under which the client reaches the app.
+func (x *exchange) public() string { return firstOf(x.asked, x.app.Spec.PublicAddr) }
+
+// note tells the audit log and the recording of the request.
+func (x *exchange) note(ctx context.Context, status int, why error) error {
+	if x.noted {
+		return nil
+	}
+	x.noted = true
+	e := x.told
+	e.StatusCode, e.Success = status, why == nil
+	code := event.CodeAppRequest
+	if why != nil {
+		e.Error, code = fault.Message(why), event.CodeAppRequestFail
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), emitWithin)
+	defer cancel()
+	if err := x.visit.session.emit(ctx, &e, event.TypeAppRequest, code); err != nil {
+		return err
+	}
+	return x.visit.session.chunk.add(ctx, &e)
+}
+
+// failure is the body of an answer of the agent itself.
+type failure struct {
+	Error struct {
+		Code      string `json:"code"`
+		Message   string `json:"message"`
+		RequestID string `json:"request_id"`
+	} `json:"error"`
+}
+
+// fail answers for an app that did not, and tells the log.
+func (x *exchange) fail(w http.ResponseWriter, r *http.Request, err error) {
+	status, word := http.StatusBadGateway, "app_down"
+	var known *fault.Error
+	var slow net.Error
+	switch {
+	case errors.As(err, &known):
+		status, word = statusOf(known.Kind), string(known.Kind)
+	case errors.As(err, &slow) && slow.Timeout(), errors.Is(err, context.DeadlineExceeded):
+		status, word = http.StatusGatewayTimeout, "app_slow"
+		err = fault.Wrap(err, fault.Timeout, "the app %s does not answer", x.visit.app.Metadata.Name)
+	case errors.Is(err, context.Canceled), errors.Is(err, io.ErrUnexpectedEOF) && r.Context().Err() != nil:
+		err = fault.Wrap(err, fault.Canceled, "the client went away")
+	default:
+		err = fault.Wrap(err, fault.Unavailable, "the app %s cannot be reached", x.visit.app.Metadata.Name)
+	}
+	if noted := x.note(r.Context(), status, err); noted != nil {
+		x.svc.cfg.Log.Error("a request that failed could not be kept", "session", x.visit.session.id, "error", noted)
+	}
+	var body failure
+	body.Error.Code, body.Error.Message, body.Error.RequestID = word, fault.Message(err), x.told.RequestID
+	h := w.Header()
+	h.Set("Content-Type", "application/json")
+	h.Set("Cache-Control", "no-store")
+	h.Set(HeaderError, word)
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(body) // the client may be gone
+}
+
+// patient is a request's body whose sender may take its time, and not stop.
+type patient struct {
+	io.ReadCloser
+	c *http.ResponseController
+}
+
+// bodyPause is how long a client may send nothing of a body that it began.
+const bodyPause = 2 * time.Minute
+
+// Read implements io.Reader.
+func (p *patient) Read(b []byte) (int, error) {
+	_ = p.c.SetReadDeadline(time.Now().Add(bodyPause)) // not of every connection
+	n, err := p.ReadCloser.Read(b)
+	if err != nil {
+		_ = p.c.SetReadDeadline(time.Time{})
+	}
+	return n, err
+}
+
+// statusOf is how HTTP says a kind of fault.
+func statusOf(k fault.Kind) int {
+	switch k {
+	case fault.Denied:
+		return http.StatusForbidden
+	case fault.Unauthenticated:
+		return http.StatusUnauthorized
+	case fault.NotFound:
+		return http.StatusNotFound
+	case fault.Invalid:
+		return http.StatusBadRequest
+	case fault.Limit:
+		return http.StatusTooManyRequests
+	case fault.Unavailable:
+		return http.StatusServiceUnavailable
+	case fault.Timeout:
+		return http.StatusGatewayTimeout
+	case fault.Unimplemented:
+		return http.StatusNotImplemented
+	}
+	return http.StatusBadGateway
+}
+
+const bufferSize = 32 << 10
+
+var copies = sync.Pool{New: func() any { return new([bufferSize]byte) }}
+
+// buffers are what bodies are copied through.
+type buffers struct{}
+
+// Get implements httputil.BufferPool.
+func (buffers) Get() []byte { return copies.Get().(*[bufferSize]byte)[:] }
+
+// Put implements httputil.BufferPool.
+func (buffers) Put(b []byte) {
+	if len(b) == bufferSize {
+		copies.Put((*[bufferSize]byte)(b))
+	}
+}

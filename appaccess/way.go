@@ -1,0 +1,85 @@
+package appaccess
+
+import (
+	"context"
+	"crypto/tls"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"teleport/netx"
+	"teleport/types"
+)
+
+// Bounds of the way to an app.
+const (
+	dialTimeout = 10 * time.Second
+	// answerTimeout is how long an app may think before it begins to answer.
+	answerTimeout = 5 * time.Minute
+	// mostIdle connections of one session wait for the next request.
+	mostIdle     = 64
+	idleTimeout  = 90 * time.Second
+	maxAnswerHdr = 256 << 10
+)
+
+// way is the connections of one session to its app. Sessions share none: an app may
+// know a user by the connection.
+type way struct {
+	target *url.URL
+	plain  *http.Transport // HTTP/1.1, and HTTP/2 where TLS agrees on it
+	clear  *http.Transport // HTTP/2 without TLS, which gRPC speaks; nil with TLS
+}
+
+func newWay(d netx.Dialer, app *types.App) (*way, error) {
+	addr, err := app.Spec.Address(0)
+	if err != nil {
+		return nil, err
+	}
+	u, err := url.Parse(app.Spec.URI)
+	if err != nil {
+		return nil, err
+	}
+	w := &way{target: u, plain: transport(d, addr)}
+	w.plain.ForceAttemptHTTP2 = true
+	w.plain.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12, ServerName: u.Hostname(), InsecureSkipVerify: app.Spec.InsecureSkipVerify}
+	if u.Scheme == "http" {
+		w.clear = transport(d, addr)
+		w.clear.Protocols = &http.Protocols{}
+		w.clear.Protocols.SetUnencryptedHTTP2(true)
+	}
+	return w, nil
+}
+
+// transport dials the app and nothing else, whatever a request says; it takes no
+// proxy of the environment, and follows no redirect.
+func transport(d netx.Dialer, addr string) *http.Transport {
+	return &http.Transport{
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+			defer cancel()
+			return d.DialContext(ctx, "tcp", addr)
+		},
+		TLSHandshakeTimeout: dialTimeout, ResponseHeaderTimeout: answerTimeout, MaxIdleConnsPerHost: mostIdle, MaxIdleConns: mostIdle,
+		IdleConnTimeout: idleTimeout, MaxResponseHeaderBytes: maxAnswerHdr, DisableCompression: true,
+	}
+}
+
+// RoundTrip implements http.RoundTripper.
+func (w *way) RoundTrip(r *http.Request) (*http.Response, error) {
+	if w.clear != nil && strings.HasPrefix(r.Header.Get("Content-Type"), "application/grpc") {
+		return w.clear.RoundTrip(r)
+	}
+	return w.plain.RoundTrip(r)
+}
+
+func (w *way) close() {
+	if w == nil {
+		return
+	}
+	w.plain.CloseIdleConnections()
+	if w.clear != nil {
+		w.clear.CloseIdleConnections()
+	}
+}

@@ -1,0 +1,54 @@
+package assembly
+
+import (
+	"context"
+	"net"
+
+	"teleport/agent/agentd"
+	"teleport/appaccess"
+	"teleport/lifecycle"
+	"teleport/types"
+)
+
+var _ agentd.Service = (*appaccess.Service)(nil)
+
+// buildApp makes the app service: what its file names and what is registered with
+// labels that it looks for.
+func (p *Process) buildApp(ctx context.Context) error {
+	id := p.member.Identity()
+	record, err := p.recorder(false)
+	if err != nil {
+		return err
+	}
+	fronted, err := newFronted(p, p.frontableApps())
+	if err != nil {
+		return err
+	}
+	service, err := appaccess.New(appaccess.Config{HostID: id.Name, Hostname: p.cfg.Nodename, Cluster: id.Cluster, Apps: fronted.list,
+		TLS: p.member.Source(), Policy: p.replica, Audit: p.writer, Sessions: p.sessions, Recorder: record, Dialer: &net.Dialer{}, Log: p.log,
+		Cache: p.decisions})
+	if err != nil {
+		return err
+	}
+	p.services = append(p.services, service)
+	p.apps, fronted.check = fronted, service.Check
+	fronted.run(ctx)
+	p.group.Add(lifecycle.Service{Name: "requests to apps", Serve: service.Run})
+	return nil
+}
+
+// frontableApps is what this agent knows of apps.
+func (p *Process) frontableApps() frontable[*types.App] {
+	return frontable[*types.App]{
+		kind: types.KindApp, what: "apps", file: p.cfg.App.Apps, matchers: p.cfg.App.Matchers,
+		registered: func() []*types.App { return p.replica.Apps() },
+		serves:     func(*types.App) bool { return true },
+		copy:       func(a *types.App) *types.App { own := *a; return &own },
+		dynamic:    func(a *types.App) *map[string]types.CommandLabel { return &a.Spec.DynamicLabels },
+		server: func(a *types.App, host, hostname string, health types.TargetHealth) types.FrontedServer {
+			return &types.AppServer{Spec: types.AppServerSpec{HostID: host, Hostname: hostname, Version: types.Release, App: *a},
+				Status: types.AppServerStatus{TargetHealth: health}}
+		},
+		address: func(a *types.App) (string, error) { return a.Spec.Address(0) },
+	}
+}

@@ -1,0 +1,170 @@
+package config
+
+import (
+	"strings"
+	"time"
+
+	"teleport/fault"
+	"teleport/types"
+)
+
+// AppService configures access to apps.
+type AppService struct {
+	Enabled   Flag              `yaml:"enabled"`
+	Apps      []AppEntry        `yaml:"apps"`
+	Resources []ResourceMatcher `yaml:"resources"`
+}
+
+// AppEntry is one app of the file.
+type AppEntry struct {
+	Name               string            `yaml:"name"`
+	Description        string            `yaml:"description"`
+	URI                string            `yaml:"uri"`
+	PublicAddr         string            `yaml:"public_addr"`
+	InsecureSkipVerify Flag              `yaml:"insecure_skip_verify"`
+	Labels             map[string]string `yaml:"labels"`
+	Commands           []Command         `yaml:"commands"`
+	Rewrite            AppRewrite        `yaml:"rewrite"`
+	RequiredApps       []string          `yaml:"required_apps"`
+	CORS               AppCORS           `yaml:"cors"`
+	Cloud              string            `yaml:"cloud"`
+	AWS                AppAWS            `yaml:"aws"`
+	TCPPorts           []AppPort         `yaml:"tcp_ports"`
+}
+
+// AppRewrite says what is changed in requests and answers. Headers are written
+// "Name: value".
+type AppRewrite struct {
+	Redirect  []string `yaml:"redirect"`
+	Headers   []string `yaml:"headers"`
+	JWTClaims string   `yaml:"jwt_claims"`
+	JWT       Flag     `yaml:"jwt"`
+}
+
+// AppCORS answers preflight requests.
+type AppCORS struct {
+	AllowedOrigins   []string `yaml:"allowed_origins"`
+	AllowedMethods   []string `yaml:"allowed_methods"`
+	AllowedHeaders   []string `yaml:"allowed_headers"`
+	ExposedHeaders   []string `yaml:"exposed_headers"`
+	AllowCredentials Flag     `yaml:"allow_credentials"`
+	MaxAge           int      `yaml:"max_age"`
+}
+
+// AppAWS is what only AWS needs.
+type AppAWS struct {
+	ExternalID string `yaml:"external_id"`
+}
+
+// AppPort is a port, or a range of them, of a tcp app.
+type AppPort struct {
+	Port    int `yaml:"port"`
+	EndPort int `yaml:"end_port"`
+}
+
+// App is the app service's part.
+type App struct {
+	// Apps are those of the file, and Matchers select registered ones.
+	Apps     []*types.App
+	Matchers []types.Labels
+}
+
+func appPart(c *Config, f *File, _ Flags) error {
+	if c.App == nil {
+		return nil
+	}
+	names := map[string]bool{}
+	for _, e := range f.App.Apps {
+		app, err := e.document()
+		if err != nil {
+			return fault.Wrap(err, fault.Invalid, "app_service.apps %q: %s", e.Name, fault.Message(err))
+		}
+		if names[e.Name] {
+			return fault.New(fault.Invalid, "app_service.apps names %q twice", e.Name)
+		}
+		names[e.Name] = true
+		c.App.Apps = append(c.App.Apps, app)
+	}
+	var err error
+	if c.App.Matchers, err = matchers("app_service", "app", f.App.Resources); err != nil {
+		return err
+	}
+	if len(c.App.Apps) == 0 && len(c.App.Matchers) == 0 {
+		return fault.New(fault.Invalid, "app_service is enabled and fronts nothing").WithHint("Name apps, or select registered ones by resources.")
+	}
+	return nil
+}
+
+// matchers are the selectors of a service, whose resources people call what.
+func matchers(service, what string, list []ResourceMatcher) (out []types.Labels, err error) {
+	for _, m := range list {
+		if len(m.Labels) == 0 {
+			return nil, fault.New(fault.Invalid, "each of %s.resources needs labels", service).WithHint(`'*': '*' is every registered %s`, what)
+		}
+		labels := types.Labels{}
+		for k, v := range m.Labels {
+			labels[k] = types.StringList(v)
+		}
+		out = append(out, labels)
+	}
+	return out, nil
+}
+
+// document is the entry as a resource.
+func (e AppEntry) document() (*types.App, error) {
+	a := &types.App{Spec: types.AppSpec{URI: e.URI, PublicAddr: e.PublicAddr, InsecureSkipVerify: e.InsecureSkipVerify.Or(false),
+		RequiredApps: e.RequiredApps, Cloud: e.Cloud}}
+	a.Metadata.Name, a.Metadata.Description, a.Metadata.Labels = e.Name, e.Description, e.Labels
+	var err error
+	if a.Spec.Rewrite, err = e.Rewrite.document(); err != nil {
+		return nil, err
+	}
+	if c := e.CORS; len(c.AllowedOrigins) > 0 {
+		a.Spec.CORS = &types.AppCORS{AllowedOrigins: c.AllowedOrigins, AllowedMethods: c.AllowedMethods, AllowedHeaders: c.AllowedHeaders,
+			ExposedHeaders: c.ExposedHeaders, AllowCredentials: c.AllowCredentials.Or(false), MaxAge: c.MaxAge}
+	}
+	if e.AWS != (AppAWS{}) {
+		a.Spec.AWS = &types.AppAWS{ExternalID: e.AWS.ExternalID}
+	}
+	for _, p := range e.TCPPorts {
+		a.Spec.TCPPorts = append(a.Spec.TCPPorts, types.AppPort{Port: p.Port, EndPort: p.EndPort})
+	}
+	if a.Spec.DynamicLabels, err = commandLabels("commands", e.Commands); err != nil {
+		return nil, err
+	}
+	return a, a.Validate()
+}
+
+func (r AppRewrite) document() (*types.AppRewrite, error) {
+	jwt := r.JWT.Or(true)
+	if len(r.Redirect) == 0 && len(r.Headers) == 0 && r.JWTClaims == "" && jwt {
+		return nil, nil // nothing is rewritten
+	}
+	out := &types.AppRewrite{Redirect: r.Redirect, JWTClaims: r.JWTClaims}
+	if !jwt {
+		out.JWT = &jwt
+	}
+	for _, h := range r.Headers {
+		name, value, ok := strings.Cut(h, ":")
+		if !ok {
+			return nil, fault.New(fault.Invalid, "rewrite.headers: %q is not written \"Name: value\"", h)
+		}
+		out.Headers = append(out.Headers, types.AppHeader{Name: name, Value: strings.TrimSpace(value)})
+	}
+	return out, nil
+}
+
+// commandLabels are labels whose values commands print; key is theirs in the file.
+func commandLabels(key string, list []Command) (map[string]types.CommandLabel, error) {
+	var out map[string]types.CommandLabel
+	for _, l := range list {
+		if l.Name == "" || len(l.Command) == 0 || l.Period.Std() < time.Minute {
+			return nil, fault.New(fault.Invalid, "each of %s needs name, command, and a period of at least 1m", key)
+		}
+		if out == nil {
+			out = map[string]types.CommandLabel{}
+		}
+		out[l.Name] = types.CommandLabel{Command: l.Command, Period: l.Period}
+	}
+	return out, nil
+}
