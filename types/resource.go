@@ -33,7 +33,6 @@ const (
 	KindUserEpoch         = "user_epoch"
 	KindCheckpoint        = "audit_checkpoint"
 	KindWebSession        = "web_session"
-	KindApp               = "app"
 	KindAppSession        = "app_session"
 	KindUserCredentials   = "user_credentials"
 	KindUserToken         = "user_token"
