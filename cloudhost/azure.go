@@ -9,20 +9,20 @@ type azureAPI struct{ suffix, audience string }
 // azureAPIs are those that a person's requests are taken to. An instance is one
 // label before the suffix, which begins with a dot.
 var azureAPIs = []azureAPI{
-	{"management.azure.com", "https://management.azure.com"},
-	{"management.core.windows.net", "https://management.core.windows.net"},
-	{"management.usgovcloudapi.net", "https://management.usgovcloudapi.net"},
-	{"management.chinacloudapi.cn", "https://management.chinacloudapi.cn"},
-	{"graph.microsoft.com", "https://graph.microsoft.com"},
+	{"management.azure.com", "https://management.azure.com/"},
+	{"management.core.windows.net", "https://management.core.windows.net/"},
+	{"management.usgovcloudapi.net", "https://management.usgovcloudapi.net/"},
+	{"management.chinacloudapi.cn", "https://management.chinacloudapi.cn/"},
+	{"graph.microsoft.com", "https://graph.microsoft.com/"},
 	{"api.loganalytics.io", "https://api.loganalytics.io"},
-	{".blob.core.windows.net", "https://storage.azure.com"},
-	{".queue.core.windows.net", "https://storage.azure.com"},
-	{".table.core.windows.net", "https://storage.azure.com"},
-	{".file.core.windows.net", "https://storage.azure.com"},
-	{".dfs.core.windows.net", "https://storage.azure.com"},
+	{".blob.core.windows.net", "https://storage.azure.com/"},
+	{".queue.core.windows.net", "https://storage.azure.com/"},
+	{".table.core.windows.net", "https://storage.azure.com/"},
+	{".file.core.windows.net", "https://storage.azure.com/"},
+	{".dfs.core.windows.net", "https://storage.azure.com/"},
 	{".vault.azure.net", "https://vault.azure.net"},
 	{".managedhsm.azure.net", "https://managedhsm.azure.net"},
-	{".servicebus.windows.net", "https://servicebus.azure.net"},
+	{".servicebus.windows.net", "https://servicebus.azure.net/"},
 	{".azconfig.io", "https://azconfig.io"},
 }
 
@@ -33,7 +33,7 @@ const LocalIssuer = "teleport-local-proxy"
 // Azure is an API of Azure.
 type Azure struct {
 	Host     string
-	Audience string // of tokens for it, without a slash at its end
+	Audience string // of tokens for it
 	Instance string // the account, vault or namespace that the host names
 }
 
@@ -65,7 +65,7 @@ func AzureAudience(resource string) (audience string, ok bool) {
 		audience = now
 	}
 	for _, api := range azureAPIs {
-		if known := api.audience; known == audience || managers[known] == audience {
+		if known := strings.TrimRight(api.audience, "/"); known == audience || managers[known] == audience {
 			return audience, true
 		}
 	}

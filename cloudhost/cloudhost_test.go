@@ -83,10 +83,10 @@ func TestHostsOfTenants(t *testing.T) {
 
 func TestAzureHosts(t *testing.T) {
 	for host, want := range map[string]Azure{
-		"management.azure.com":        {Audience: "https://management.azure.com"},
-		"demo.blob.core.windows.net":  {Audience: "https://storage.azure.com", Instance: "demo"},
+		"management.azure.com":        {Audience: "https://management.azure.com/"},
+		"demo.blob.core.windows.net":  {Audience: "https://storage.azure.com/", Instance: "demo"},
 		"my-vault.vault.azure.net":    {Audience: "https://vault.azure.net", Instance: "my-vault"},
-		"management.core.windows.net": {Audience: "https://management.core.windows.net"},
+		"management.core.windows.net": {Audience: "https://management.core.windows.net/"},
 	} {
 		want.Host = host
 		if got, ok := ParseAzure(host); !ok || got != want {

@@ -39,7 +39,7 @@ func AWSWire(service, contentType string) Wire {
 
 // AzureWire is the form that a client of an API of Azure reads.
 func AzureWire(host string) Wire {
-	if a, ok := ParseAzure(host); ok && a.Audience == "https://storage.azure.com" {
+	if a, ok := ParseAzure(host); ok && a.Audience == "https://storage.azure.com/" {
 		return WireAzureStorage
 	}
 	return WireAzure

@@ -100,7 +100,7 @@ func payloadOf(r *http.Request, s3 bool) (payload string, body io.Reader, whole 
 		if (err != nil || len(sum) != sha256.Size) && said[0] != sigv4wire.Unsigned && said[0] != sigv4wire.UnsignedTrailer {
 			return "", nil, nil, fault.New(fault.Unimplemented, "bodies of the form %.100q are not let through", said[0])
 		}
-		if r.ContentLength < 0 {
+		if r.ContentLength < 0 && (said[0] != sigv4wire.UnsignedTrailer || r.Header.Get("X-Amz-Decoded-Content-Length") == "") {
 			return "", nil, nil, fault.New(fault.Invalid, "the length of the body is not said")
 		}
 		return said[0], r.Body, nil, nil

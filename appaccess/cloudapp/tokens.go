@@ -46,7 +46,7 @@ func (e *Engine) prepareAzure(ctx context.Context, r *http.Request, ask *Ask, ca
 	if err != nil {
 		return nil, err
 	}
-	token, err := e.Azure.Token(ctx, azurecloud.Identity{ResourceID: ask.As}, resource)
+	token, err := e.Azure.Token(ctx, azurecloud.Identity{ResourceID: ask.As}, api.Audience)
 	if err != nil {
 		return nil, err
 	}

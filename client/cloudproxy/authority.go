@@ -81,7 +81,8 @@ func (a *Authority) Certificate(host string) (*tls.Certificate, error) {
 	if err != nil {
 		return nil, err
 	}
-	der, err := x509.CreateCertificate(rand.Reader, &x509.Certificate{SerialNumber: serial, Subject: pkix.Name{CommonName: "tsh local proxy"},
+	// Its subject is another than the issuer's: OpenSSL takes what is alike for signed by itself.
+	der, err := x509.CreateCertificate(rand.Reader, &x509.Certificate{SerialNumber: serial, Subject: pkix.Name{CommonName: "a cloud, by tsh"},
 		NotBefore: a.cert.NotBefore, NotAfter: a.cert.NotAfter, DNSNames: []string{host}, KeyUsage: x509.KeyUsageDigitalSignature,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}, a.cert, key.Public(), a.key)
 	if err != nil {

@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
@@ -30,6 +31,7 @@ import (
 
 	"teleport/client/localproxy"
 	"teleport/cloudhost"
+	"teleport/sigv4wire"
 )
 
 // seen is a request as an agent got it.
@@ -248,6 +250,37 @@ func TestOtherHostsPassUntouched(t *testing.T) {
 	}
 	if got := w.requests(); len(got) != 0 {
 		t.Errorf("the agent got %+v", got)
+	}
+}
+
+// TestAChecksumBehindABodyOfUnsaidLength is how the aws command sends one: it signs the
+// framing of the connection, too.
+func TestAChecksumBehindABodyOfUnsaidLength(t *testing.T) {
+	keys := localproxy.NewKeys()
+	w := serve(t, AWS{keys}, AWSDomains)
+	const body = "3\r\nabc\r\n0\r\nx-amz-checksum-crc32:NSRBwg==\r\n\r\n"
+	for name, length := range map[string]string{"said within": "3", "not said": ""} {
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodPut, "https://demo.s3.eu-west-1.amazonaws.com/k", io.MultiReader(strings.NewReader(body)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("X-Amz-Content-Sha256", sigv4wire.UnsignedTrailer)
+		r.Header.Set("X-Amz-Trailer", "x-amz-checksum-crc32")
+		if length != "" {
+			r.Header.Set("X-Amz-Decoded-Content-Length", length)
+		}
+		if err := v4.NewSigner().SignHTTP(t.Context(), aws.Credentials{AccessKeyID: keys.ID, SecretAccessKey: keys.Secret}, r, sigv4wire.UnsignedTrailer, "s3", "eu-west-1", time.Now()); err != nil {
+			t.Fatal(err)
+		}
+		resp, err := w.client.RoundTrip(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		got := w.requests()
+		if good := length != ""; (resp.StatusCode == http.StatusOK) != good || (len(got) == 1 && string(got[0].body) == body) != good {
+			t.Errorf("%s: %d, the agent got %+v", name, resp.StatusCode, got)
+		}
 	}
 }
 
