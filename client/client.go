@@ -194,6 +194,24 @@ func (c *Client) Databases(ctx context.Context, f Filter) ([]*types.DatabaseServ
 	}), nil
 }
 
+// Apps lists the apps that the user may see and that a live agent fronts, each once,
+// as Databases does.
+func (c *Client) Apps(ctx context.Context, f Filter) ([]*types.AppServer, error) {
+	api, err := c.API()
+	if err != nil {
+		return nil, err
+	}
+	defer api.Close()
+	all, err := authclient.List[types.AppServer](ctx, api, types.KindAppServer, authclient.ListOptions{Labels: f.Labels, Search: f.Search, Query: f.Query})
+	if err != nil {
+		return nil, err
+	}
+	slices.SortStableFunc(all, func(a, b *types.AppServer) int {
+		return cmp.Or(strings.Compare(a.Spec.App.Metadata.Name, b.Spec.App.Metadata.Name), a.Status.TargetHealth.Rank()-b.Status.TargetHealth.Rank())
+	})
+	return slices.CompactFunc(all, func(a, b *types.AppServer) bool { return a.Spec.App.Metadata.Name == b.Spec.App.Metadata.Name }), nil
+}
+
 // Sessions lists the live sessions that the user may see: own ones, those that
 // the user may join or was invited to, and all for whom a rule lets read them.
 func (c *Client) Sessions(ctx context.Context, f Filter) ([]*types.SessionTracker, error) {

@@ -30,7 +30,7 @@ const (
 // carrier is what leads to an agent: TLS with one certificate, and the connections
 // within it.
 type carrier struct {
-	d       *Database
+	d       *Way
 	agent   string
 	cert    *tls.Certificate
 	born    time.Time
@@ -48,12 +48,12 @@ type attempt struct {
 	err  error
 }
 
-// Dial opens a connection to the database's agent: within it the client speaks
-// the database's own protocol, in plain text. The agent is verified by the UUID
+// Dial opens a connection to the resource's agent: within it the client speaks
+// the resource's own protocol, in plain text. The agent is verified by the UUID
 // that answered. Where the agent offers it, the connection outlives the proxy and
 // the network, and shares its way with others. As long as one is open, further
 // ones go to its agent: they may be about it, as a request to cancel its statement is.
-func (d *Database) Dial(ctx context.Context) (net.Conn, error) {
+func (d *Way) Dial(ctx context.Context) (net.Conn, error) {
 	own, err := d.certificate(ctx)
 	if err != nil {
 		return nil, err
@@ -89,7 +89,7 @@ func (d *Database) Dial(ctx context.Context) (net.Conn, error) {
 
 // join opens a connection over a carrier that there is; nil where there is none.
 // d.mu is held.
-func (d *Database) join(own *tls.Certificate) net.Conn {
+func (d *Way) join(own *tls.Certificate) net.Conn {
 	for _, k := range slices.Backward(d.carriers) {
 		if k.streams == nil || k.cert != own || time.Since(k.born) > carryFor {
 			continue
@@ -105,7 +105,7 @@ func (d *Database) join(own *tls.Certificate) net.Conn {
 }
 
 // first dials a carrier, which others wait for, and opens a connection over it.
-func (d *Database) first(ctx context.Context, own *tls.Certificate, a *attempt) (net.Conn, error) {
+func (d *Way) first(ctx context.Context, own *tls.Certificate, a *attempt) (net.Conn, error) {
 	k, c, err := d.dial(ctx, own)
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -128,21 +128,21 @@ func (d *Database) first(ctx context.Context, own *tls.Certificate, a *attempt) 
 	}
 	s, err := k.streams.Open()
 	if err != nil {
-		return nil, errors.Join(fault.New(fault.Unavailable, "the agent of the database %s has left", d.name), err)
+		return nil, errors.Join(fault.New(fault.Unavailable, "the agent of the %s %s has left", d.to.what, d.route.Name), err)
 	}
 	return k.hold(s), nil
 }
 
 // dial opens TLS to an agent. Where that takes several connections, c is for them
 // all.
-func (d *Database) dial(ctx context.Context, own *tls.Certificate) (k *carrier, c net.Conn, err error) {
-	way, reply, err := d.c.dialLasting(ctx, dial.Target{Kind: types.KindDatabase, Name: d.name, Agent: d.held()},
-		func(agent string) string { return types.ServerName(d.name, agent) })
+func (d *Way) dial(ctx context.Context, own *tls.Certificate) (k *carrier, c net.Conn, err error) {
+	way, reply, err := d.c.dialLasting(ctx, dial.Target{Kind: d.to.kind, Name: d.route.Name, Agent: d.held()},
+		func(agent string) string { return types.ServerName(d.route.Name, agent) })
 	if err != nil {
 		return nil, nil, err
 	}
 	config, err := tlscert.ClientConfig(tlscert.Source{Certificate: func() *tls.Certificate { return own },
-		Trust: func() *cert.Trust { return d.c.trust }, Now: time.Now}, tlscert.Server{Cluster: d.c.cfg.Cluster, UUID: reply.AgentUUID}, tunframe.ALPNStreams)
+		Trust: func() *cert.Trust { return d.c.trust }, Now: time.Now}, tlscert.Server{Cluster: d.c.cfg.Cluster, UUID: reply.AgentUUID}, d.to.alpn)
 	if err != nil {
 		return nil, nil, errors.Join(err, way.Close())
 	}
@@ -152,7 +152,7 @@ func (d *Database) dial(ctx context.Context, own *tls.Certificate) (k *carrier, 
 	defer cancel()
 	if err := inner.HandshakeContext(ctx); err != nil {
 		way.Close()
-		return nil, nil, fault.Wrap(err, fault.Untrusted, "the agent of the database %s could not be verified, or did not take the certificate", d.name)
+		return nil, nil, fault.Wrap(err, fault.Untrusted, "the agent of the %s %s could not be verified, or did not take the certificate", d.to.what, d.route.Name)
 	}
 	k = &carrier{d: d, agent: reply.AgentUUID, cert: own, born: time.Now(), way: way}
 	c = joint.Over(inner)
@@ -163,7 +163,7 @@ func (d *Database) dial(ctx context.Context, own *tls.Certificate) (k *carrier, 
 }
 
 // held returns the agent that holds open connections; "" where there are none.
-func (d *Database) held() string {
+func (d *Way) held() string {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, k := range slices.Backward(d.carriers) {
@@ -175,7 +175,7 @@ func (d *Database) held() string {
 }
 
 // Close ends all connections. There are none afterwards.
-func (d *Database) Close() {
+func (d *Way) Close() {
 	d.mu.Lock()
 	d.closed = true
 	all := d.carriers
