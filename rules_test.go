@@ -90,7 +90,7 @@ func TestSourceKeepsTheRules(t *testing.T) {
 		// Rule 7: what dials, and who answers with a redirect.
 		{"http.Client", "clients of HTTP, which follow no redirect", []string{"api/authclient/client.go", "assembly/firstcontact.go", "blob/s3blob/s3blob.go", "cli/teleportcmd/host.go",
 			"client/web.go", "cloud/azurecloud/azurecloud.go", "cloud/cloudcall/cloudcall.go", "cloud/gcpcloud/gcpcloud.go", "netx/alpndial/upgrade.go"}},
-		{"http.Redirect", "redirects, to constants alone", []string{"appaccess/exchange.go", "proxy/webapi/webapi.go"}},
+		{"http.Redirect", "redirects, to constants alone, and of an app to the launcher of it", []string{"appaccess/exchange.go", "proxy/appproxy/handover.go", "proxy/webapi/webapi.go"}},
 		{"http.DefaultClient", "a client that follows redirects", nil},
 		{"http.Get", "a client that follows redirects", nil},
 		// Rule 10 and record 69: randomness that secrets are made of.
@@ -122,7 +122,7 @@ func TestSecretsAreRevealedInFewPlaces(t *testing.T) {
 			got = append(got, dir)
 		}
 	}
-	want := []string{"auth/authapi", "auth/login", "auth/authserver", "cli/tctlcmd", "cli/tshcmd", "client", "config", "join", "join/tokenjoin", "member", "types"}
+	want := []string{"auth/authapi", "auth/login", "auth/authserver", "cli/tctlcmd", "cli/tshcmd", "client", "config", "join", "join/tokenjoin", "member", "proxy/appproxy", "proxy/webapi", "types"}
 	for _, dir := range got {
 		if !slices.Contains(want, dir) {
 			t.Errorf("%s reveals secrets", dir)

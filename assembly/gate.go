@@ -47,6 +47,9 @@ func (p *Process) dialRefused(ctx context.Context, r proxyd.Refusal) {
 		e.ServerHostname, e.ServerLabels = n.Spec.Hostname, n.AllLabels()
 		e.Decision.Labels = e.ServerLabels
 	}
+	if a, ok := r.Resource.(*types.App); ok {
+		e.ServerLabels, e.Decision.Labels = a.AllLabels(), a.AllLabels()
+	}
 	for _, why := range d.Reasons {
 		e.Decision.Reasons = append(e.Decision.Reasons, why.Code)
 	}

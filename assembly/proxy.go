@@ -21,6 +21,7 @@ import (
 	"teleport/lifecycle"
 	"teleport/netx"
 	"teleport/netx/proxyproto"
+	"teleport/proxy/appproxy"
 	"teleport/proxy/native"
 	"teleport/proxy/proxyd"
 	"teleport/proxy/router"
@@ -68,7 +69,7 @@ type proxyParts struct {
 	jump     *sshproxy.Server
 	ender    *sshproxy.Ender
 	native   *native.Server
-	mysql    net.Listener // nil: none
+	apps     *appproxy.Server
 	certs    *webCerts
 	uuid     string
 	cluster  string
@@ -81,10 +82,7 @@ func (p *Process) buildProxy(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := x.listenMySQL(ctx); err != nil {
-		return err
-	}
-	for _, build := range []func() error{x.buildRoutes, x.buildTunnels, x.buildEnder, x.buildGate, x.buildJump, x.buildWeb, x.buildNative} {
+	for _, build := range []func() error{x.buildRoutes, x.buildTunnels, x.buildEnder, x.buildGate, x.buildJump, x.buildWeb, x.buildApps, x.buildNative} {
 		if err := build(); err != nil {
 			return err
 		}
@@ -306,11 +304,11 @@ func (p *Process) authFailed(ctx context.Context, uuid string, f sshserver.Failu
 func (x *proxyParts) buildWeb() (err error) {
 	p := x.p
 	names := append([]string{p.cfg.Nodename, x.cluster}, p.principals()...)
-	if x.certs, err = newWebCerts(p.cfg.DataDir, p.cfg.Proxy, names, p.log); err != nil {
+	if x.certs, err = newWebCerts(p.cfg.DataDir, p.cfg.Proxy, withWildcards(names), p.log); err != nil {
 		return err
 	}
-	x.web, err = webapi.New(webapi.Options{Cluster: x.cluster, Version: types.Release, PublicAddr: p.publicAddr(), MySQLListenAddr: p.cfg.Proxy.MySQLListenAddr, MySQLPublicAddrs: p.cfg.Proxy.MySQLPublicAddrs, Hosts: names,
-		Auth: p.client, Policy: p.replica, ForwardedFor: p.forwarders(), Assets: web.Assets(), Cache: p.decisions, Log: p.log, Now: p.clock.Now,
+	x.web, err = webapi.New(webapi.Options{Cluster: x.cluster, Version: types.Release, PublicAddr: p.publicAddr(), Hosts: names,
+		Auth: p.client, Policy: p.replica, Refused: x.launchRefused, ForwardedFor: p.forwarders(), Assets: web.Assets(), Cache: p.decisions, Log: p.log, Now: p.clock.Now,
 		Upgrade: func(w http.ResponseWriter, r *http.Request, client net.Addr) error {
 			return x.routes.Upgrade(w, r, client, p.replica.Settings().Networking.ProxyPingInterval.Std())
 		}})
@@ -329,11 +327,6 @@ func (p *Process) forwarders() netx.Networks {
 func (x *proxyParts) hostTLS(kinds ...types.IdentityKind) tlsroute.ConfigFunc {
 	c := tlscert.ServerConfig(x.p.member.Source(), tlscert.ServerOptions{Kinds: kinds})
 	return c.GetConfigForClient
-}
-
-// webTLS shows the web certificate. Browsers are never asked for one of theirs.
-func (x *proxyParts) webTLS(*tls.ClientHelloInfo) (*tls.Config, error) {
-	return &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: x.certs.get}, nil
 }
 
 // run adds the services of the proxy. Their listeners end with the port; who
@@ -365,6 +358,7 @@ func (x *proxyParts) run(ln net.Listener) error {
 		})
 	}
 	x.runNative(add)
+	add("sessions with apps", x.apps.Serve)
 	add("web", func(ctx context.Context) error { return x.serveWeb(ctx, pages) })
 	if p.cfg.Proxy.ReloadInterval > 0 {
 		add("web certificates", x.reloadCerts)
@@ -378,7 +372,7 @@ func (x *proxyParts) run(ln net.Listener) error {
 }
 
 func (x *proxyParts) serveWeb(ctx context.Context, ln net.Listener) error {
-	s := &http.Server{Handler: x.web, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, IdleTimeout: 2 * time.Minute,
+	s := &http.Server{Handler: http.HandlerFunc(x.front), ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, IdleTimeout: 2 * time.Minute,
 		MaxHeaderBytes: 32 << 10, ErrorLog: slog.NewLogLogger(x.p.log.Handler(), slog.LevelDebug)}
 	stop := context.AfterFunc(ctx, func() {
 		wait, cancel := context.WithTimeout(context.Background(), 5*time.Second)

@@ -54,6 +54,11 @@ func (r *Replica) DatabaseServers() []*types.DatabaseServer {
 	return list[*types.DatabaseServer](r, types.KindDatabaseServer)
 }
 
+// AppSession returns the session of a browser with an app.
+func (r *Replica) AppSession(id string) (*types.AppSession, bool) {
+	return Find[*types.AppSession](r, "", id)
+}
+
 // Proxies returns the live proxies in name order.
 func (r *Replica) Proxies() []*types.Proxy { return list[*types.Proxy](r, types.KindProxy) }
 

@@ -51,11 +51,11 @@ func (s *Service) StartAppSession(ctx context.Context, a AppAttempt) (Session, e
 	if err != nil {
 		return Session{}, err
 	}
-	cert, err := s.certFor(ctx, web, webSecret, a)
+	id, secret := newToken().Reveal(), newToken()
+	cert, err := s.certFor(ctx, web, webSecret, a, id)
 	if err != nil {
 		return Session{}, err
 	}
-	id, secret := newToken().Reveal(), newToken()
 	sealed, err := seal(appSeal, id, secret, cert.Raw)
 	if err != nil {
 		return Session{}, err
@@ -80,9 +80,10 @@ func (s *Service) StartAppSession(ctx context.Context, a AppAttempt) (Session, e
 	return Session{Bearer: types.NewSecret(id + "." + secret.Reveal()), User: web.Spec.User, Expires: expires}, nil
 }
 
-// certFor gets the certificate behind a session with an app. Its key is thrown
+// certFor gets the certificate behind a session with an app, in whose route agents
+// read which session it is. Its key is thrown
 // away at once, as that of a web session is.
-func (s *Service) certFor(ctx context.Context, web *types.WebSession, secret types.Secret, a AppAttempt) (*x509.Certificate, error) {
+func (s *Service) certFor(ctx context.Context, web *types.WebSession, secret types.Secret, a AppAttempt, id string) (*x509.Certificate, error) {
 	parent, err := unseal(webSeal, web.Metadata.Name, secret, web.Spec.Sealed)
 	if err != nil {
 		return nil, errEnded()
@@ -95,8 +96,9 @@ func (s *Service) certFor(ctx context.Context, web *types.WebSession, secret typ
 	if err != nil {
 		return nil, err
 	}
-	certs, err := s.d.Issuer.IssueForApp(ctx, SessionGrant{Session: parent, Proxy: a.Proxy, Keys: Keys{TLS: public}, Addr: a.Addr},
-		&types.Route{Kind: types.KindApp, Name: a.App, Params: a.Params})
+	route := types.AppRouteOf(&types.Route{Params: a.Params})
+	route.SessionID = id
+	certs, err := s.d.Issuer.IssueForApp(ctx, SessionGrant{Session: parent, Proxy: a.Proxy, Keys: Keys{TLS: public}, Addr: a.Addr}, route.Route(a.App))
 	if err != nil {
 		return nil, err
 	}

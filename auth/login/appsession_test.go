@@ -55,7 +55,7 @@ func TestAppSession(t *testing.T) {
 	if err := w.use(made); !errors.Is(err, fault.Unauthenticated) {
 		t.Fatalf("a pending session is used: %v", err)
 	}
-	if r := w.issuer.route; r == nil || r.Kind != types.KindApp || r.Name != "wiki" {
+	if r := w.issuer.route; r == nil || r.Kind != types.KindApp || r.Name != "wiki" || types.AppRouteOf(r).SessionID != made.Bearer.Reveal()[:32] {
 		t.Fatalf("its certificate is for %+v", r)
 	}
 	expires, err := w.s.OpenAppSession(t.Context(), made.Bearer, "wiki", state, home)

@@ -1,6 +1,7 @@
 package native_test
 
 import (
+	"bufio"
 	"context"
 	"crypto"
 	"crypto/tls"
@@ -42,16 +43,14 @@ type world struct {
 	ca    *certtest.World
 	addr  string
 	redis string
-	mysql string
 	over  <-chan struct{}
 	work  sync.WaitGroup
 	agent *agent
 
 	mu      sync.Mutex
 	bridges int
-	refuse  error  // of Bridge
-	speaks  string // the database
-	deny    error  // of Dial
+	refuse  error // of Bridge
+	deny    error // of Dial
 	meant   []string
 	errs    []error
 	streams []*stream
@@ -90,8 +89,6 @@ type agent struct {
 	seen    []*types.Identity
 	next    byte
 	asleep  chan struct{} // one for each statement that runs
-	mysql   *speaker      // nil: it speaks PostgreSQL
-	raw     string        // if set, it says this alone, and waits
 }
 
 func newWorld(t *testing.T) *world {
@@ -105,7 +102,7 @@ func newWorld(t *testing.T) *world {
 		Peer: func(cs tls.ConnectionState) (*types.Identity, error) {
 			return tlscert.Peer(cs, w.ca.Trust, time.Now(), types.IdentityUser)
 		},
-		Dial: w.dial, Bridge: w.bridge, Protocol: func(string) string { return w.speaks },
+		Dial: w.dial, Bridge: w.bridge,
 		Agent: func(uuid string, own *tls.Certificate) (*tls.Config, error) {
 			return tlscert.ClientConfig(tlscert.Source{Certificate: func() *tls.Certificate { return own }, Trust: src.Trust, Now: time.Now},
 				tlscert.Server{Cluster: clusterName, UUID: uuid})
@@ -113,7 +110,7 @@ func newWorld(t *testing.T) *world {
 	ctx, cancel := context.WithCancel(context.Background())
 	t.Cleanup(func() { cancel(); w.work.Wait() })
 	w.over = ctx.Done()
-	w.addr, w.redis, w.mysql = w.listen(ctx, s.ServePostgres), w.listen(ctx, s.ServeRedis), w.listen(ctx, s.ServeMySQL)
+	w.addr, w.redis = w.listen(ctx, s.ServePostgres), w.listen(ctx, s.ServeRedis)
 	return w
 }
 
@@ -200,15 +197,6 @@ func (a *agent) serve(raw net.Conn) {
 	a.next++
 	key := [8]byte{0: a.next, 7: 9}
 	a.mu.Unlock()
-	if a.raw != "" {
-		_, _ = io.WriteString(c, a.raw)
-		_, _ = c.Read(make([]byte, 1))
-		return
-	}
-	if a.mysql != nil {
-		a.mysql.serve(c)
-		return
-	}
 	back := pgproto3.NewBackend(c, c)
 	m, err := back.ReceiveStartupMessage()
 	if err != nil {
@@ -436,6 +424,49 @@ func TestACutSaysWhy(t *testing.T) {
 	var pg *pgconn.PgError
 	if err := <-ended; !errors.As(err, &pg) || pg.Severity != "FATAL" || !strings.Contains(pg.Message, "eve") {
 		t.Errorf("%v", err)
+	}
+}
+
+// A client of Redis begins with TLS, and hears why it is refused when it has said
+// something.
+func TestRedis(t *testing.T) {
+	w := newWorld(t)
+	ask := func(own *tls.Certificate, say, want string) (got string) {
+		t.Helper()
+		c, err := tls.Dial("tcp", w.redis, &tls.Config{InsecureSkipVerify: true, Certificates: []tls.Certificate{*own}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		if _, err := io.WriteString(c, say); err != nil {
+			t.Fatal(err)
+		}
+		for r := bufio.NewReader(c); !strings.Contains(got, want); {
+			b, err := r.ReadByte()
+			if err != nil {
+				break
+			}
+			got += string(b)
+		}
+		return got
+	}
+	const ping = "*1\r\n$4\r\nPING\r\n"
+	for name, c := range map[string]struct {
+		own       *tls.Certificate
+		say, want string
+	}{
+		"through to the agent": {w.shop(), "\x00\x00\x00\x10\x00\x03\x00\x00user\x00a\x00\x00", "server_version"}, // which speaks PostgreSQL here
+		"another database":     {w.certificate(types.DatabaseRoute{User: "alice"}.Route("other")), ping, "-NOPERM access denied\r\n"},
+		"for everything":       {w.certificate(nil), ping, "-NOPERM the certificate is not for one database"},
+	} {
+		if got := ask(c.own, c.say, c.want); !strings.Contains(got, c.want) {
+			w.mu.Lock()
+			t.Errorf("%s: %q, want %q: %v", name, got, c.want, w.errs)
+			w.mu.Unlock()
+		}
+	}
+	if _, err := tls.Dial("tcp", w.redis, &tls.Config{InsecureSkipVerify: true, MaxVersion: tls.VersionTLS12}); err == nil {
+		t.Error("nobody was let in")
 	}
 }
 

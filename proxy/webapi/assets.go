@@ -79,7 +79,7 @@ func newAssets(fsys fs.FS) (*assets, error) {
 func document(route string) string {
 	first, _, _ := strings.Cut(route, "/")
 	switch first {
-	case "login", "invite", "reset", "bye":
+	case "login", "invite", "reset", "bye", "launch":
 		return "signin.html"
 	}
 	return "index.html"

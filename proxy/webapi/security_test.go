@@ -43,6 +43,7 @@ type auth struct {
 	minted, asked int
 	addrs         []string
 	background    []bool
+	started       []*loginv1.StartAppSessionRequest
 }
 
 func (a *auth) answer(bearer, addr string) error {
@@ -95,6 +96,13 @@ func (a *auth) StartWebSession(_ context.Context, r *loginv1.StartWebSessionRequ
 	return &loginv1.StartWebSessionResponse{Bearer: a.bearer, User: r.User, ExpiresUnix: a.now().Add(time.Hour).Unix()}, nil
 }
 
+func (a *auth) StartAppSession(_ context.Context, r *loginv1.StartAppSessionRequest) (*loginv1.StartAppSessionResponse, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.started = append(a.started, r)
+	return &loginv1.StartAppSessionResponse{Bearer: strings.Repeat("12", 16) + "." + strings.Repeat("34", 16), User: "alice"}, a.answer(r.Bearer, r.ClientAddr)
+}
+
 func (a *auth) GetInvite(context.Context, *loginv1.GetInviteRequest) (*loginv1.GetInviteResponse, error) {
 	return nil, fault.New(fault.NotFound, "this link is not valid any more")
 }
@@ -107,6 +115,7 @@ func (a *auth) AcceptInvite(context.Context, *loginv1.AcceptInviteRequest) (*log
 type replica struct {
 	trust *cert.Trust
 	locks []*types.Lock
+	apps  []*types.AppServer
 }
 
 func (p *replica) Roles([]string) []*types.Role           { return nil }
@@ -117,6 +126,7 @@ func (p *replica) Fresh(time.Time) bool                   { return true }
 func (p *replica) Revision() uint64                       { return 1 }
 func (p *replica) Trust() *cert.Trust                     { return p.trust }
 func (p *replica) Nodes() []*types.Node                   { return nil }
+func (p *replica) AppServers() []*types.AppServer         { return p.apps }
 
 type world struct {
 	t      *testing.T
@@ -124,6 +134,8 @@ type world struct {
 	policy *replica
 	h      *Handler
 	now    time.Time
+
+	refused []string // apps
 }
 
 func newWorld(t *testing.T, change func(*Options)) *world {
@@ -135,6 +147,9 @@ func newWorld(t *testing.T, change func(*Options)) *world {
 	o := Options{Cluster: cluster, Version: "1.0.0", PublicAddr: "proxy.example.com:3080", Hosts: []string{"alias.example.com"},
 		Auth: w.auth, Policy: w.policy, Log: slog.New(slog.DiscardHandler), Now: func() time.Time { return w.now },
 		Upgrade: func(http.ResponseWriter, *http.Request, net.Addr) error { return nil },
+		Refused: func(_ context.Context, _ rpc.Caller, app *types.App, _ access.Decision) {
+			w.refused = append(w.refused, app.Metadata.Name)
+		},
 		Assets: fstest.MapFS{"index.html": {Data: []byte("<p>app</p>")}, "signin.html": {Data: []byte("<p>sign in</p>")},
 			"assets/a.js": {Data: []byte("1")}}}
 	if change != nil {
@@ -308,7 +323,7 @@ func TestOnlyOurNamesAreAnswered(t *testing.T) {
 // Pages run no script but their own files, and the cookie goes nowhere else.
 func TestPagesAndCookies(t *testing.T) {
 	w := newWorld(t, nil)
-	for _, path := range []string{"/web/", "/web/login", "/web/invite/x", "/web/index.html", "/web/signin.html", "/web/../secret"} {
+	for _, path := range []string{"/web/", "/web/login", "/web/invite/x", "/web/launch/wiki.proxy.example.com", "/web/index.html", "/web/signin.html", "/web/../secret"} {
 		rec := w.do(w.request("GET", path, ""))
 		csp := rec.Header().Get("Content-Security-Policy")
 		if rec.Code != http.StatusOK {

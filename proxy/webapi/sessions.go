@@ -199,7 +199,7 @@ func (s *sessions) fetch(ctx context.Context, a asking) (*webSession, error) {
 // identify says who makes a request: the person behind the session cookie, or
 // nobody.
 func (h *Handler) identify(r *http.Request) (rpc.Caller, error) {
-	addr, err := h.clientAddr(r)
+	addr, err := h.ClientAddr(r)
 	if err != nil {
 		return rpc.Caller{}, err
 	}

@@ -14,7 +14,7 @@ func TestHostsAreOnlyRead(t *testing.T) {
 	var wg sync.WaitGroup
 	for range 4 {
 		wg.Go(func() {
-			if !w.h.ours("alias.example.com:3080") || !w.h.ours(cluster) || w.h.ours("evil.example.com") {
+			if !w.h.Ours("alias.example.com:3080") || !w.h.Ours(cluster) || w.h.Ours("evil.example.com") {
 				t.Error("another answer")
 			}
 		})

@@ -126,7 +126,7 @@ func (h *Handler) linkRequest(r *http.Request) (token, addr string, err error) {
 	if !linkToken.MatchString(token) {
 		return "", "", fault.New(fault.NotFound, "this link is not valid, or was used already").WithHint("Ask for a new one.")
 	}
-	a, err := h.clientAddr(r)
+	a, err := h.ClientAddr(r)
 	return token, a.String(), err
 }
 
@@ -135,7 +135,7 @@ func (h *Handler) signIn(w http.ResponseWriter, r *http.Request, _ rpc.Caller) e
 	if err := rpc.DecodeJSON(r, &in); err != nil {
 		return err
 	}
-	addr, err := h.clientAddr(r)
+	addr, err := h.ClientAddr(r)
 	if err != nil {
 		return err
 	}
@@ -156,7 +156,7 @@ func (h *Handler) signOut(w http.ResponseWriter, r *http.Request, _ rpc.Caller) 
 		return rpc.WriteJSON(w, struct{}{})
 	}
 	h.sessions.forget(c.Value)
-	addr, err := h.clientAddr(r)
+	addr, err := h.ClientAddr(r)
 	if err != nil {
 		return err
 	}
@@ -201,7 +201,9 @@ type resource struct {
 	Version     string            `json:"version,omitempty"`
 	Description string            `json:"description,omitempty"`
 	Labels      map[string]string `json:"labels"`
-	Logins      []string          `json:"logins"`
+	Logins      []string          `json:"logins"`           // of an app in a cloud: roles or identities there
+	Launch      string            `json:"launch,omitempty"` // path that opens an app
+	Cloud       string            `json:"cloud,omitempty"`
 }
 
 // resources lists what the caller may see, with the logins that would work.
@@ -218,5 +220,5 @@ func (h *Handler) resources(w http.ResponseWriter, _ *http.Request, c rpc.Caller
 		items = append(items, resource{Kind: n.Kind, ID: n.Name(), Name: n.Spec.Hostname, Address: n.Spec.Addr, Tunnel: n.Spec.UseTunnel,
 			Version: n.Spec.ServerVersion, Description: n.Metadata.Description, Labels: n.AllLabels(), Logins: logins})
 	}
-	return rpc.WriteJSON(w, map[string]any{"items": items})
+	return rpc.WriteJSON(w, map[string]any{"items": append(items, h.appRows(c)...)})
 }

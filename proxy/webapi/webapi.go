@@ -24,6 +24,7 @@ import (
 	"teleport/fault"
 	"teleport/netx"
 	"teleport/predicate"
+	"teleport/proxy/appproxy"
 	"teleport/tlsroute"
 	"teleport/types"
 )
@@ -36,6 +37,7 @@ type Auth interface {
 	UseWebSession(ctx context.Context, req *loginv1.UseWebSessionRequest) (*loginv1.CertsResponse, error)
 	CheckWebSession(ctx context.Context, req *loginv1.CheckWebSessionRequest) (*loginv1.CheckWebSessionResponse, error)
 	EndWebSession(ctx context.Context, req *loginv1.EndWebSessionRequest) error
+	StartAppSession(ctx context.Context, req *loginv1.StartAppSessionRequest) (*loginv1.StartAppSessionResponse, error)
 	GetInvite(ctx context.Context, req *loginv1.GetInviteRequest) (*loginv1.GetInviteResponse, error)
 	AcceptInvite(ctx context.Context, req *loginv1.AcceptInviteRequest) (*loginv1.AcceptInviteResponse, error)
 }
@@ -45,6 +47,7 @@ type Policy interface {
 	access.View
 	Trust() *cert.Trust
 	Nodes() []*types.Node
+	AppServers() []*types.AppServer
 }
 
 // Options configure the handler. All fields but ForwardedFor are required.
@@ -53,15 +56,13 @@ type Options struct {
 	Version string
 	// PublicAddr is where clients reach the cluster's proxies, host:port.
 	PublicAddr string
-	// MySQLListenAddr is the port of clients of MySQL, empty for none, and
-	// MySQLPublicAddrs are where they reach it, where that is not this host.
-	MySQLListenAddr  string
-	MySQLPublicAddrs []string
 	// Hosts are the other names and addresses that this proxy answers to; any IP
 	// address and localhost always are.
 	Hosts  []string
 	Auth   Auth
 	Policy Policy
+	// Refused is told when a person may not open an app.
+	Refused func(ctx context.Context, c rpc.Caller, app *types.App, d access.Decision)
 	// Upgrade answers a WebSocket that carries the client's own TLS, and takes the
 	// stream over: tlsroute.Router.Upgrade.
 	Upgrade func(w http.ResponseWriter, r *http.Request, client net.Addr) error
@@ -77,6 +78,7 @@ type Options struct {
 // Handler serves the proxy's HTTP. Safe for concurrent use.
 type Handler struct {
 	o        Options
+	hosts    *appproxy.Hosts
 	mux      *rpc.Mux
 	sessions *sessions
 	files    *assets
@@ -85,12 +87,13 @@ type Handler struct {
 // New mounts the routes.
 func New(o Options) (*Handler, error) {
 	h := &Handler{o: o, sessions: newSessions(o)}
+	h.hosts = appproxy.NewHosts(o.Policy, o.PublicAddr, h.Ours)
 	files, err := newAssets(o.Assets)
 	if err != nil {
 		return nil, err
 	}
 	h.files = files
-	h.mux = rpc.NewMux(rpc.MuxConfig{Identify: h.identify, Authorizer: h, Hosts: h.ours, Log: o.Log})
+	h.mux = rpc.NewMux(rpc.MuxConfig{Identify: h.identify, Authorizer: h, Hosts: h.Ours, Log: o.Log})
 	for _, rt := range h.routes() {
 		if err := h.mux.Handle(rt); err != nil {
 			return nil, fault.Wrap(err, fault.Internal, "the web API cannot be served: %v", err)
@@ -113,6 +116,7 @@ func (h *Handler) routes() []rpc.Route {
 		{Pattern: "POST /webapi/sessions/web", Permission: open, Handler: h.signIn},
 		{Pattern: "DELETE /webapi/sessions/web", Permission: open, Handler: h.signOut},
 		{Pattern: "GET /webapi/sessions/web", Permission: user, Handler: h.whoAmI},
+		{Pattern: "POST /webapi/sessions/app", Permission: user, Handler: h.launch},
 		{Pattern: "GET /webapi/resources", Permission: user, Handler: h.resources},
 
 		{Pattern: "GET /{$}", Permission: open, Origin: rpc.Public, Handler: h.home},
@@ -121,6 +125,9 @@ func (h *Handler) routes() []rpc.Route {
 		{Pattern: "GET /favicon.svg", Permission: open, Origin: rpc.Public, Handler: h.files.serve},
 	}
 }
+
+// Apps are the addresses of apps behind this proxy, none of which is its own.
+func (h *Handler) Apps() *appproxy.Hosts { return h.hosts }
 
 // ServeHTTP implements http.Handler.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -134,9 +141,10 @@ func (h *Handler) home(w http.ResponseWriter, r *http.Request, _ rpc.Caller) err
 	return nil
 }
 
-// ours is the defence against DNS rebinding: a name that is none of ours does
-// not get an answer. A bare address cannot be rebound.
-func (h *Handler) ours(host string) bool {
+// Ours reports whether a Host header means this proxy itself. It is the defence
+// against DNS rebinding: a name that is none of ours does not get an answer. A bare
+// address cannot be rebound.
+func (h *Handler) Ours(host string) bool {
 	name, _, err := net.SplitHostPort(host)
 	if err != nil {
 		name = host
@@ -157,9 +165,9 @@ func (h *Handler) ours(host string) bool {
 	return false
 }
 
-// clientAddr is the address that the person comes from: the socket's, or the
+// ClientAddr is the address that the person comes from: the socket's, or the
 // balancer's word where the configuration trusts it.
-func (h *Handler) clientAddr(r *http.Request) (netip.AddrPort, error) {
+func (h *Handler) ClientAddr(r *http.Request) (netip.AddrPort, error) {
 	addr := netip.AddrPort{}
 	if a, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
 		addr = netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
@@ -218,7 +226,7 @@ func (h *Handler) request(c rpc.Caller, r types.Resource, a access.Action) acces
 // upgrade turns a WebSocket into the connection that a client behind a layer-7
 // balancer could not open: the client's own TLS routing handshake follows in it.
 func (h *Handler) upgrade(w http.ResponseWriter, r *http.Request, _ rpc.Caller) error {
-	addr, err := h.clientAddr(r)
+	addr, err := h.ClientAddr(r)
 	if err != nil {
 		return err
 	}

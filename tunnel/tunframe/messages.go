@@ -37,7 +37,6 @@ const (
 // bare port, and shows its own certificate.
 const (
 	ALPNPostgres = "teleport-postgres"
-	ALPNMySQL    = "teleport-mysql"
 	ALPNRedis    = "teleport-redis"
 )
 

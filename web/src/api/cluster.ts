@@ -41,7 +41,21 @@ export interface Resource {
   version?: string;
   description?: string;
   labels: Record<string, string>;
+  /** Of an app in a cloud: the roles or identities that may be taken there. */
   logins: string[];
+  /** Path of the launcher, for an app that browsers open. */
+  launch?: string;
+  /** AWS, Azure or GCP. */
+  cloud?: string;
+}
+
+export interface Launch {
+  host: string;
+  path: string;
+  apps: string;
+  as: string;
+  chain: boolean;
+  state: string;
 }
 
 export interface Proofs {
@@ -55,6 +69,8 @@ export const api = {
   me: (o: { background?: boolean } = {}) => call<Me>('GET', 'sessions/web', o),
   signIn: (body: Proofs) => call<{ user: string; expires: number }>('POST', 'sessions/web', { body }),
   signOut: () => call<unknown>('DELETE', 'sessions/web'),
+  /** Where the browser goes next on its way to an app. */
+  launch: (body: Launch) => call<{ url: string; app: string }>('POST', 'sessions/app', { body }),
   link: (token: string) => call<Link>('GET', `invites/${encodeURIComponent(token)}`),
   /** `signed_in` says that the answer also began a session. */
   accept: (token: string, body: { password: string; otp: string }) =>

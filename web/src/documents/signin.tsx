@@ -1,6 +1,6 @@
 import '../host/harden';
 import '../kit/signin-parts';
-import { ByePage, LinkPage, LoginPage, route } from '../features/signin/public';
+import { ByePage, LaunchPage, LinkPage, LoginPage, route } from '../features/signin/public';
 import { mount } from '../kit/Page';
 
 function SignIn() {
@@ -8,6 +8,8 @@ function SignIn() {
   switch (r.page) {
     case 'bye':
       return <ByePage />;
+    case 'launch':
+      return <LaunchPage launch={r.launch} />;
     case 'link':
       return <LinkPage token={r.token} />;
     case 'login':

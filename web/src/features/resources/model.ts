@@ -127,5 +127,15 @@ export function ambiguous(resources: Resource[]): Set<string> {
 export const sshCommand = (r: Resource, login: string, twice?: Set<string>) =>
   `tsh ssh ${shell(`${login}@${twice?.has(r.name) ? r.id : r.name}`)}`;
 
+/** The commands that reach an app without a browser. */
+export function appCommands(r: Resource, as?: string): string[] {
+  if (r.cloud === undefined) return [`tsh proxy app ${shell(r.name)}`];
+  const flag = { AWS: '--aws-role', Azure: '--azure-identity', GCP: '--gcp-service-account' }[r.cloud];
+  return flag && as ? [`tsh apps login ${flag}=${shell(as)} ${shell(r.name)}`] : [];
+}
+
+/** Where an app is opened, as a role or identity of its cloud. */
+export const launchPath = (r: Resource, as?: string) => (as === undefined ? r.launch : r.launch && `${r.launch}?as=${encodeURIComponent(as)}`);
+
 /** Text from outside, with control and direction-changing characters made visible. */
 export const visible = (s: string) => s.replace(/[\p{Cc}\u200e\u200f\u202a-\u202e\u2066-\u2069]/gu, '\u{fffd}');

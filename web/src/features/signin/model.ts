@@ -1,4 +1,5 @@
 // What the sign-in pages decide without React.
+import type { Launch } from '../../api/cluster';
 
 /** The fewest characters of a new password; the auth service has the last word. */
 export const minPassword = 12;
@@ -30,12 +31,35 @@ export const grouped = (secret: string): string => secret.replace(/(.{4})(?=.)/g
 export type Route =
   | { page: 'login'; next: string }
   | { page: 'link'; token: string; purpose: 'invite' | 'reset' }
+  | { page: 'launch'; launch: Launch }
   | { page: 'bye' };
 
 /** Which page an address of the sign-in document is. */
 export function route(path: string, search: string, origin: string): Route {
   const [, , first, token] = path.split('/');
   if ((first === 'invite' || first === 'reset') && token) return { page: 'link', token, purpose: first };
+  if (first === 'launch' && token) return { page: 'launch', launch: launchOf(token, new URLSearchParams(search)) };
   if (first === 'bye') return { page: 'bye' };
   return { page: 'login', next: safeReturn(new URLSearchParams(search).get('redirect_uri'), origin) };
+}
+
+/** What the address of the launcher asks for. The proxy checks all of it. */
+export function launchOf(host: string, q: URLSearchParams): Launch {
+  let name = host;
+  try {
+    name = decodeURIComponent(host);
+  } catch {
+    // Not an address of ours: the proxy knows no such host.
+  }
+  const at = (key: string) => q.get(key) ?? '';
+  return { host: name, path: at('path'), apps: at('apps'), as: at('as'), chain: at('chain') !== '' || at('state') !== '', state: at('state') };
+}
+
+/** An address that the proxy named; anything but https is not followed. */
+export function safeApp(url: string): string | null {
+  try {
+    return new URL(url).protocol === 'https:' ? url : null;
+  } catch {
+    return null;
+  }
 }

@@ -1,9 +1,9 @@
 import { Menu } from '@mantine/core';
-import { Copy } from 'lucide-react';
+import { Copy, ExternalLink } from 'lucide-react';
 import type { Resource } from '../../../api/cluster';
 import { browser } from '../../../host/browser';
 import { useText } from '../../../i18n/text';
-import { sshCommand, visible } from '../model';
+import { appCommands, launchPath, sshCommand, visible } from '../model';
 import css from '../resources.module.css';
 
 export interface Anchor {
@@ -46,20 +46,61 @@ export function ConnectMenu({ anchor, twice, onClose, onCopied }: Props) {
       <Menu.Target>
         <span aria-hidden className={css.anchor} style={{ left: at.left, top: at.top, width: at.width, height: at.height }} />
       </Menu.Target>
-      <Menu.Dropdown aria-label={t('resources.connect.to', { name })}>
-        <Menu.Label>{t(resource.logins.length ? 'resources.connect.as' : 'resources.connect.none', { name })}</Menu.Label>
-        {resource.logins.map((login) => {
-          const command = sshCommand(resource, login, twice);
-          return (
-            <Menu.Item key={login} onClick={() => void copy(command)} rightSection={<Copy size={14} aria-hidden />} data-login={login}>
-              <span className={css.login}>
-                <bdi>{visible(login)}</bdi>
-                <code>{command}</code>
-              </span>
-            </Menu.Item>
-          );
-        })}
-      </Menu.Dropdown>
+      {resource.kind === 'app' ? (
+        <AppItems resource={resource} name={name} copy={(command) => void copy(command)} />
+      ) : (
+        <Menu.Dropdown aria-label={t('resources.connect.to', { name })}>
+          <Menu.Label>{t(resource.logins.length ? 'resources.connect.as' : 'resources.connect.none', { name })}</Menu.Label>
+          {resource.logins.map((login) => {
+            const command = sshCommand(resource, login, twice);
+            return (
+              <Menu.Item key={login} onClick={() => void copy(command)} rightSection={<Copy size={14} aria-hidden />} data-login={login}>
+                <span className={css.login}>
+                  <bdi>{visible(login)}</bdi>
+                  <code>{command}</code>
+                </span>
+              </Menu.Item>
+            );
+          })}
+        </Menu.Dropdown>
+      )}
     </Menu>
+  );
+}
+
+/** An app opens in a tab of its own; of a cloud, as one of the roles there. */
+function AppItems({ resource, name, copy }: { resource: Resource; name: string; copy: (command: string) => void }) {
+  const { t } = useText();
+  const as = resource.cloud === undefined ? [undefined] : resource.logins;
+  const commands = as.flatMap((who) => appCommands(resource, who));
+  const label = resource.cloud === undefined ? 'app.open' : as.length ? 'app.as' : 'app.none';
+  return (
+    <Menu.Dropdown aria-label={t('app.open', { name })}>
+      <Menu.Label>{t(label, { name })}</Menu.Label>
+      {as.map((who) => {
+        const to = launchPath(resource, who);
+        return (
+          to && (
+            <Menu.Item
+              key={who ?? ''}
+              component="a"
+              href={to}
+              target="_blank"
+              rel="noopener"
+              rightSection={<ExternalLink size={14} aria-hidden />}
+              data-launch={who ?? ''}
+            >
+              <bdi>{visible(who ?? resource.address ?? name)}</bdi>
+            </Menu.Item>
+          )
+        );
+      })}
+      {commands.length > 0 && <Menu.Label>{t('app.terminal')}</Menu.Label>}
+      {commands.map((command) => (
+        <Menu.Item key={command} onClick={() => copy(command)} rightSection={<Copy size={14} aria-hidden />}>
+          <code>{command}</code>
+        </Menu.Item>
+      ))}
+    </Menu.Dropdown>
   );
 }

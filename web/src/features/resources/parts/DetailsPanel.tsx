@@ -2,7 +2,7 @@ import type { Resource } from '../../../api/cluster';
 import { useText, type Key } from '../../../i18n/text';
 import { CopyCommand } from '../../../kit/CopyCommand';
 import { SidePanel } from '../../../kit/SidePanel';
-import { holds, sshCommand, visible, type Filter } from '../model';
+import { appCommands, holds, launchPath, sshCommand, visible, type Filter } from '../model';
 import css from '../resources.module.css';
 
 interface Props {
@@ -25,7 +25,7 @@ export function DetailsPanel({ resource: r, twice, filter, onClose, onToggle }: 
   }
   const facts: [Key, string | undefined][] = [
     ['panel.description', r.description],
-    ['panel.address', r.tunnel ? t('resources.tunnel') : r.address],
+    ['panel.address', r.tunnel && r.kind !== 'app' ? t('resources.tunnel') : r.address],
     ['panel.version', r.version],
     ['panel.id', r.id],
   ];
@@ -33,8 +33,9 @@ export function DetailsPanel({ resource: r, twice, filter, onClose, onToggle }: 
     <SidePanel title={visible(r.name)} onClose={onClose}>
       <section className={css.group}>
         <h3>{t('panel.logins')}</h3>
-        {r.logins.length === 0 && <p className={css.quiet}>{t('resources.connect.none')}</p>}
-        {r.logins.map((login) => (
+        {r.kind === 'app' && <AppWays resource={r} />}
+        {r.kind !== 'app' && r.logins.length === 0 && <p className={css.quiet}>{t('resources.connect.none')}</p>}
+        {(r.kind === 'app' ? [] : r.logins).map((login) => (
           <CopyCommand key={login} command={sshCommand(r, login, twice)} />
         ))}
       </section>
@@ -66,5 +67,33 @@ export function DetailsPanel({ resource: r, twice, filter, onClose, onToggle }: 
         </ul>
       </section>
     </SidePanel>
+  );
+}
+
+/** How an app is opened here, and reached from a terminal. */
+function AppWays({ resource: r }: { resource: Resource }) {
+  const { t } = useText();
+  const as = r.cloud === undefined ? [undefined] : r.logins;
+  return (
+    <>
+      {as.length === 0 && <p className={css.quiet}>{t('app.none')}</p>}
+      {as.map((who) => {
+        const to = launchPath(r, who);
+        return (
+          <div key={who ?? ''}>
+            {to && (
+              <p>
+                <a href={to} target="_blank" rel="noopener">
+                  <bdi>{visible(who ?? r.address ?? r.name)}</bdi>
+                </a>
+              </p>
+            )}
+            {appCommands(r, who).map((command) => (
+              <CopyCommand key={command} command={command} />
+            ))}
+          </div>
+        );
+      })}
+    </>
   );
 }

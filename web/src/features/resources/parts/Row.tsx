@@ -1,4 +1,4 @@
-import { ChevronDown, Server } from 'lucide-react';
+import { AppWindow, ChevronDown, Server } from 'lucide-react';
 import { memo } from 'react';
 import type { Resource } from '../../../api/cluster';
 import { useText } from '../../../i18n/text';
@@ -28,7 +28,8 @@ export const Row = memo(function Row(p: Props) {
   const { t } = useText();
   const { resource: r, index, active } = p;
   const stop = active ? 0 : -1;
-  const how = r.tunnel ? t('resources.tunnel') : r.address;
+  const app = r.kind === 'app';
+  const how = r.tunnel && !app ? t('resources.tunnel') : r.address;
   const second = [how, r.version, r.description].filter(Boolean).join(' · ');
   return (
     <div
@@ -42,7 +43,7 @@ export const Row = memo(function Row(p: Props) {
       onFocus={() => p.onActive(index)}
     >
       <div role="gridcell" className={css.name}>
-        <Server size={18} role="img" aria-label={t('resources.kind.node')} />
+        {app ? <AppWindow size={18} role="img" aria-label={t('resources.kind.app')} /> : <Server size={18} role="img" aria-label={t('resources.kind.node')} />}
         <div className={css.nameText}>
           <button type="button" className={css.link} tabIndex={stop} onClick={() => p.onOpen(r.id)}>
             <bdi>{visible(r.name)}</bdi>
@@ -61,10 +62,10 @@ export const Row = memo(function Row(p: Props) {
           tabIndex={stop}
           aria-haspopup="menu"
           aria-expanded={p.menuOpen}
-          aria-label={t('resources.connect.to', { name: visible(r.name) })}
+          aria-label={t(app ? 'app.open' : 'resources.connect.to', { name: visible(r.name) })}
           onClick={() => p.onConnect(index)}
         >
-          <span>{t('resources.connect')}</span>
+          <span>{t(app ? 'app.open.here' : 'resources.connect')}</span>
           <ChevronDown size={14} aria-hidden />
         </button>
       </div>

@@ -1,0 +1,216 @@
+// Package appproxy is the proxy half of apps that people use in a browser: the one
+// family whose TLS ends at the proxy. Requests for an app's address come here. Who
+// has no session with the app is sent to sign in and comes back by a hand-over that
+// only the same browser can complete; a session's requests go on to one of the
+// app's agents, within TLS of a bridge certificate that auth gives for the
+// session's own secret. What the person may do there is the agent's to decide.
+//
+// A session is two cookies, an id and a secret, worthless without each other. The
+// proxy knows them by its copy of the sessions, so a request costs no call, any
+// proxy serves any session, and an end counts here as soon as the copy has it.
+package appproxy
+
+import (
+	"context"
+	"crypto"
+	"crypto/tls"
+	"crypto/x509"
+	"embed"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"net/netip"
+	"strings"
+	"time"
+
+	"teleport/api/gen/loginv1"
+	"teleport/cert"
+	"teleport/dial"
+	"teleport/fault"
+	"teleport/proxy/proxyd"
+	"teleport/types"
+)
+
+//go:embed assets
+var assets embed.FS
+
+// Auth is the part of the auth service that sessions with apps need.
+// *authclient.Client is one.
+type Auth interface {
+	OpenAppSession(ctx context.Context, req *loginv1.OpenAppSessionRequest) (*loginv1.OpenAppSessionResponse, error)
+	UseAppSession(ctx context.Context, req *loginv1.UseAppSessionRequest) (*loginv1.UseAppSessionResponse, error)
+	EndAppSession(ctx context.Context, req *loginv1.EndAppSessionRequest) error
+}
+
+// Copy is this proxy's copy of the sessions; *store.Replica is one.
+type Copy interface {
+	AppSession(id string) (*types.AppSession, bool)
+	Subscribe() (<-chan struct{}, func())
+}
+
+// Options are what a Server is built from. All fields are required.
+type Options struct {
+	// PublicAddr is where browsers reach the proxy itself, host:port.
+	PublicAddr string
+	Hosts      *Hosts
+	Sessions   Copy
+	Auth       Auth
+	Trust      func() *cert.Trust
+	// Dial opens a stream to a resource for a caller; it decides whether they may.
+	Dial func(ctx context.Context, c proxyd.Caller, t dial.Target) (net.Conn, dial.Reply, error)
+	// Agent returns the configuration of TLS to an agent.
+	Agent func(uuid string, own *tls.Certificate) (*tls.Config, error)
+	// Peer verifies the certificate of a client that shows one.
+	Peer func(tls.ConnectionState) (*types.Identity, error)
+	// Bridge returns a certificate for key, by which this proxy speaks for the user
+	// whose certificate is shown.
+	Bridge func(ctx context.Context, user *x509.Certificate, client netip.AddrPort, key crypto.PublicKey) ([]byte, error)
+	// ClientAddr is where a request comes from.
+	ClientAddr func(r *http.Request) (netip.AddrPort, error)
+	// Failed is told of attempts to use or take over a session that are refused.
+	Failed func(ctx context.Context, f Failure)
+	Log    *slog.Logger
+	Now    func() time.Time
+}
+
+// Failure is an attempt that was refused.
+type Failure struct {
+	User   string // whose session it was, where that is known
+	App    string
+	Client netip.AddrPort
+	Err    error
+}
+
+// Server answers at the addresses of apps. Safe for concurrent use.
+type Server struct {
+	o        Options
+	visitors visitors
+	forward  *httputil.ReverseProxy
+}
+
+// New makes a server. It starts nothing.
+func New(o Options) *Server {
+	s := &Server{o: o, visitors: visitors{o: o, all: map[string]*visitor{}}}
+	s.forward = s.newForward()
+	return s
+}
+
+// Serve ends sessions here that have ended elsewhere, until ctx ends; then it ends
+// all requests that are still open.
+func (s *Server) Serve(ctx context.Context) error { return s.visitors.serve(ctx) }
+
+// Handles reports whether a Host header means an app.
+func (s *Server) Handles(host string) bool {
+	_, ok := s.o.Hosts.ByHost(host)
+	return ok
+}
+
+// Reserved paths at every app's address.
+const (
+	authPath   = "/x-teleport-auth"
+	logoutPath = "/teleport-logout"
+)
+
+// ServeHTTP implements http.Handler for requests whose host Handles.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	v := &visit{w: w, r: r, id: newRequestID()}
+	var err error
+	if v.client, err = s.o.ClientAddr(r); err != nil {
+		s.fail(v, err)
+		return
+	}
+	app, ok := s.o.Hosts.ByHost(r.Host)
+	if !ok {
+		s.fail(v, fault.New(fault.NotFound, "there is no app at this address"))
+		return
+	}
+	v.app = app
+	if err := wellShaped(r); err != nil {
+		s.fail(v, err)
+		return
+	}
+	switch {
+	case r.URL.Path == logoutPath:
+		s.logOut(v)
+	case r.URL.Path == authPath || strings.HasPrefix(r.URL.Path, authPath+"/"):
+		s.handOver(v)
+	default:
+		s.serveApp(v)
+	}
+}
+
+// visit is one request on its way.
+type visit struct {
+	w      http.ResponseWriter
+	r      *http.Request
+	id     string // names it in logs
+	app    *types.App
+	client netip.AddrPort
+	user   string   // who makes it, once known
+	who    *visitor // whose connections it takes
+}
+
+// wellShaped refuses requests that no browser makes, and that mean one thing here
+// and another one behind.
+func wellShaped(r *http.Request) error {
+	bad := func(what string) error { return fault.New(fault.Invalid, "the request is refused: %s", what) }
+	switch {
+	case r.Method == http.MethodConnect || r.Method == http.MethodTrace:
+		return bad("the method " + r.Method + " is not for apps")
+	case r.URL.IsAbs() || r.URL.Host != "" || r.URL.Opaque != "":
+		return bad("it names another host than its address")
+	case !strings.HasPrefix(r.URL.Path, "/"):
+		return bad("it has no path")
+	case len(r.TransferEncoding) > 1 || len(r.TransferEncoding) == 1 && r.TransferEncoding[0] != "chunked":
+		return bad("its transfer encoding is not known")
+	case len(r.Header.Values("Content-Length")) > 1:
+		return bad("it has two lengths")
+	}
+	if up := r.Header.Values("Upgrade"); len(up) > 0 && wantsUpgrade(r) && (len(up) != 1 || !strings.EqualFold(up[0], "websocket")) {
+		return bad("only WebSockets may be upgraded to")
+	}
+	return nil
+}
+
+// wantsUpgrade reports whether a request asks to change the protocol.
+func wantsUpgrade(r *http.Request) bool {
+	for _, field := range r.Header.Values("Connection") {
+		for token := range strings.SplitSeq(field, ",") {
+			if strings.EqualFold(strings.TrimSpace(token), "upgrade") {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// serveApp answers what is the app's own.
+func (s *Server) serveApp(v *visit) {
+	if v.r.Method == http.MethodOptions && s.preflight(v) {
+		return
+	}
+	who, err := s.who(v)
+	if err != nil {
+		s.fail(v, err)
+		return
+	}
+	if who == nil {
+		s.signIn(v)
+		return
+	}
+	defer who.leave()
+	v.user = who.user
+	if wantsUpgrade(v.r) && !s.ownOrigin(v) {
+		err := fault.New(fault.Denied, "a page of another site opened this WebSocket")
+		s.refused(v, who.user, err)
+		s.fail(v, err)
+		return
+	}
+	s.pass(v, who)
+}
+
+// refused records an attempt that is nobody's to make.
+func (s *Server) refused(v *visit, user string, err error) {
+	s.o.Failed(context.WithoutCancel(v.r.Context()), Failure{User: user, App: v.app.Metadata.Name, Client: v.client, Err: err})
+}

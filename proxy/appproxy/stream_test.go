@@ -1,0 +1,158 @@
+package appproxy_test
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/sha256"
+	"crypto/tls"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+)
+
+func certAddr(*testing.T) netip.Addr { return netip.MustParseAddr("203.0.113.7") }
+
+// streams are apps that do not end by themselves.
+func (w *world) streams() {
+	w.app = http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		c := http.NewResponseController(rw)
+		switch r.URL.Path {
+		case "/events":
+			rw.Header().Set("Content-Type", "text/event-stream")
+			_, _ = io.WriteString(rw, "data: one\n\n")
+			_ = c.Flush()
+			<-r.Context().Done()
+		case "/download":
+			for b := make([]byte, 64<<10); r.Context().Err() == nil; {
+				if _, err := rw.Write(b); err != nil {
+					return
+				}
+			}
+		case "/ws":
+			conn, buf, err := c.Hijack()
+			if err != nil {
+				return
+			}
+			defer conn.Close()
+			_, _ = buf.WriteString("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+			_ = buf.Flush()
+			_, _ = io.Copy(conn, buf)
+		case "/sum":
+			h := sha256.New()
+			_, _ = io.Copy(h, r.Body)
+			_, _ = rw.Write(h.Sum(nil))
+		}
+	})
+}
+
+// socket opens a connection to the proxy and sends a request with a session.
+func (w *world) socket(bearer, request string) (net.Conn, *http.Response) {
+	w.t.Helper()
+	id, secret, _ := strings.Cut(bearer, ".")
+	conn, err := tls.Dial("tcp", w.addr, &tls.Config{InsecureSkipVerify: true})
+	must(w.t, err)
+	w.t.Cleanup(func() { conn.Close() })
+	_, err = io.WriteString(conn, request+"Host: wiki.proxy.test:3080\r\nCookie: __Host-grv_app_session="+id+"; __Host-grv_app_session_subject="+secret+"\r\n\r\n")
+	must(w.t, err)
+	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	must(w.t, err)
+	return conn, resp
+}
+
+// What ends a session ends what is open of it at once: an event stream, a download
+// and a WebSocket, also where the client neither reads nor writes.
+func TestTheEndOfASessionCutsWhatIsOpen(t *testing.T) {
+	for name, request := range map[string]string{
+		"an event stream": "GET /events HTTP/1.1\r\n",
+		"a download":      "GET /download HTTP/1.1\r\n",
+		"a WebSocket":     "GET /ws HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n",
+	} {
+		for end, f := range map[string]func(w *world, id string){
+			"elsewhere": func(w *world, id string) { w.change(func() { delete(w.sessions, id) }) },
+			"by a lock": func(w *world, _ string) { // the registry cuts what was dialled
+				w.mu.Lock()
+				defer w.mu.Unlock()
+				for _, c := range w.conns {
+					c.Close()
+				}
+			},
+		} {
+			t.Run(name+" "+end, func(t *testing.T) {
+				w := newWorld(t)
+				w.streams()
+				bearer := w.start("wiki", "alice", "", nil)
+				conn, resp := w.socket(bearer, request)
+				if resp.StatusCode != 200 && resp.StatusCode != 101 {
+					t.Fatalf("%s", resp.Status)
+				}
+				id, _, _ := strings.Cut(bearer, ".")
+				f(w, id)
+				must(t, conn.SetReadDeadline(time.Now().Add(10*time.Second)))
+				for b := make([]byte, 64<<10); ; {
+					if _, err := conn.Read(b); err != nil {
+						if ne, ok := err.(net.Error); ok && ne.Timeout() {
+							t.Error("it is still open")
+						}
+						break
+					}
+				}
+			})
+		}
+	}
+}
+
+// A WebSocket carries both ways, and is not opened for a page of another site.
+func TestWebSocket(t *testing.T) {
+	w := newWorld(t)
+	w.streams()
+	bearer := w.start("wiki", "alice", "", nil)
+	const upgrade = "GET /ws HTTP/1.1\r\nConnection: keep-alive, Upgrade\r\nUpgrade: WebSocket\r\n"
+	for _, origin := range []string{"", "Origin: https://wiki.proxy.test:3080\r\n"} {
+		conn, resp := w.socket(bearer, upgrade+origin)
+		if resp.StatusCode != 101 {
+			t.Fatalf("%s", resp.Status)
+		}
+		for _, say := range []string{"hello", "again"} {
+			_, err := io.WriteString(conn, say)
+			must(t, err)
+			b := make([]byte, len(say))
+			_, err = io.ReadFull(conn, b)
+			must(t, err)
+			if string(b) != say {
+				t.Errorf("%q came back as %q", say, b)
+			}
+		}
+		conn.Close()
+	}
+	for _, origin := range []string{"https://evil.test", "https://vault.proxy.test:3080", "null", "http://wiki.proxy.test:3080"} {
+		if _, resp := w.socket(bearer, upgrade+"Origin: "+origin+"\r\n"); resp.StatusCode != http.StatusForbidden {
+			t.Errorf("from %s: %s", origin, resp.Status)
+		}
+	}
+	if len(w.failed) != 4 {
+		t.Errorf("told of %d", len(w.failed))
+	}
+}
+
+// Bodies stream: a large one goes up whole, whose length nobody said before.
+func TestUploads(t *testing.T) {
+	w := newWorld(t)
+	w.streams()
+	c := w.signedIn()
+	big := bytes.Repeat([]byte("0123456789abcdef"), 1<<20)
+	sum := sha256.Sum256(big)
+	r, err := http.NewRequestWithContext(t.Context(), "PUT", wiki+"/sum", io.MultiReader(bytes.NewReader(big))) // of unknown length
+	must(t, err)
+	resp, err := c.Do(r)
+	must(t, err)
+	defer resp.Body.Close()
+	got, err := io.ReadAll(resp.Body)
+	must(t, err)
+	if !bytes.Equal(got, sum[:]) {
+		t.Errorf("%s: another sum", resp.Status)
+	}
+}

@@ -1,0 +1,309 @@
+package appproxy
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/hex"
+	"encoding/pem"
+	"errors"
+	"net"
+	"net/http"
+	"net/netip"
+	"sync"
+	"time"
+
+	"teleport/cert/tlscert"
+	"teleport/dial"
+	"teleport/fault"
+	"teleport/keys"
+	"teleport/netx"
+	"teleport/proxy/proxyd"
+	"teleport/types"
+)
+
+// visitor is a session in use here: the bridge certificate by which this proxy
+// speaks for its user, and the connections to agents that are kept for it. They are
+// never shared with another session.
+type visitor struct {
+	o         Options
+	work      *sync.WaitGroup
+	user, app string
+	// fetch gets a bridge certificate for a key.
+	fetch func(ctx context.Context, client netip.AddrPort, key *bridgeKey) ([]byte, error)
+	// alive reports whether the session has not ended; nil: it ends by itself.
+	alive     func() bool
+	ctx       context.Context // of the session here; its cause says why it ended
+	end       context.CancelCauseFunc
+	transport *http.Transport
+
+	mu       sync.Mutex
+	bridge   *bridge
+	renewing bool
+	using    int // requests that are open
+	last     time.Time
+}
+
+// bridge is a certificate by which the proxy speaks for a user.
+type bridge struct {
+	cert  *tls.Certificate
+	id    *types.Identity
+	hash  string
+	renew time.Time // half of its life
+}
+
+// What is kept for a session.
+const (
+	keptConns    = 128 // connections to agents that nobody uses at the moment
+	keptFor      = 90 * time.Second
+	forgetAfter  = 10 * time.Minute
+	sweepEvery   = time.Minute
+	fetchTimeout = 15 * time.Second
+	maxAnswer    = 256 << 10 // bytes of an answer's head
+)
+
+// errEnded is why requests of a session that has ended are cut.
+func errEnded() error {
+	return fault.New(fault.Unauthenticated, "the session with this app has ended").WithHint("sign in again")
+}
+
+// clientKey is where a request's context has the address that it comes from.
+type clientKey struct{}
+
+func (v *visitor) init(parent context.Context) {
+	v.ctx, v.end = context.WithCancelCause(parent)
+	v.transport = &http.Transport{DialTLSContext: v.dial, MaxIdleConnsPerHost: keptConns, IdleConnTimeout: keptFor,
+		DisableCompression: true, MaxResponseHeaderBytes: maxAnswer}
+}
+
+// dial opens a connection to one of the app's agents, as the session's user.
+func (v *visitor) dial(ctx context.Context, _, _ string) (net.Conn, error) {
+	client, _ := ctx.Value(clientKey{}).(netip.AddrPort)
+	b, err := v.fresh(ctx, client)
+	if err != nil {
+		return nil, err
+	}
+	raw, reply, err := v.o.Dial(ctx, proxyd.Caller{Identity: b.id, CertSHA256: b.hash, Addr: client}, dial.Target{Kind: types.KindApp, Name: v.app})
+	if err != nil {
+		return nil, err
+	}
+	config, err := v.o.Agent(reply.AgentUUID, b.cert)
+	if err != nil {
+		return nil, errors.Join(err, raw.Close())
+	}
+	conn := tls.Client(netx.UnderTLS(raw), config)
+	ctx, cancel := context.WithTimeout(ctx, dial.Timeout)
+	defer cancel()
+	if err := conn.HandshakeContext(ctx); err != nil {
+		raw.Close()
+		return nil, fault.Wrap(err, fault.Unavailable, "the agent of %s could not be verified, or did not take the bridge certificate", v.app)
+	}
+	return conn, nil
+}
+
+// fresh returns a bridge that opens connections: the present one, or another when
+// half of its life is over. While auth is away, the present one does to its end.
+func (v *visitor) fresh(ctx context.Context, client netip.AddrPort) (*bridge, error) {
+	now := v.o.Now()
+	v.mu.Lock()
+	b := v.bridge
+	v.mu.Unlock()
+	if b != nil && now.Before(b.renew) {
+		return b, nil
+	}
+	next, err := v.get(ctx, client)
+	switch {
+	case err == nil:
+		return next, nil
+	case errors.Is(err, fault.Unauthenticated):
+		v.end(err)
+	case b != nil && errors.Is(err, fault.Unavailable) && now.Before(b.cert.Leaf.NotAfter):
+		return b, nil
+	}
+	return nil, err
+}
+
+// renew gets the next bridge beside the requests, once the present one is half
+// spent: so auth hears that the session is in use, and says when it has ended.
+func (v *visitor) renew(client netip.AddrPort) {
+	v.mu.Lock()
+	due := v.bridge != nil && !v.renewing && !v.o.Now().Before(v.bridge.renew)
+	v.renewing = v.renewing || due
+	v.mu.Unlock()
+	if !due {
+		return
+	}
+	v.work.Go(func() { // ends within fetchTimeout, or with the session
+		_, err := v.get(v.ctx, client)
+		if errors.Is(err, fault.Unauthenticated) || errors.Is(err, fault.Denied) {
+			v.end(err)
+		}
+		v.mu.Lock()
+		defer v.mu.Unlock()
+		v.renewing = false
+	})
+}
+
+// bridgeKey is a key that was made here and stays here.
+type bridgeKey struct {
+	tls.Certificate
+	public []byte // PKIX
+}
+
+func newBridgeKey() (*bridgeKey, error) {
+	alg, err := keys.AlgorithmFor(keys.DefaultSuite, keys.UserTLS)
+	if err != nil {
+		return nil, err
+	}
+	key, err := keys.Generate(alg)
+	if err != nil {
+		return nil, err
+	}
+	der, err := x509.MarshalPKIXPublicKey(key.Public())
+	return &bridgeKey{Certificate: tls.Certificate{PrivateKey: key}, public: der}, err
+}
+
+func (v *visitor) get(ctx context.Context, client netip.AddrPort) (*bridge, error) {
+	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
+	defer cancel()
+	key, err := newBridgeKey()
+	if err != nil {
+		return nil, err
+	}
+	text, err := v.fetch(ctx, client, key)
+	if err != nil {
+		return nil, err
+	}
+	block, _ := pem.Decode(text)
+	if block == nil {
+		return nil, fault.New(fault.Internal, "the auth service sent no certificate")
+	}
+	leaf, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		return nil, fault.Wrap(err, fault.Internal, "the auth service sent a certificate that cannot be read")
+	}
+	now := v.o.Now()
+	id, err := tlscert.Verify([]*x509.Certificate{leaf}, v.o.Trust(), now, types.IdentityBridge)
+	if err != nil {
+		return nil, err
+	}
+	hash := sha256.Sum256(leaf.Raw)
+	b := &bridge{cert: &key.Certificate, id: id, hash: hex.EncodeToString(hash[:]), renew: now.Add(leaf.NotAfter.Sub(now) / 2)}
+	b.cert.Certificate, b.cert.Leaf = [][]byte{leaf.Raw}, leaf
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.bridge = b
+	return b, nil
+}
+
+// leave says that a request is over.
+func (v *visitor) leave() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.using--
+	v.last = v.o.Now()
+}
+
+// visitors are the sessions in use here.
+type visitors struct {
+	o    Options
+	work sync.WaitGroup // renewals under way
+
+	mu     sync.Mutex
+	all    map[string]*visitor
+	closed bool
+}
+
+// mostVisitors bounds the memory.
+const mostVisitors = 50_000
+
+// enter returns the visitor of a key for one request, which leaves it. It is made
+// by fill when there is none.
+func (x *visitors) enter(key string, fill func() *visitor) (*visitor, error) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	v := x.all[key]
+	if v == nil {
+		if x.closed || len(x.all) >= mostVisitors {
+			return nil, fault.New(fault.Unavailable, "this proxy takes no more sessions now").WithHint("try again in a moment")
+		}
+		v = fill()
+		v.o, v.work = x.o, &x.work
+		v.init(context.Background())
+		x.all[key] = v
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.ctx.Err() != nil {
+		return nil, context.Cause(v.ctx)
+	}
+	v.using++
+	return v, nil
+}
+
+// drop ends a session here.
+func (x *visitors) drop(key string, why error) {
+	x.mu.Lock()
+	v := x.all[key]
+	delete(x.all, key)
+	x.mu.Unlock()
+	if v != nil {
+		v.end(why)
+		v.transport.CloseIdleConnections()
+	}
+}
+
+// serve drops sessions that have ended, and those that nobody has used for a while.
+func (x *visitors) serve(ctx context.Context) error {
+	changes, stop := x.o.Sessions.Subscribe()
+	defer stop()
+	tick := time.NewTicker(sweepEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-changes:
+		case <-tick.C:
+		case <-ctx.Done():
+			x.close()
+			x.work.Wait()
+			return nil
+		}
+		x.sweep()
+	}
+}
+
+func (x *visitors) sweep() {
+	over, idle := map[string]error{}, x.o.Now().Add(-forgetAfter)
+	x.mu.Lock()
+	for key, v := range x.all {
+		v.mu.Lock()
+		switch {
+		case v.ctx.Err() != nil:
+			over[key] = context.Cause(v.ctx)
+		case v.alive != nil && !v.alive():
+			over[key] = errEnded()
+		case v.using == 0 && v.last.Before(idle):
+			over[key] = errEnded()
+		}
+		v.mu.Unlock()
+	}
+	x.mu.Unlock()
+	for key, why := range over {
+		x.drop(key, why)
+	}
+}
+
+// close ends all sessions here: browsers go on through another proxy.
+func (x *visitors) close() {
+	x.mu.Lock()
+	x.closed = true
+	var keys []string
+	for key := range x.all {
+		keys = append(keys, key)
+	}
+	x.mu.Unlock()
+	for _, key := range keys {
+		x.drop(key, fault.New(fault.Unavailable, "this proxy is stopping"))
+	}
+}

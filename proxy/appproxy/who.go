@@ -1,0 +1,145 @@
+package appproxy
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/hex"
+	"net/http"
+	"net/netip"
+	"regexp"
+	"time"
+
+	"teleport/api/gen/loginv1"
+	"teleport/fault"
+	"teleport/types"
+)
+
+// The cookies of a session, and the beginning of the name of those that hold the
+// state of a hand-over. The prefix has browsers insist on Secure, Path=/ and this
+// very host.
+const (
+	sessionCookie = "__Host-grv_app_session"
+	subjectCookie = "__Host-grv_app_session_subject"
+	stateCookie   = "__Host-grv_app_auth_state_"
+	ourCookies    = "__Host-grv_app_"
+)
+
+// halfForm is the shape of either half of a session; anything else is none of ours.
+var halfForm = regexp.MustCompile(`^[0-9a-f]{32}$`)
+
+// copyLag is how long a session that the copy has not got may take to arrive: it
+// was opened a moment ago, through another proxy.
+const copyLag = 500 * time.Millisecond
+
+// who says whose request it is: of the client whose certificate is shown, or of the
+// session whose two cookies come with it; nil: nobody's. The visitor is left by the
+// caller.
+func (s *Server) who(v *visit) (*visitor, error) {
+	if v.r.TLS != nil && len(v.r.TLS.PeerCertificates) > 0 {
+		return s.byCertificate(v)
+	}
+	id, secret, ok := pair(v.r)
+	if !ok {
+		return nil, nil
+	}
+	doc := s.known(v.r.Context(), id)
+	if doc == nil || doc.Pending() || !s.o.Now().Before(doc.Spec.Expires) {
+		return nil, nil
+	}
+	bad := ""
+	switch {
+	case !doc.Matches(secret):
+		bad = "the secret is not that of the session"
+	case doc.Spec.App != v.app.Metadata.Name:
+		bad = "the session is with another app"
+	case doc.Spec.PinnedIP.IsValid() && doc.Spec.PinnedIP != v.client.Addr().Unmap().WithZone(""):
+		bad = "the session is pinned to the address of its login"
+	}
+	if bad != "" {
+		err := fault.New(fault.Unauthenticated, "the cookies of this request open nothing: %s", bad).WithHint("sign in again")
+		s.refused(v, doc.Spec.User, err)
+		return nil, err
+	}
+	return s.visitors.enter(id, func() *visitor {
+		return &visitor{user: doc.Spec.User, app: doc.Spec.App,
+			alive: func() bool { return s.lives(id) },
+			fetch: func(ctx context.Context, client netip.AddrPort, key *bridgeKey) ([]byte, error) {
+				out, err := s.o.Auth.UseAppSession(ctx, &loginv1.UseAppSessionRequest{Bearer: bearerOf(id, secret), TlsPublic: key.public, ClientAddr: client.String()})
+				if err != nil {
+					return nil, err
+				}
+				return out.TlsCert, nil
+			}}
+	})
+}
+
+// pair reads the two cookies of a session. Two of one name are none: which of them
+// counts would be a guess.
+func pair(r *http.Request) (id string, secret types.Secret, ok bool) {
+	ids, secrets := r.CookiesNamed(sessionCookie), r.CookiesNamed(subjectCookie)
+	if len(ids) != 1 || len(secrets) != 1 || !halfForm.MatchString(ids[0].Value) || !halfForm.MatchString(secrets[0].Value) {
+		return "", secret, false
+	}
+	return ids[0].Value, types.NewSecret(secrets[0].Value), true
+}
+
+// bearerOf is what auth knows a session by.
+func bearerOf(id string, secret types.Secret) string { return id + "." + secret.Reveal() }
+
+// lives reports whether the copy has a session that is not over.
+func (s *Server) lives(id string) bool {
+	doc, ok := s.o.Sessions.AppSession(id)
+	return ok && s.o.Now().Before(doc.Spec.Expires)
+}
+
+// known finds a session in the copy, and gives it a moment to arrive.
+func (s *Server) known(ctx context.Context, id string) *types.AppSession {
+	if doc, ok := s.o.Sessions.AppSession(id); ok && !doc.Pending() {
+		return doc
+	}
+	changes, stop := s.o.Sessions.Subscribe()
+	defer stop()
+	ctx, cancel := context.WithTimeout(ctx, copyLag)
+	defer cancel()
+	for {
+		doc, ok := s.o.Sessions.AppSession(id)
+		if ok && !doc.Pending() {
+			return doc
+		}
+		select {
+		case <-changes:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// byCertificate is for clients that are no browsers: they show the certificate of
+// tsh apps login, which names this app.
+func (s *Server) byCertificate(v *visit) (*visitor, error) {
+	id, err := s.o.Peer(*v.r.TLS)
+	if err != nil {
+		return nil, fault.Wrap(err, fault.Unauthenticated, "%s", fault.Message(err))
+	}
+	route := id.Authority.Route
+	if route == nil || route.Kind != types.KindApp || route.Name != v.app.Metadata.Name {
+		return nil, fault.New(fault.Denied, "the certificate is not for this app").WithHint("tsh apps login %s gets one that is", v.app.Metadata.Name)
+	}
+	if pin := id.Authority.PinnedIP; pin.IsValid() && pin != v.client.Addr().Unmap().WithZone("") {
+		return nil, fault.New(fault.Denied, "this certificate may be used only from the address of its login").WithHint("log in again")
+	}
+	leaf := v.r.TLS.PeerCertificates[0]
+	hash := sha256.Sum256(leaf.Raw)
+	return s.visitors.enter("certificate "+hex.EncodeToString(hash[:]), func() *visitor {
+		return &visitor{user: id.Name, app: route.Name,
+			alive: func() bool { return s.o.Now().Before(leaf.NotAfter) },
+			fetch: func(ctx context.Context, client netip.AddrPort, key *bridgeKey) ([]byte, error) {
+				public, err := x509.ParsePKIXPublicKey(key.public)
+				if err != nil {
+					return nil, err
+				}
+				return s.o.Bridge(ctx, leaf, client, public)
+			}}
+	})
+}

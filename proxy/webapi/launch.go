@@ -1,0 +1,135 @@
+package webapi
+
+import (
+	"net/http"
+	"strings"
+
+	"teleport/access"
+	"teleport/api/gen/loginv1"
+	"teleport/api/rpc"
+	"teleport/fault"
+	"teleport/proxy/appproxy"
+	"teleport/types"
+)
+
+// launchRequest is what the launcher page asks: twice for each app, without a state
+// and then with the one that the browser has got at the app's own address.
+type launchRequest struct {
+	Host  string `json:"host"` // of the app
+	Path  string `json:"path"`
+	Apps  string `json:"apps"`  // hosts that are opened afterwards
+	As    string `json:"as"`    // role or identity of a cloud
+	Chain bool   `json:"chain"` // the apps that this one needs are on the way already
+	State string `json:"state"`
+}
+
+// launch decides whether somebody may open an app, and says where the browser goes
+// next: nowhere but to an app of this cluster.
+func (h *Handler) launch(w http.ResponseWriter, r *http.Request, c rpc.Caller) error {
+	var in launchRequest
+	if err := rpc.DecodeJSON(r, &in); err != nil {
+		return err
+	}
+	app, ok := h.hosts.ByHost(in.Host)
+	if !ok {
+		return fault.New(fault.NotFound, "there is no app at %.200q, or no agent that fronts it at the moment", in.Host)
+	}
+	route := appRoute(app, in.As)
+	req := h.request(c, app, access.ActionApp)
+	req.App = route
+	if d := access.Decide(req); !d.Allow {
+		h.o.Refused(r.Context(), c, app, d)
+		return h.refusedApp(c, app, d)
+	}
+	trip := appproxy.Trip{Path: in.Path, Apps: in.Apps, As: in.As}.Clean()
+	if in.State == "" {
+		first := app
+		if !in.Chain {
+			first, trip.Apps = h.chain(c, app)
+		}
+		if first != app {
+			trip.As = ""
+		}
+		return rpc.WriteJSON(w, map[string]string{"url": h.hosts.Begin(first, trip), "app": app.Metadata.Name})
+	}
+	secret, ok := appproxy.StateSecret(in.State)
+	cookie, err := r.Cookie(CookieName)
+	if !ok || err != nil {
+		return fault.New(fault.Invalid, "the sign-in to %s is not complete", app.Metadata.Name).WithHint("open the app again")
+	}
+	route.PublicAddr = h.hosts.HostOf(app)
+	made, err := h.o.Auth.StartAppSession(r.Context(), &loginv1.StartAppSessionRequest{Bearer: cookie.Value, App: app.Metadata.Name,
+		Params: route.Route(app.Metadata.Name).Params, State: secret.Reveal(), ClientAddr: c.Addr.String(), UserAgent: userAgent(r)})
+	if err != nil {
+		return err
+	}
+	return rpc.WriteJSON(w, map[string]string{"url": h.hosts.Finish(app, in.State, made.Bearer, trip), "app": app.Metadata.Name})
+}
+
+// appRoute is the route of a session with an app as a role or identity of its cloud.
+func appRoute(app *types.App, as string) types.AppRoute {
+	switch app.Spec.Cloud {
+	case types.CloudAWS:
+		return types.AppRoute{AWSRoleARN: as}
+	case types.CloudAzure:
+		return types.AppRoute{AzureIdentity: as}
+	case types.CloudGCP:
+		return types.AppRoute{GCPServiceAccount: as}
+	}
+	return types.AppRoute{}
+}
+
+// refusedApp says why somebody may not open an app: in full to those who may know
+// of it.
+func (h *Handler) refusedApp(c rpc.Caller, app *types.App, d access.Decision) error {
+	if len(d.Reasons) == 0 || !access.Decide(h.request(c, app, access.ActionList)).Allow {
+		return fault.New(fault.Denied, "there is no app at this address, or none of your roles allows it").
+			WithHint("a role with app_labels that match it is needed; ask an administrator")
+	}
+	return fault.New(fault.Denied, "%s", d.Reasons[0].Text).WithHint("ask an administrator for a role that allows it")
+}
+
+// chain is the app that a visit opens first, and the hosts of those that follow it:
+// an app's required_apps come before it, as far as the person may open them.
+func (h *Handler) chain(c rpc.Caller, app *types.App) (first *types.App, then string) {
+	first = app
+	var hosts []string
+	for _, name := range app.Spec.RequiredApps {
+		need, ok := h.hosts.ByName(name)
+		if !ok || need == app || !access.Decide(h.request(c, need, access.ActionDial)).Allow {
+			continue
+		}
+		if first == app {
+			first = need
+		} else {
+			hosts = append(hosts, h.hosts.HostOf(need))
+		}
+	}
+	if first == app {
+		return app, ""
+	}
+	return first, strings.Join(append(hosts, h.hosts.HostOf(app)), ",")
+}
+
+// appRows lists the apps that the caller may see, with the ways to open them.
+func (h *Handler) appRows(c rpc.Caller) []resource {
+	var items []resource
+	seen := map[string]bool{}
+	for _, s := range h.o.Policy.AppServers() {
+		app := &s.Spec.App
+		if seen[app.Metadata.Name] || !access.Decide(h.request(c, app, access.ActionList)).Allow {
+			continue
+		}
+		seen[app.Metadata.Name] = true
+		x := resource{Kind: types.KindApp, ID: "app/" + app.Metadata.Name, Name: app.Metadata.Name, Tunnel: true, Version: s.Spec.Version,
+			Description: app.Metadata.Description, Labels: app.AllLabels(), Logins: []string{}, Cloud: app.Spec.Cloud}
+		if _, ok := h.hosts.ByHost(h.hosts.HostOf(app)); ok {
+			x.Address, x.Launch = h.hosts.URL(app), "/web/launch/"+h.hosts.HostOf(app)
+		}
+		if app.Spec.Cloud != "" {
+			x.Logins = append(x.Logins, access.AppPrincipals(h.request(c, app, access.ActionApp))...)
+		}
+		items = append(items, x)
+	}
+	return items
+}

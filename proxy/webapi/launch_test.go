@@ -1,0 +1,144 @@
+package webapi
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+
+	"teleport/types"
+)
+
+const (
+	stateSecret = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"
+	stateOf     = stateSecret + "_00112233445566778899aabbccddeeff"
+)
+
+func appServer(name string, edit func(*types.App)) *types.AppServer {
+	a := types.App{Header: types.Header{Kind: types.KindApp, Version: "v3", Metadata: types.Metadata{Name: name, Labels: map[string]string{"env": "dev"}}},
+		Spec: types.AppSpec{URI: "http://127.0.0.1:1"}}
+	if edit != nil {
+		edit(&a)
+	}
+	return &types.AppServer{Spec: types.AppServerSpec{App: a, Version: "1.2.3"}}
+}
+
+// withApps is a proxy with apps and alice's role for those of env=dev.
+func withApps(t *testing.T) *world {
+	dev := &types.Role{Header: types.Header{Kind: types.KindRole, Version: types.V8, Metadata: types.Metadata{Name: "dev"}},
+		Spec: types.RoleSpec{Allow: types.RoleConditions{AppLabels: types.Labels{"env": {"dev"}}, AWSRoleARNs: []string{"arn:aws:iam::1:role/read"}}}}
+	p := &town{roles: []*types.Role{dev}}
+	w := newWorld(t, func(o *Options) { p.replica = o.Policy.(*replica); o.Policy = p })
+	w.policy.apps = []*types.AppServer{
+		appServer("wiki", nil), appServer("wiki", nil),
+		appServer("vault", func(a *types.App) { a.Metadata.Labels = map[string]string{"env": "prod"} }),
+		appServer("suite", func(a *types.App) { a.Spec.RequiredApps = []string{"wiki", "vault", "nothing", "other"} }),
+		appServer("other", func(a *types.App) { a.Spec.PublicAddr = "other.test" }),
+		appServer("thief", func(a *types.App) { a.Spec.PublicAddr = "proxy.example.com" }),
+		appServer("console", func(a *types.App) { a.Spec.URI, a.Spec.Cloud = "https://console.aws.amazon.com", types.CloudAWS }),
+		appServer("line", func(a *types.App) { a.Spec.URI = "tcp://127.0.0.1:5432" }),
+	}
+	return w
+}
+
+func (w *world) launch(body, bearer string) *httptest.ResponseRecorder {
+	return w.do(withBody(w.request("POST", "/webapi/sessions/app", bearer), "application/json", body))
+}
+
+// The launcher leads to an app twice: to begin, and with a session for the state
+// that the browser got there.
+func TestLaunch(t *testing.T) {
+	w := withApps(t)
+	first := answer(t, w.launch(`{"host":"wiki.proxy.example.com","path":"/a?b=1"}`, w.auth.bearer), http.StatusOK)
+	if first["url"] != "https://wiki.proxy.example.com:3080/x-teleport-auth?path=%2Fa%3Fb%3D1" || len(w.auth.started) != 0 {
+		t.Fatalf("%v", first)
+	}
+	second := answer(t, w.launch(`{"host":"wiki.proxy.example.com","path":"/a?b=1","state":"`+stateOf+`"}`, w.auth.bearer), http.StatusOK)
+	u, err := url.Parse(second["url"].(string))
+	if err != nil || u.Host != "wiki.proxy.example.com:3080" || u.Path != "/x-teleport-auth/finish" || u.RawQuery != "" {
+		t.Fatalf("%v", second)
+	}
+	q, err := url.ParseQuery(u.Fragment)
+	if err != nil || q.Get("state") != stateOf || q.Get("session") != strings.Repeat("12", 16)+"."+strings.Repeat("34", 16) || q.Get("path") != "/a?b=1" {
+		t.Errorf("%v", q)
+	}
+	if s := w.auth.started; len(s) != 1 || s[0].App != "wiki" || s[0].State != stateSecret || s[0].Bearer != w.auth.bearer || s[0].ClientAddr != "192.0.2.1:4000" {
+		t.Errorf("auth was asked for %v", s)
+	}
+	// What the app needs comes first, as far as the person may open it; then itself.
+	chain := answer(t, w.launch(`{"host":"suite.proxy.example.com","path":"/x"}`, w.auth.bearer), http.StatusOK)
+	if want := "https://wiki.proxy.example.com:3080/x-teleport-auth?apps=other.test%2Csuite.proxy.example.com&path=%2Fx"; chain["url"] != want {
+		t.Errorf("%v", chain)
+	}
+	if on := answer(t, w.launch(`{"host":"suite.proxy.example.com","path":"/x","chain":true}`, w.auth.bearer), http.StatusOK); on["url"] != "https://suite.proxy.example.com:3080/x-teleport-auth?path=%2Fx" {
+		t.Errorf("%v", on)
+	}
+	as := answer(t, w.launch(`{"host":"console.proxy.example.com","as":"arn:aws:iam::1:role/read","state":"`+stateOf+`"}`, w.auth.bearer), http.StatusOK)
+	if s := w.auth.started[1]; types.AppRouteOf(&types.Route{Params: s.Params}).AWSRoleARN != "arn:aws:iam::1:role/read" {
+		t.Errorf("%v: %v", as, s)
+	}
+}
+
+// Nobody is led anywhere but to an app that they may use, and a session is made of
+// nothing but a state.
+func TestLaunchIsRefused(t *testing.T) {
+	for name, c := range map[string]struct {
+		body   string
+		status int
+		told   bool
+	}{
+		"no right":              {`{"host":"vault.proxy.example.com"}`, http.StatusForbidden, true},
+		"no right, a state":     {`{"host":"vault.proxy.example.com","state":"` + stateOf + `"}`, http.StatusForbidden, true},
+		"no such app":           {`{"host":"nothing.proxy.example.com"}`, http.StatusNotFound, false},
+		"another site":          {`{"host":"evil.test"}`, http.StatusNotFound, false},
+		"the proxy itself":      {`{"host":"proxy.example.com"}`, http.StatusNotFound, false},
+		"a TCP app":             {`{"host":"line.proxy.example.com"}`, http.StatusNotFound, false},
+		"no host":               {`{}`, http.StatusNotFound, false},
+		"half a state":          {`{"host":"wiki.proxy.example.com","state":"` + stateSecret + `"}`, http.StatusBadRequest, false},
+		"a role not allowed":    {`{"host":"console.proxy.example.com","as":"arn:aws:iam::1:role/admin"}`, http.StatusForbidden, true},
+		"no role":               {`{"host":"console.proxy.example.com"}`, http.StatusForbidden, true},
+		"a field of its own":    {`{"host":"wiki.proxy.example.com","user":"root"}`, http.StatusBadRequest, false},
+		"a way out in the path": {`{"host":"wiki.proxy.example.com","path":"//evil.test","apps":"evil.test/x"}`, http.StatusOK, false},
+	} {
+		w := withApps(t)
+		rec := w.launch(c.body, w.auth.bearer)
+		if rec.Code != c.status || len(w.auth.started) != 0 || (len(w.refused) > 0) != c.told || strings.Contains(rec.Body.String(), "evil.test/x") || strings.Contains(rec.Body.String(), "%2F%2Fevil") {
+			t.Errorf("%s: %d %s, refused %v", name, rec.Code, rec.Body, w.refused)
+		}
+		if rec := w.launch(c.body, ""); rec.Code != http.StatusUnauthorized {
+			t.Errorf("%s, not signed in: %d", name, rec.Code)
+		}
+	}
+}
+
+// The list has the apps that the person may see, and how to open them.
+func TestAppsAreListed(t *testing.T) {
+	w := withApps(t)
+	items, _ := answer(t, w.do(w.request("GET", "/webapi/resources", w.auth.bearer)), http.StatusOK)["items"].([]any)
+	var names []string
+	for _, x := range items {
+		r, _ := x.(map[string]any)
+		names = append(names, r["name"].(string))
+		launch, _ := r["launch"].(string)
+		switch r["name"] {
+		case "wiki":
+			if launch != "/web/launch/wiki.proxy.example.com" || r["address"] != "https://wiki.proxy.example.com:3080" {
+				t.Errorf("%v", r)
+			}
+		case "console":
+			if logins, _ := r["logins"].([]any); len(logins) != 1 || r["cloud"] != "AWS" {
+				t.Errorf("%v", r)
+			}
+		case "line", "thief":
+			if launch != "" {
+				t.Errorf("%v", r)
+			}
+		}
+	}
+	slices.Sort(names)
+	if got := strings.Join(names, " "); got != "console line other suite thief wiki" {
+		t.Errorf("listed: %s", got)
+	}
+}

@@ -1,0 +1,425 @@
+package e2e
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"crypto/tls"
+	"encoding/hex"
+	"encoding/json"
+	"io"
+	"net"
+	"net/http"
+	"net/http/cookiejar"
+	"net/url"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"teleport/test/cluster"
+)
+
+// appHost is the name of the proxies in tests of apps; apps are below it.
+const appHost = "portal.example"
+
+// browsing is a browser as far as HTTP goes: it keeps cookies and dials one of the
+// proxies for every name.
+type browsing struct {
+	t      *testing.T
+	c      *cluster.Cluster
+	client *http.Client
+	at     atomic.Int32 // the proxy that it dials
+	port   string       // of the proxies' public address
+}
+
+// withApps is a cluster whose proxies have a name, and an agent that fronts apps.
+func withApps(t *testing.T, proxies int, apps ...map[string]any) *cluster.Cluster {
+	t.Helper()
+	port := cluster.FreePort(t)
+	c := cluster.New(t, cluster.Opts{Proxies: proxies, Config: func(_ string, d cluster.Doc) {
+		if d.Get("proxy_service.enabled") == true {
+			d.Set("proxy_service.public_addr", appHost+":"+port)
+		}
+	}})
+	addAppAgent(t, c, "app-1", apps...)
+	return c
+}
+
+func addAppAgent(t *testing.T, c *cluster.Cluster, name string, apps ...map[string]any) *cluster.Process {
+	t.Helper()
+	token := write(t, c.Dir+"/token-"+name, c.Token(t, "app")+"\n")
+	return c.AddAgent(t, name, func(d cluster.Doc) {
+		var list []any
+		for _, a := range apps {
+			list = append(list, a)
+		}
+		d.Set("ssh_service.enabled", false).Set("app_service.enabled", true).Set("app_service.apps", list).Set("teleport.join_params.token_name", token)
+	})
+}
+
+func newBrowsing(t *testing.T, c *cluster.Cluster) *browsing {
+	t.Helper()
+	jar, err := cookiejar.New(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := &browsing{t: t, c: c}
+	public, ok := c.Proxies[0].Conf.Get("proxy_service.public_addr").(string)
+	if !ok {
+		t.Fatal("the proxy has no name")
+	}
+	_, b.port, _ = net.SplitHostPort(public)
+	tr := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, DialContext: b.dial, ForceAttemptHTTP2: true}
+	t.Cleanup(tr.CloseIdleConnections)
+	b.client = &http.Client{Jar: jar, Transport: tr, Timeout: time.Minute, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	return b
+}
+
+func (b *browsing) dial(ctx context.Context, _, _ string) (net.Conn, error) {
+	return new(net.Dialer).DialContext(ctx, "tcp", b.c.Proxies[b.at.Load()].WebAddr)
+}
+
+// turn has it dial another proxy from now on.
+func (b *browsing) turn(proxy int32) {
+	b.at.Store(proxy)
+	b.client.CloseIdleConnections()
+}
+
+func (b *browsing) url(app, path string) string {
+	return "https://" + app + "." + appHost + ":" + b.port + path
+}
+
+func (b *browsing) do(method, to string, body io.Reader, headers ...string) (*http.Response, string) {
+	b.t.Helper()
+	r, err := http.NewRequestWithContext(b.t.Context(), method, to, body)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	for i := 0; i < len(headers); i += 2 {
+		r.Header.Set(headers[i], headers[i+1])
+	}
+	resp, err := b.client.Do(r)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return resp, string(text)
+}
+
+// page opens an address as a person does.
+func (b *browsing) page(to string) (*http.Response, string) {
+	b.t.Helper()
+	return b.do("GET", to, nil, "Accept", "text/html", "Sec-Fetch-Mode", "navigate")
+}
+
+// call is a call of a page of the proxy.
+func (b *browsing) call(method, path string, body any) (int, map[string]any) {
+	b.t.Helper()
+	text, err := json.Marshal(body)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	resp, answer := b.do(method, "https://"+appHost+":"+b.port+path, bytes.NewReader(text), "Content-Type", "application/json", "Sec-Fetch-Site", "same-origin")
+	out := map[string]any{}
+	if err := json.Unmarshal([]byte(answer), &out); err != nil {
+		b.t.Fatalf("%s %s: %s %s", method, path, resp.Status, answer)
+	}
+	return resp.StatusCode, out
+}
+
+func (b *browsing) signIn(p *cluster.Person) {
+	b.t.Helper()
+	if status, out := b.call("POST", "/webapi/sessions/web", map[string]string{"user": p.Name, "password": p.Password, "otp": p.OTP(b.t)}); status != 200 {
+		b.t.Fatalf("sign-in: %v", out)
+	}
+}
+
+// launch does what the launcher page does with its address, and returns where it
+// sends the browser.
+func (b *browsing) launch(at *url.URL) (string, map[string]any) {
+	b.t.Helper()
+	q := at.Query()
+	_, out := b.call("POST", "/webapi/sessions/app", map[string]any{"host": strings.TrimPrefix(at.Path, "/web/launch/"), "path": q.Get("path"), "apps": q.Get("apps"),
+		"as": q.Get("as"), "chain": q.Get("chain") != "", "state": q.Get("state")})
+	to, _ := out["url"].(string)
+	return to, out
+}
+
+// open follows a person's way from an app's address through the launcher back to it,
+// and returns what is there.
+func (b *browsing) open(to string) (*http.Response, string) {
+	b.t.Helper()
+	for range 20 {
+		u, err := url.Parse(to)
+		if err != nil {
+			b.t.Fatal(err)
+		}
+		switch {
+		case strings.HasPrefix(u.Path, "/web/launch/"):
+			var out map[string]any
+			if to, out = b.launch(u); to == "" {
+				b.t.Fatalf("the launcher says %v", out)
+			}
+		case u.Path == "/x-teleport-auth/finish":
+			q, err := url.ParseQuery(u.Fragment)
+			if err != nil {
+				b.t.Fatal(err)
+			}
+			b.c.Secret(strings.SplitN(q.Get("session"), ".", 2)[1], "secret of a session with an app")
+			body, err := json.Marshal(map[string]string{"state": q.Get("state"), "session": q.Get("session"), "path": q.Get("path"), "apps": q.Get("apps")})
+			if err != nil {
+				b.t.Fatal(err)
+			}
+			origin := u.Scheme + "://" + u.Host
+			resp, text := b.do("POST", origin+"/x-teleport-auth", bytes.NewReader(body), "Content-Type", "application/json", "Origin", origin)
+			var next struct{ Next string }
+			if err := json.Unmarshal([]byte(text), &next); err != nil || next.Next == "" {
+				b.t.Fatalf("the hand-over: %s %s", resp.Status, text)
+			}
+			if to = next.Next; strings.HasPrefix(to, "/") {
+				to = origin + to
+			}
+		default:
+			resp, text := b.page(to)
+			if resp.StatusCode != http.StatusFound {
+				return resp, text
+			}
+			to = resp.Header.Get("Location")
+		}
+	}
+	b.t.Fatal("there is no end of redirects")
+	return nil, ""
+}
+
+// intranet is an app of the house: it tells what it is asked, echoes a WebSocket,
+// never ends an event stream, and sums uploads.
+func intranet(t *testing.T) string {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &http.Server{ReadHeaderTimeout: time.Minute, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		c := http.NewResponseController(w)
+		switch r.URL.Path {
+		case "/events":
+			w.Header().Set("Content-Type", "text/event-stream")
+			_, _ = io.WriteString(w, "data: one\n\n")
+			_ = c.Flush()
+			<-r.Context().Done()
+		case "/ws":
+			conn, buf, err := c.Hijack()
+			if err != nil {
+				return
+			}
+			defer conn.Close()
+			_, _ = buf.WriteString("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+			_ = buf.Flush()
+			_, _ = io.Copy(conn, buf)
+		case "/endless":
+			for b := make([]byte, 64<<10); r.Context().Err() == nil; {
+				if _, err := w.Write(b); err != nil {
+					return
+				}
+			}
+		case "/sum":
+			h := sha256.New()
+			_, _ = io.Copy(h, r.Body)
+			_, _ = io.WriteString(w, hex.EncodeToString(h.Sum(nil)))
+		default:
+			_, _ = io.WriteString(w, "asked for "+r.URL.RequestURI()+" with cookies <"+r.Header.Get("Cookie")+"> from "+r.Header.Get("X-Forwarded-For")+" at "+r.Header.Get("X-Forwarded-Host"))
+		}
+	})}
+	go s.Serve(ln) //nolint:errcheck // it ends with the test
+	t.Cleanup(func() { s.Close() })
+	return "http://" + ln.Addr().String()
+}
+
+// raw opens a stream of the app and reads the head of its answer.
+func (b *browsing) raw(app, path string, headers string) (net.Conn, *http.Response) {
+	b.t.Helper()
+	conn, err := tls.Dial("tcp", b.c.Proxies[b.at.Load()].WebAddr, &tls.Config{InsecureSkipVerify: true, ServerName: app + "." + appHost, NextProtos: []string{"http/1.1"}})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	b.t.Cleanup(func() { conn.Close() })
+	u, _ := url.Parse(b.url(app, path))
+	var cookies []string
+	for _, k := range b.client.Jar.Cookies(u) {
+		cookies = append(cookies, k.Name+"="+k.Value)
+	}
+	_, err = io.WriteString(conn, "GET "+path+" HTTP/1.1\r\nHost: "+u.Host+"\r\nCookie: "+strings.Join(cookies, "; ")+"\r\n"+headers+"\r\n")
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return conn, resp
+}
+
+// cutWithin waits until a connection is cut and returns how long that took.
+func cutWithin(t *testing.T, conn net.Conn) time.Duration {
+	t.Helper()
+	began := time.Now()
+	if err := conn.SetReadDeadline(began.Add(within)); err != nil {
+		t.Fatal(err)
+	}
+	for b := make([]byte, 64<<10); ; {
+		if _, err := conn.Read(b); err != nil {
+			if ne, ok := err.(net.Error); ok && ne.Timeout() {
+				t.Error("it is still open")
+			}
+			return time.Since(began)
+		}
+	}
+}
+
+const upgrade = "Connection: Upgrade\r\nUpgrade: websocket\r\n"
+
+// TestAnAppInABrowser: a person opens an app's address, signs in, comes back to the
+// page that was asked for, uploads, and signs out, which cuts what is open.
+func TestAnAppInABrowser(t *testing.T) {
+	t.Parallel()
+	uri := intranet(t)
+	c := withApps(t, 0, map[string]any{"name": "wiki", "uri": uri, "labels": map[string]string{"env": "dev"}},
+		map[string]any{"name": "down", "uri": "http://127.0.0.1:" + cluster.FreePort(t)})
+	alice := c.User(t, "alice", []string{"access"}, nil)
+	b := newBrowsing(t, c)
+	// Not signed in: the launcher sends to the sign-in, and programs hear 401.
+	resp, _ := b.page(b.url("wiki", "/page?x=1"))
+	launcher, err := url.Parse(resp.Header.Get("Location"))
+	if err != nil || resp.StatusCode != http.StatusFound || launcher.Host != appHost+":"+b.port || launcher.Path != "/web/launch/wiki."+appHost {
+		t.Fatalf("%s to %s", resp.Status, launcher)
+	}
+	if _, out := b.launch(launcher); out["error"] == nil {
+		t.Fatalf("the launcher lets nobody in: %v", out)
+	}
+	if resp, text := b.do("GET", b.url("wiki", "/page"), nil, "Accept", "application/json"); resp.StatusCode != http.StatusUnauthorized || resp.Header.Get("Location") != "" {
+		t.Errorf("a program: %s %s", resp.Status, text)
+	}
+	b.signIn(alice)
+	resp, text := b.open(b.url("wiki", "/page?x=1"))
+	if resp.StatusCode != 200 || text != "asked for /page?x=1 with cookies <> from 127.0.0.1 at wiki."+appHost+":"+b.port {
+		t.Fatalf("%s %s", resp.Status, text)
+	}
+	big := bytes.Repeat([]byte("0123456789abcdef"), 2<<20)
+	sum := sha256.Sum256(big)
+	if resp, text := b.do("PUT", b.url("wiki", "/sum"), bytes.NewReader(big)); text != hex.EncodeToString(sum[:]) {
+		t.Errorf("upload: %s %s", resp.Status, text)
+	}
+	// An app that is down, and one that is not there, are told so.
+	if resp, text := b.open(b.url("down", "/")); resp.StatusCode != http.StatusServiceUnavailable && resp.StatusCode != http.StatusBadGateway || !strings.Contains(text, "down cannot be reached") ||
+		!strings.Contains(text, resp.Header.Get("X-Request-Id")) {
+		t.Errorf("the app that is down: %s %s", resp.Status, text)
+	}
+	// Signing out of the app cuts what is open of it.
+	ws, up := b.raw("wiki", "/ws", upgrade)
+	if up.StatusCode != http.StatusSwitchingProtocols {
+		t.Fatalf("WebSocket: %s", up.Status)
+	}
+	stream, _ := b.raw("wiki", "/events", "")
+	if resp, _ := b.page(b.url("wiki", "/teleport-logout")); resp.StatusCode != http.StatusFound {
+		t.Errorf("log-out: %s", resp.Status)
+	}
+	for name, conn := range map[string]net.Conn{"the WebSocket": ws, "the event stream": stream} {
+		if took := cutWithin(t, conn); took > 5*time.Second {
+			t.Errorf("%s was cut after %s", name, took)
+		}
+	}
+	if resp, _ := b.do("GET", b.url("wiki", "/"), nil); resp.StatusCode != http.StatusUnauthorized {
+		t.Errorf("after it: %s", resp.Status)
+	}
+	// Signed in at the proxy still, it opens again without another sign-in; a sign-out
+	// there, and a lock, cut everything.
+	b.open(b.url("wiki", "/"))
+	download, _ := b.raw("wiki", "/endless", "")
+	if status, out := b.call("DELETE", "/webapi/sessions/web", nil); status != 200 {
+		t.Fatalf("sign-out: %v", out)
+	}
+	if took := cutWithin(t, download); took > 5*time.Second {
+		t.Errorf("the download was cut after %s", took)
+	}
+	b.signIn(alice)
+	b.open(b.url("wiki", "/"))
+	ws, _ = b.raw("wiki", "/ws", upgrade)
+	c.Tctl("lock", "--user=alice", "--message=enough").OK(t)
+	if took := cutWithin(t, ws); took > 5*time.Second {
+		t.Errorf("the WebSocket of a locked user was cut after %s", took)
+	}
+	resp, text = b.page(b.url("wiki", "/"))
+	if resp.StatusCode == 200 || strings.Contains(text, "asked for") {
+		t.Errorf("a locked user: %s %s", resp.Status, text)
+	}
+}
+
+// TestAnAppByAnyProxy: who signed in through one proxy is served by the other, also
+// while and after either restarts.
+func TestAnAppByAnyProxy(t *testing.T) {
+	t.Parallel()
+	uri := intranet(t)
+	c := withApps(t, 2, map[string]any{"name": "wiki", "uri": uri}, map[string]any{"name": "base", "uri": uri},
+		map[string]any{"name": "suite", "uri": uri, "required_apps": []string{"base", "wiki"}})
+	alice := c.User(t, "alice", []string{"access"}, nil)
+	b := newBrowsing(t, c)
+	b.signIn(alice)
+	if resp, text := b.open(b.url("wiki", "/a")); resp.StatusCode != 200 || !strings.HasPrefix(text, "asked for /a ") {
+		t.Fatalf("%s %s", resp.Status, text)
+	}
+	ask := func(what string) {
+		t.Helper()
+		cluster.Until(t, within, what, func() bool {
+			resp, text := b.do("GET", b.url("wiki", "/b"), nil)
+			if resp.StatusCode == http.StatusUnauthorized || resp.StatusCode == http.StatusFound {
+				t.Fatalf("%s: a new sign-in is asked for: %s", what, text)
+			}
+			return resp.StatusCode == 200
+		})
+	}
+	ask("the first proxy")
+	b.turn(1)
+	ask("the other proxy")
+	c.Proxies[0].Term(t)
+	ask("the other proxy, alone")
+	c.Proxies[0].Start(t)
+	b.turn(0)
+	ask("the first proxy, started anew")
+	c.Proxies[1].Term(t)
+	ask("the first proxy, alone")
+	// One visit opens what an app needs too.
+	if resp, text := b.open(b.url("suite", "/deep?q=1")); resp.StatusCode != 200 || !strings.HasPrefix(text, "asked for /deep?q=1 ") {
+		t.Fatalf("%s %s", resp.Status, text)
+	}
+	if resp, text := b.do("GET", b.url("base", "/"), nil); resp.StatusCode != 200 {
+		t.Errorf("the app that it needs: %s %s", resp.Status, text)
+	}
+}
+
+// TestWhoMayNotOpenAnApp: whoever has no role for an app is told why, and the log has it.
+func TestWhoMayNotOpenAnApp(t *testing.T) {
+	t.Parallel()
+	c := withApps(t, 0, map[string]any{"name": "wiki", "uri": intranet(t), "labels": map[string]string{"env": "prod"}})
+	write(t, c.Dir+"/dev.yaml", "kind: role\nversion: v8\nmetadata: {name: dev}\nspec: {allow: {app_labels: {env: dev}}}\n")
+	c.Tctl("create", c.Dir+"/dev.yaml").OK(t)
+	bob := c.User(t, "bob", []string{"dev"}, nil)
+	b := newBrowsing(t, c)
+	b.signIn(bob)
+	status, out := b.call("POST", "/webapi/sessions/app", map[string]any{"host": "wiki." + appHost, "path": "/"})
+	said, _ := out["error"].(map[string]any)
+	if status != http.StatusForbidden || said["message"] == nil {
+		t.Fatalf("%d %v", status, out)
+	}
+	cluster.Until(t, within, "the refusal in the log", func() bool { return len(c.Events(t, 1, "auth", "bob")) > 0 })
+	for _, host := range []string{"nothing." + appHost, appHost, "evil.test", "wiki." + appHost + ".evil.test", ""} {
+		if status, out := b.call("POST", "/webapi/sessions/app", map[string]any{"host": host}); status != http.StatusNotFound {
+			t.Errorf("%q: %d %v", host, status, out)
+		}
+	}
+}
