@@ -28,6 +28,7 @@ import (
 	"teleport/predicate"
 	"teleport/recorder"
 	"teleport/session"
+	"teleport/tunnel/tunframe"
 	"teleport/types"
 	"teleport/types/event"
 )
@@ -90,8 +91,8 @@ func New(cfg Config) (*Service, error) {
 		return nil, errors.New("appaccess: incomplete configuration")
 	}
 	s := &Service{cfg: cfg, codec: event.NewCodec(), sessions: map[sessionKey]*Session{}, feed: newFeed(),
-		door: inside.NewDoor(types.KindApp, "app", "tsh apps login gets one that is", cfg.TLS, "h2", "http/1.1")}
-	s.server = &http.Server{Handler: s, ReadHeaderTimeout: headerTimeout, MaxHeaderBytes: maxHeader, IdleTimeout: keptIdle,
+		door: inside.NewDoor(types.KindApp, "app", "tsh apps login gets one that is", cfg.TLS, "h2", "http/1.1", tunframe.ALPNTCP)}
+	s.server = &http.Server{Handler: s, ReadHeaderTimeout: headerTimeout, MaxHeaderBytes: maxHeader, IdleTimeout: keptIdle, DisableGeneralOptionsHandler: true,
 		ErrorLog: slog.NewLogLogger(cfg.Log.Handler(), slog.LevelDebug), ConnContext: connContext}
 	s.forward = newForward(s)
 	return s, nil
@@ -153,10 +154,17 @@ func (s *Service) Serve(ctx context.Context, in *dial.Inbound) error {
 	if v.identity, err = s.door.Identify(in, conn.ConnectionState()); err != nil {
 		return err
 	}
-	if err := s.open(ctx, v, app, c); err != nil {
+	v.app, v.route = app, types.AppRouteOf(v.identity.Authority.Route)
+	if tcp := conn.ConnectionState().NegotiatedProtocol == tunframe.ALPNTCP; tcp != app.Spec.TCP() {
+		return fault.New(fault.Invalid, "the app %s is reached in another way than this one", app.Metadata.Name)
+	} else if tcp {
+		return s.serveTCP(ctx, v, conn, c)
+	}
+	if err := s.open(ctx, v, c); err != nil {
 		return err
 	}
 	defer s.leave(v)
+	defer c.live.Load().Close()
 	return s.serve(ctx, v, c, conn)
 }
 

@@ -105,8 +105,6 @@ func (x *exchange) prepare(r *http.Request) (err error) {
 	switch {
 	case x.app == nil:
 		return fault.New(fault.NotFound, "this agent does not front the app %q any more", x.visit.app.Metadata.Name)
-	case x.app.Spec.TCP():
-		return fault.New(fault.Invalid, "the app %s speaks no HTTP", x.app.Metadata.Name).WithHint("tsh proxy app opens a port for it")
 	case r.Method == http.MethodConnect || r.RequestURI == "*" || !strings.HasPrefix(r.URL.Path, "/"):
 		return fault.New(fault.Invalid, "a request names a path within the app")
 	case r.URL.Host != "" && !strings.EqualFold(r.URL.Host, r.Host):

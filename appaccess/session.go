@@ -93,21 +93,27 @@ const lingers = 5 * time.Minute
 // emitWithin bounds what a slow disk may cost.
 const emitWithin = 10 * time.Second
 
-// open decides about a connection, and makes it one of its session.
-func (s *Service) open(ctx context.Context, v *visit, app *types.App, c *carried) error {
-	v.app, v.route = app, types.AppRouteOf(v.identity.Authority.Route)
+// decide decides about a connection, and files it where locks find it.
+func (s *Service) decide(ctx context.Context, v *visit, c *carried) (access.Request, error) {
 	request := s.ask(v, v.start, false)
 	v.decision = access.Decide(request)
 	err := inside.Denied(v.decision)
-	if err == nil && app.Spec.CloudAPI() && s.cfg.Clouds[app.Spec.Cloud] == nil {
-		err = fault.New(fault.Unimplemented, "this agent does not speak with %s", app.Spec.Cloud)
+	if err == nil && v.app.Spec.CloudAPI() && s.cfg.Clouds[v.app.Spec.Cloud] == nil {
+		err = fault.New(fault.Unimplemented, "this agent does not speak with %s", v.app.Spec.Cloud)
+	}
+	if err == nil {
+		err = s.file(v, c)
 	}
 	if err != nil {
 		s.refused(ctx, v, request, err)
-		return err
 	}
-	if err := s.file(v, c); err != nil {
-		s.refused(ctx, v, request, err)
+	return request, err
+}
+
+// open lets a connection in, and makes it one of its session.
+func (s *Service) open(ctx context.Context, v *visit, c *carried) error {
+	request, err := s.decide(ctx, v, c)
+	if err != nil {
 		return err
 	}
 	if err := s.enter(ctx, v, request); err != nil {

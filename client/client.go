@@ -17,6 +17,7 @@ import (
 	"strings"
 	"time"
 
+	"teleport/access"
 	"teleport/api/authclient"
 	"teleport/cert"
 	"teleport/cert/tlscert"
@@ -186,12 +187,43 @@ func (c *Client) Databases(ctx context.Context, f Filter) ([]*types.DatabaseServ
 	if err != nil {
 		return nil, err
 	}
-	slices.SortStableFunc(all, func(a, b *types.DatabaseServer) int {
-		return cmp.Or(strings.Compare(a.Spec.Database.Metadata.Name, b.Spec.Database.Metadata.Name), a.Status.TargetHealth.Rank()-b.Status.TargetHealth.Rank())
+	return bestOf(all), nil
+}
+
+// AppPrincipals lists the roles or identities in the cloud of an app that the user's
+// own roles name; none for an app of no cloud.
+func (c *Client) AppPrincipals(ctx context.Context, app *types.App) ([]string, error) {
+	api, err := c.API()
+	if err != nil {
+		return nil, err
+	}
+	defer api.Close()
+	cred := c.cfg.Credential
+	user, err := authclient.Get[types.User](ctx, api, authclient.Ref{Kind: types.KindUser, Name: cred.User()})
+	if err != nil {
+		return nil, err
+	}
+	id := &types.Identity{Kind: types.IdentityUser, Name: cred.User(), Cluster: cred.Cluster(),
+		Authority: types.Authority{Roles: cred.Roles(), Traits: user.Spec.Traits, Expires: cred.Expires()}}
+	r := access.Request{Identity: id, Resource: app, Labels: app.AllLabels(), Now: time.Now()}
+	for _, name := range cred.Roles() {
+		role, err := authclient.Get[types.Role](ctx, api, authclient.Ref{Kind: types.KindRole, Name: name})
+		if err != nil {
+			return nil, err
+		}
+		r.Roles = append(r.Roles, role)
+	}
+	return access.AppPrincipals(r), nil
+}
+
+// bestOf leaves each resource once, as the agent has it that finds it in the best
+// health.
+func bestOf[S types.FrontedServer](all []S) []S {
+	name := func(s S) string { return s.Of().Head().Metadata.Name }
+	slices.SortStableFunc(all, func(a, b S) int {
+		return cmp.Or(strings.Compare(name(a), name(b)), a.Health().Rank()-b.Health().Rank())
 	})
-	return slices.CompactFunc(all, func(a, b *types.DatabaseServer) bool {
-		return a.Spec.Database.Metadata.Name == b.Spec.Database.Metadata.Name
-	}), nil
+	return slices.CompactFunc(all, func(a, b S) bool { return name(a) == name(b) })
 }
 
 // Apps lists the apps that the user may see and that a live agent fronts, each once,
@@ -206,10 +238,7 @@ func (c *Client) Apps(ctx context.Context, f Filter) ([]*types.AppServer, error)
 	if err != nil {
 		return nil, err
 	}
-	slices.SortStableFunc(all, func(a, b *types.AppServer) int {
-		return cmp.Or(strings.Compare(a.Spec.App.Metadata.Name, b.Spec.App.Metadata.Name), a.Status.TargetHealth.Rank()-b.Status.TargetHealth.Rank())
-	})
-	return slices.CompactFunc(all, func(a, b *types.AppServer) bool { return a.Spec.App.Metadata.Name == b.Spec.App.Metadata.Name }), nil
+	return bestOf(all), nil
 }
 
 // Sessions lists the live sessions that the user may see: own ones, those that

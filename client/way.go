@@ -49,6 +49,7 @@ type passage struct {
 var (
 	toDatabase = passage{types.KindDatabase, "db", tunframe.ALPNStreams, "database"}
 	toApp      = passage{types.KindApp, "app", "http/1.1", "app"}
+	toTCPApp   = passage{types.KindApp, "app", tunframe.ALPNTCP, "app"}
 )
 
 // Database returns the way to a database. Nothing is dialled.
@@ -59,6 +60,11 @@ func (c *Client) Database(name string, route types.DatabaseRoute) *Way {
 // App returns the way to an app. Nothing is dialled.
 func (c *Client) App(name string, route types.AppRoute) *Way {
 	return &Way{c: c, to: toApp, route: route.Route(name)}
+}
+
+// TCPApp returns the way to a tcp app, within which its bytes pass. Nothing is dialled.
+func (c *Client) TCPApp(name string, route types.AppRoute) *Way {
+	return &Way{c: c, to: toTCPApp, route: route.Route(name)}
 }
 
 // NewRouteKey makes a key for certificates of routes.

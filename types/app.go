@@ -346,6 +346,17 @@ func (s *AppSpec) TCP() bool { return strings.HasPrefix(s.URI, "tcp://") }
 // address tells of.
 func (s *AppSpec) CloudAPI() bool { return s.Cloud != "" }
 
+// Type is how people know what sort of app it is: HTTP, TCP, or the cloud.
+func (s *AppSpec) Type() string {
+	switch {
+	case s.Cloud != "":
+		return s.Cloud
+	case s.TCP():
+		return "TCP"
+	}
+	return "HTTP"
+}
+
 // JWT reports whether requests carry a token.
 func (s *AppSpec) JWT() bool {
 	return !s.TCP() && !s.CloudAPI() && (s.Rewrite == nil || s.Rewrite.JWT == nil || *s.Rewrite.JWT)

@@ -258,7 +258,8 @@ func (a *app) logout() error {
 			continue
 		}
 		_, left := a.forgetDatabases(dir, p, "")
-		if err := errors.Join(dir.Remove(p), left); err != nil {
+		_, leftApps := a.forgetApps(dir, p, "")
+		if err := errors.Join(dir.Remove(p), left, leftApps); err != nil {
 			return fault.Wrap(err, fault.Unavailable, "the keys of %s cannot be deleted", p.Name())
 		}
 		gone++

@@ -35,7 +35,7 @@ func (a *app) proxyCmd() *cobra.Command {
 		RunE:              func(cmd *cobra.Command, args []string) error { return a.proxySSH(cmd.Context(), args[0]) },
 	}
 	a.resumeFlag(cmd.Flags())
-	proxy.AddCommand(cmd, a.proxyDBCmd())
+	proxy.AddCommand(cmd, a.proxyDBCmd(), a.proxyAppCmd())
 	return proxy
 }
 

@@ -56,7 +56,7 @@ func (a *app) root() *cobra.Command {
 	a.globals(cmd.PersistentFlags())
 	cmd.AddCommand(a.loginCmd(), a.logoutCmd(), a.statusCmd(), a.lsCmd(), a.sshCmd(), a.scpCmd(), a.latencyCmd(), a.benchCmd(), a.sessionsCmd(), a.joinCmd(), a.configCmd(),
 		a.recordingsCmd(), a.playCmd(),
-		a.dbCmd(), a.proxyCmd(), a.clustersCmd(), a.envCmd(), a.versionCmd(), a.completionCmd())
+		a.dbCmd(), a.appsCmd(), a.proxyCmd(), a.clustersCmd(), a.envCmd(), a.versionCmd(), a.completionCmd())
 	output.Strict(cmd)
 	return cmd
 }

@@ -272,7 +272,7 @@ func (d *Dir) Remove(p *Profile) error {
 	return d.locked(func() error {
 		list, _ := d.authorities(p)
 		r := p.files()
-		for _, name := range []string{r.sshKey, r.sshPub, r.tlsKey, r.tlsCert, filepath.Dir(r.sshCert), filepath.Dir(p.databases()), p.Name() + ".yaml"} {
+		for _, name := range []string{r.sshKey, r.sshPub, r.tlsKey, r.tlsCert, filepath.Dir(r.sshCert), filepath.Dir(p.routes(databases)), filepath.Dir(p.routes(apps)), p.Name() + ".yaml"} {
 			if err := os.RemoveAll(filepath.Join(d.path, name)); err != nil {
 				return err
 			}

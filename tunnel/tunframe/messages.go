@@ -30,6 +30,7 @@ const (
 	ALPNDirect  = "teleport-direct" // a proxy at the listener of an agent
 	ALPNSSH     = "teleport-proxy-ssh"
 	ALPNStreams = "teleport-streams" // within a dial: many connections of one client (netx/mux)
+	ALPNTCP     = "teleport-tcp"     // within a dial: the bytes of a tcp app
 	ALPNAuth    = "teleport-auth@"   // followed by the cluster name
 )
 
