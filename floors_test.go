@@ -108,7 +108,7 @@ var floors = []row{
 	{"dbaccess/relay", 4, nil},
 	{"dbaccess/postgres/pgwire", 4, nil},
 	{"dbaccess/postgres", 4, []string{"dbaccess", "dbaccess/relay", "dbaccess/postgres/pgwire"}},
-	{"dbaccess/mysql/mysqlwire", 4, nil},
+	{"dbaccess/mysql/mysqlwire", 1, nil},
 	{"dbaccess/mysql", 4, []string{"dbaccess", "dbaccess/relay", "dbaccess/mysql/mysqlwire"}},
 	{"dbaccess/dbtest", 4, []string{"dbaccess", "dbaccess/relay", "agent/insidetest"}},
 	{"dbaccess/*", 4, []string{"dbaccess", "dbaccess/relay"}}, // an engine knows no other engine

@@ -375,6 +375,7 @@ func (p *Process) principals() []string {
 	}
 	if p.cfg.Proxy != nil {
 		add(p.cfg.Proxy.PublicAddrs)
+		add(p.cfg.Proxy.MySQLPublicAddrs)
 	}
 	if p.cfg.Auth != nil {
 		add(p.cfg.Auth.PublicAddrs)

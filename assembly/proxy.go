@@ -70,6 +70,7 @@ type proxyParts struct {
 	ender    *sshproxy.Ender
 	native   *native.Server
 	apps     *appproxy.Server
+	mysql    net.Listener // nil: none
 	certs    *webCerts
 	uuid     string
 	cluster  string
@@ -80,6 +81,9 @@ func (p *Process) buildProxy(ctx context.Context) error {
 	x := &proxyParts{p: p, uuid: id.Name, cluster: id.Cluster}
 	ln, err := p.gen.Listen(ctx, p.cfg.Proxy.WebListenAddr)
 	if err != nil {
+		return err
+	}
+	if err := x.listenMySQL(ctx); err != nil {
 		return err
 	}
 	for _, build := range []func() error{x.buildRoutes, x.buildTunnels, x.buildEnder, x.buildGate, x.buildJump, x.buildWeb, x.buildApps, x.buildNative} {
@@ -307,7 +311,7 @@ func (x *proxyParts) buildWeb() (err error) {
 	if x.certs, err = newWebCerts(p.cfg.DataDir, p.cfg.Proxy, withWildcards(names), p.log); err != nil {
 		return err
 	}
-	x.web, err = webapi.New(webapi.Options{Cluster: x.cluster, Version: types.Release, PublicAddr: p.publicAddr(), Hosts: names,
+	x.web, err = webapi.New(webapi.Options{Cluster: x.cluster, Version: types.Release, PublicAddr: p.publicAddr(), MySQLListenAddr: p.cfg.Proxy.MySQLListenAddr, MySQLPublicAddrs: p.cfg.Proxy.MySQLPublicAddrs, Hosts: names,
 		Auth: p.client, Policy: p.replica, Refused: x.launchRefused, ForwardedFor: p.forwarders(), Assets: web.Assets(), Cache: p.decisions, Log: p.log, Now: p.clock.Now,
 		Upgrade: func(w http.ResponseWriter, r *http.Request, client net.Addr) error {
 			return x.routes.Upgrade(w, r, client, p.replica.Settings().Networking.ProxyPingInterval.Std())

@@ -15,15 +15,12 @@ import (
 
 // nativeALPN are the protocols that the proxy speaks with clients who show their
 // own certificate.
-var nativeALPN = map[string]string{"postgres": tunframe.ALPNPostgres, "cockroachdb": tunframe.ALPNPostgres, "redis": tunframe.ALPNRedis}
+var nativeALPN = map[string]string{"postgres": tunframe.ALPNPostgres, "cockroachdb": tunframe.ALPNPostgres, "mysql": tunframe.ALPNMySQL,
+	"redis": tunframe.ALPNRedis}
 
 // Native reports whether a client of a database's protocol can show the proxy a
-// certificate of its own; others need a tunnel. AtPort is of those that find the
-// proxy without tsh, at its bare port.
-func Native(protocol string) (within, atPort bool) {
-	name := nativeALPN[protocol]
-	return name != "", name == tunframe.ALPNPostgres
-}
+// certificate of its own; others need a tunnel.
+func Native(protocol string) bool { return nativeALPN[protocol] != "" }
 
 // DialNative opens a connection on which a client of a database's protocol speaks
 // with the proxy, and shows its own certificate.

@@ -58,7 +58,27 @@ type PingAuth struct {
 // PingProxy says where the proxy's services are.
 type PingProxy struct {
 	SSH        PingSSH `json:"ssh"`
+	DB         PingDB  `json:"db"`
 	TLSRouting bool    `json:"tls_routing_enabled"`
+}
+
+// PingDB is where clients of databases have ports of their own.
+type PingDB struct {
+	MySQLListenAddr string `json:"mysql_listen_addr,omitempty"`
+	MySQLPublicAddr string `json:"mysql_public_addr,omitempty"`
+}
+
+// MySQLAddr is where clients of MySQL reach the proxy that is known at web, host:port;
+// empty for nowhere.
+func (p PingProxy) MySQLAddr(web string) string {
+	_, port, err := net.SplitHostPort(p.DB.MySQLListenAddr)
+	switch {
+	case p.DB.MySQLPublicAddr != "":
+		return p.DB.MySQLPublicAddr
+	case err != nil:
+		return ""
+	}
+	return net.JoinHostPort(profile.HostOf(web), port)
 }
 
 // PingSSH is the SSH part of a proxy's addresses.

@@ -85,6 +85,11 @@ type Proxy struct {
 	TrustForwardedFor bool
 	// TrustedBalancers are those whose word on a client's address is believed.
 	TrustedBalancers []netip.Prefix
+	// MySQLListenAddr is a port of its own for clients of MySQL, which wait to be
+	// greeted; empty for none. MySQLPublicAddrs are where clients reach it.
+	MySQLListenAddr  string
+	MySQLPublicAddrs []string
+	MySQLVersion     string // told to clients of MySQL; empty is the default
 }
 
 // DefaultDetached is how long a session is kept whose client lost its connection.
@@ -358,66 +363,6 @@ func staticToken(s string) (StaticToken, error) {
 	}
 	t.Secret = secret
 	return t, nil
-}
-
-func proxyPart(c *Config, f *File, fl Flags) error {
-	if c.Proxy == nil {
-		return nil
-	}
-	p, in := c.Proxy, f.Proxy
-	p.WebListenAddr = first(in.WebListenAddr, withIP(fl.ListenIP, PortWeb))
-	if err := checkAddr("proxy_service.web_listen_addr", p.WebListenAddr); err != nil {
-		return err
-	}
-	_, port, _ := net.SplitHostPort(p.WebListenAddr)
-	for _, a := range in.PublicAddr {
-		if _, _, err := net.SplitHostPort(a); err != nil {
-			a = net.JoinHostPort(a, port)
-		}
-		p.PublicAddrs = append(p.PublicAddrs, a)
-	}
-	p.Keypairs = in.HTTPSKeypairs
-	for _, k := range p.Keypairs {
-		if k.KeyFile == "" || k.CertFile == "" {
-			return fault.New(fault.Invalid, "each of proxy_service.https_keypairs needs key_file and cert_file")
-		}
-	}
-	p.ReloadInterval = in.ReloadInterval.Std()
-	p.TrustForwardedFor = in.TrustForwardedFor.Or(false)
-	switch in.ProxyProtocol {
-	case "":
-		p.ProxyProtocol = "off" // a header that nobody asked for is a client's own claim
-	case "on", "off":
-		p.ProxyProtocol = in.ProxyProtocol
-	default:
-		return fault.New(fault.Invalid, "proxy_service.proxy_protocol %q is neither on nor off", in.ProxyProtocol)
-	}
-	return balancers(p, in.TrustedBalancers)
-}
-
-// balancers reads who may say where a client comes from. A switch that believes
-// headers needs them: without, every client could choose its address.
-func balancers(p *Proxy, list []string) error {
-	const key = "proxy_service.trusted_balancers"
-	for _, s := range list {
-		n, err := netip.ParsePrefix(s)
-		if a, addrErr := netip.ParseAddr(s); addrErr == nil {
-			n, err = a.Unmap().WithZone("").Prefix(a.Unmap().BitLen())
-		}
-		if err != nil {
-			return fault.New(fault.Invalid, "%s: %q is neither an address nor a network such as 10.0.0.0/8", key, s)
-		}
-		p.TrustedBalancers = append(p.TrustedBalancers, n.Masked())
-	}
-	if len(list) > 0 || p.ProxyProtocol != "on" && !p.TrustForwardedFor {
-		return nil
-	}
-	asked := "trust_x_forwarded_for: yes"
-	if p.ProxyProtocol == "on" {
-		asked = "proxy_protocol: on"
-	}
-	return fault.New(fault.Invalid, "proxy_service has %s and no trusted_balancers: every client could choose its address", asked).
-		WithHint("list there the addresses or networks from which the balancer connects")
 }
 
 func sshPart(c *Config, f *File, fl Flags) error {

@@ -122,6 +122,9 @@ type ProxyService struct {
 	ProxyProtocol     string         `yaml:"proxy_protocol"` // on; off when absent
 	TrustForwardedFor Flag           `yaml:"trust_x_forwarded_for"`
 	TrustedBalancers  Strings        `yaml:"trusted_balancers"` // addresses and networks
+	MySQLListenAddr   string         `yaml:"mysql_listen_addr"`
+	MySQLPublicAddr   Strings        `yaml:"mysql_public_addr"`
+	MySQLVersion      string         `yaml:"mysql_server_version"`
 }
 
 // Keypair is one web certificate with its key; SNI picks among several.

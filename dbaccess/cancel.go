@@ -38,9 +38,43 @@ func (s *Session) Interrupt(ctx context.Context, k CancelKey) error {
 	return other.interrupt(ctx)
 }
 
+// numberKey is a number that means something to one person with one database.
+type numberKey struct {
+	user, cluster, database string
+	number                  uint32
+}
+
+func (s *Session) numberKey(n uint32) numberKey {
+	return numberKey{s.identity.Name, s.identity.Cluster, s.database.Metadata.Name, n}
+}
+
+// Numbered tells by which number the client knows the session, where that is not
+// the database's own.
+func (s *Session) Numbered(number, own uint32) {
+	s.svc.mu.Lock()
+	defer s.svc.mu.Unlock()
+	s.number, s.own = number, own
+	s.svc.numbers[s.numberKey(number)] = s
+}
+
+// Number is what the database calls the session that the client knows by a number.
+// It finds those of the same user and database as this one, and no others.
+func (s *Session) Number(number uint32) (own uint32, ok bool) {
+	s.svc.mu.Lock()
+	defer s.svc.mu.Unlock()
+	other := s.svc.numbers[s.numberKey(number)]
+	if other == nil {
+		return 0, false
+	}
+	return other.own, true
+}
+
 func (s *Service) forget(x *Session) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if k := x.numberKey(x.number); s.numbers[k] == x {
+		delete(s.numbers, k)
+	}
 	if s.keys[x.key] == x {
 		delete(s.keys, x.key)
 	}

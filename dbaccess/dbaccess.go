@@ -105,9 +105,10 @@ type Service struct {
 	codec *event.Codec
 	roots roots
 
-	mu   sync.Mutex
-	keys map[CancelKey]*Session // live sessions that can be cancelled
-	made map[madeKey]*made      // users that live sessions share
+	mu      sync.Mutex
+	keys    map[CancelKey]*Session // live sessions that can be cancelled
+	numbers map[numberKey]*Session // those whose clients have other numbers for them than the database
+	made    map[madeKey]*made      // users that live sessions share
 }
 
 // New checks a configuration. It starts nothing.
@@ -116,7 +117,7 @@ func New(cfg Config) (*Service, error) {
 		cfg.Audit == nil || cfg.Sessions == nil || cfg.Recorder == nil || cfg.Dialer == nil || cfg.Log == nil {
 		return nil, errors.New("dbaccess: incomplete configuration")
 	}
-	return &Service{cfg: cfg, keys: map[CancelKey]*Session{}, made: map[madeKey]*made{}, codec: event.NewCodec(),
+	return &Service{cfg: cfg, keys: map[CancelKey]*Session{}, numbers: map[numberKey]*Session{}, made: map[madeKey]*made{}, codec: event.NewCodec(),
 		door: inside.NewDoor(types.KindDatabase, "database", "tsh db login gets one that is", cfg.TLS, tunframe.ALPNStreams)}, nil
 }
 

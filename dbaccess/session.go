@@ -43,6 +43,8 @@ type Session struct {
 	decision  access.Decision
 	key       CancelKey
 	interrupt func(ctx context.Context) error
+	number    uint32 // by which the client knows the session, and
+	own       uint32 // by which the database does
 	common    common
 	line      line
 	begun     bool     // the log was told

@@ -22,9 +22,10 @@ const dbLoginLong = `Get a certificate for one database, as one of its users, in
 profile, for programs that show it themselves. It ends with your log-in.
 
 Programs of PostgreSQL then reach the database at the proxy's own port, without
-tsh: a section of ~/.pg_service.conf (PGSERVICEFILE) is written for them. Those
-of Redis go through "tsh proxy db"; all others need its --tunnel. A program that
-has the files has your access to this one database.`
+tsh: a section of ~/.pg_service.conf (PGSERVICEFILE) is written for them. So do
+those of MySQL and MariaDB, by groups in ~/.my.cnf, where the proxy has a port for
+them. Without, and for Redis, they go through "tsh proxy db"; all others need its
+--tunnel. A program that has the files has your access to this one database.`
 
 func (a *app) dbLoginCmd() *cobra.Command {
 	var f dbFlags
@@ -52,15 +53,16 @@ func (a *app) dbLogin(ctx context.Context, f dbFlags, name string) error {
 	fmt.Fprintf(a.out, "Logged in to %s (%s) as %s, until %s.\n", db.Name, db.Protocol, whom(db), db.Expires.Local().Format(clock))
 	fmt.Fprintf(a.out, "\nUse one of the following:\n\n")
 	if db.ServerName != "" {
-		err := a.writeService(s, db)
+		svc, _ := service(s.profile, db)
+		err := a.writeService(s, db, svc)
 		if err == nil {
-			fmt.Fprintf(a.out, "  %s\n", shellLine(dbclient.ServiceName(section(s, db.Name))))
+			fmt.Fprintf(a.out, "  %s\n", shellLine(svc.Argv))
 		} else {
-			defer fmt.Fprintf(a.errs, "tsh: the file of services was not changed: %s\nhint: tsh db env prints the same for your shell\n", fault.Message(err))
+			defer fmt.Fprintf(a.errs, "tsh: ~/%s was not changed: %s\nhint: tsh db config --format=cmd prints a line that does without\n", svc.File, fault.Message(err))
 		}
 	}
 	fmt.Fprintf(a.out, "  tsh db connect %s\n", db.Name)
-	if within, at := client.Native(db.Protocol); within && !at {
+	if client.Native(db.Protocol) && db.ServerName == "" {
 		fmt.Fprintf(a.out, "  tsh proxy db %s\n", db.Name)
 	}
 	return nil
@@ -101,15 +103,16 @@ func (a *app) keepDatabase(ctx context.Context, c *client.Client, s *session, d 
 // nameProxy finds out by which name programs verify the proxy at its port, where
 // they can come there.
 func (a *app) nameProxy(ctx context.Context, c *client.Client, s *session, db *profile.Database) error {
-	if _, at := client.Native(db.Protocol); !at || s.profile.UpgradeNeeded {
+	addr := portOf(s.profile, db.Protocol)
+	if addr == "" {
 		return nil
 	}
-	host := s.profile.Name()
+	host := profile.HostOf(addr)
 	name, named, err := c.NativeName(ctx, host)
 	if err != nil {
 		return err
 	}
-	if named || dbclient.IsAddress(host) { // an address can be given beside the name
+	if named || dbclient.IsAddress(host) && dbclient.Postgres(db.Protocol) { // whose programs can be given an address beside the name
 		db.ServerName = name
 		return nil
 	}
@@ -117,13 +120,24 @@ func (a *app) nameProxy(ctx context.Context, c *client.Client, s *session, db *p
 	return nil
 }
 
-// section names a database in files that all clusters share.
-func section(s *session, name string) string { return s.profile.Cluster + "-" + name }
+// portOf is where programs of a protocol find the proxy without tsh; empty for
+// nowhere.
+func portOf(p *profile.Profile, protocol string) string {
+	switch {
+	case p.UpgradeNeeded:
+		return ""
+	case dbclient.Postgres(protocol):
+		return p.WebProxyAddr
+	case protocol == "mysql":
+		return p.MySQLProxyAddr
+	}
+	return ""
+}
 
 // nativeTarget is what a program with the files of a database reaches.
 func nativeTarget(s *session, db *profile.Database) dbclient.Target {
 	files := s.dir.DatabasePaths(s.profile, db.Name)
-	return dbclient.Target{Protocol: db.Protocol, Name: db.Name, User: db.User, Database: db.Database, Addr: s.profile.WebProxyAddr,
+	return dbclient.Target{Protocol: db.Protocol, Name: db.Name, User: db.User, Database: db.Database, Addr: portOf(s.profile, db.Protocol),
 		Files: &dbclient.Files{CA: files.CA, Cert: files.Cert, Key: files.Key, ServerName: db.ServerName}}
 }
 
@@ -261,7 +275,8 @@ func (a *app) tellActive(s *session, active []*profile.Database) error {
 	for _, db := range active {
 		argv := []string{"tsh", "db", "connect", db.Name}
 		if db.ServerName != "" {
-			argv = dbclient.ServiceName(section(s, db.Name))
+			svc, _ := service(s.profile, db)
+			argv = svc.Argv
 		}
 		if _, err := fmt.Fprintf(a.out, "\n> %s as %s, until %s:\n  %s\n", clean(db.Name), whom(db), db.Expires.Local().Format(clock), shellLine(argv)); err != nil {
 			return err
@@ -280,16 +295,19 @@ func (a *app) atPort(name string) (*session, *profile.Database, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	within, at := client.Native(db.Protocol)
+	addr := portOf(s.profile, db.Protocol)
 	switch {
-	case !within:
+	case !client.Native(db.Protocol):
 		return nil, nil, fault.New(fault.Invalid, "programs for %s need a tunnel", db.Protocol).WithHint("tsh proxy db %s --tunnel", db.Name)
-	case !at:
-		return nil, nil, fault.New(fault.Invalid, "programs for %s do not find the proxy without tsh", db.Protocol).WithHint("tsh proxy db %s", db.Name)
 	case s.profile.UpgradeNeeded:
 		return nil, nil, fault.New(fault.Invalid, "a load balancer stands before the proxy, which programs do not pass without tsh").WithHint("tsh proxy db %s", db.Name)
+	case addr == "" && db.Protocol == "mysql":
+		return nil, nil, fault.New(fault.Invalid, "the proxy had no port for programs of MySQL when you logged in").
+			WithHint("tsh proxy db %s, or log in anew once the proxy has mysql_listen_addr", db.Name)
+	case addr == "":
+		return nil, nil, fault.New(fault.Invalid, "programs for %s do not find the proxy without tsh", db.Protocol).WithHint("tsh proxy db %s", db.Name)
 	case db.ServerName == "":
-		return nil, nil, fault.New(fault.Invalid, "the proxy's certificate is not for %s, so programs cannot verify it there", s.profile.Name()).
+		return nil, nil, fault.New(fault.Invalid, "the proxy's certificate is not for %s, so programs cannot verify it there", profile.HostOf(addr)).
 			WithHint("name it in the proxy's public_addr and log in to the database again, or use tsh proxy db %s", db.Name)
 	}
 	return s, db, nil
@@ -298,8 +316,8 @@ func (a *app) atPort(name string) (*session, *profile.Database, error) {
 func (a *app) dbEnvCmd() *cobra.Command {
 	var format string
 	cmd := &cobra.Command{Use: "env [NAME]", Short: "Print the environment for a database's programs", Args: cobra.MaximumNArgs(1),
-		Long: `Print what a POSIX shell evaluates so that psql, pg_dump and libraries reach a
-database that you logged in to, at the proxy's port and without tsh.`,
+		Long: `Print what a POSIX shell evaluates so that psql, pg_dump, mariadb and libraries
+reach a database that you logged in to, at the proxy's port and without tsh.`,
 		Example:           "  eval \"$(tsh db env orders)\" && psql",
 		ValidArgsFunction: a.completeActive,
 		RunE:              func(_ *cobra.Command, args []string) error { return a.dbEnv(format, first(args)) }}
@@ -316,6 +334,9 @@ func (a *app) dbEnv(format, name string) error {
 		return err
 	}
 	env := nativeTarget(s, db).Env()
+	if svc, ok := service(s.profile, db); ok && env == nil {
+		env = [][2]string{svc.Setting}
+	}
 	if format != textFormat {
 		doc := make(map[string]string, len(env))
 		for _, kv := range env {
@@ -338,7 +359,7 @@ func (a *app) dbConfigCmd() *cobra.Command {
 	var format string
 	cmd := &cobra.Command{Use: "config [NAME]", Short: "Print where a database is, for graphical clients", Args: cobra.MaximumNArgs(1),
 		Long: `Print the address and the files of a database that you logged in to, as clients
-with windows ask for them. --format=cmd prints the line that starts psql.`,
+with windows ask for them. --format=cmd prints the line that starts psql or mariadb.`,
 		Example:           "  tsh db config orders\n  eval \"$(tsh db config --format=cmd orders)\"",
 		ValidArgsFunction: a.completeActive,
 		RunE:              func(_ *cobra.Command, args []string) error { return a.dbConfig(format, first(args)) }}

@@ -228,7 +228,7 @@ func (a *app) rawWay(ctx context.Context, f dbFlags, name string) (*local, error
 	if err != nil {
 		return nil, err
 	}
-	if within, _ := client.Native(db.Protocol); !within {
+	if !client.Native(db.Protocol) {
 		return nil, fault.New(fault.Invalid, "clients of %s cannot show a certificate of their own", db.Protocol).WithHint("tsh proxy db %s --tunnel", db.Name)
 	}
 	ln, err := localproxy.Listen(ctx, cmp.Or(f.port, "0"))

@@ -10,16 +10,20 @@ import (
 	"teleport/fault"
 )
 
-// serviceFiles are where programs of a protocol look for sections: the file that
-// their environment names comes first.
-func (a *app) serviceFiles(protocol string) ([]string, error) {
-	name := dbclient.ServiceFile(protocol)
-	if name == "" {
-		return nil, nil
-	}
+// service is how programs know a database of a log-in.
+func service(p *profile.Profile, db *profile.Database) (dbclient.Service, bool) {
+	return dbclient.ServiceOf(db.Protocol, section(p, db.Name), installed)
+}
+
+// section names a database in files that all clusters share.
+func section(p *profile.Profile, name string) string { return p.Cluster + "-" + name }
+
+// serviceFiles are where programs look sections up: the file that their environment
+// names comes first.
+func (a *app) serviceFiles(svc dbclient.Service) ([]string, error) {
 	var files []string
-	if named := a.getenv("PGSERVICEFILE"); named != "" && dbclient.Postgres(protocol) {
-		files = append(files, named)
+	if svc.Env != "" && a.getenv(svc.Env) != "" {
+		files = append(files, a.getenv(svc.Env))
 	}
 	home := a.getenv("HOME")
 	if home == "" {
@@ -28,31 +32,49 @@ func (a *app) serviceFiles(protocol string) ([]string, error) {
 			return files, fault.Wrap(err, fault.Invalid, "your home directory is not known")
 		}
 	}
-	return append(files, filepath.Join(home, name)), nil
+	return append(files, filepath.Join(home, svc.File)), nil
 }
 
-// writeService writes the section by which programs find a database.
-func (a *app) writeService(s *session, db *profile.Database) error {
-	lines, err := nativeTarget(s, db).ServiceSection()
+// writeService writes the sections by which programs find a database.
+func (a *app) writeService(s *session, db *profile.Database, svc dbclient.Service) error {
+	lines, err := nativeTarget(s, db).ServiceLines(installed)
 	if err != nil {
 		return err
 	}
-	files, err := a.serviceFiles(db.Protocol)
+	files, err := a.serviceFiles(svc)
 	if err != nil {
 		return err
 	}
-	return inifile.Edit(files[0], func(text []byte) []byte { return inifile.Put(text, section(s, db.Name), lines...) })
+	return inifile.Edit(files[0], func(text []byte) []byte {
+		for i, name := range svc.Sections {
+			if len(lines[i]) == 0 {
+				text = inifile.Drop(text, name)
+			} else {
+				text = inifile.Put(text, name, lines[i]...)
+			}
+		}
+		return text
+	})
 }
 
-// dropService removes it, wherever it was written.
+// dropService removes them, wherever they were written.
 func (a *app) dropService(p *profile.Profile, db *profile.Database) error {
-	files, err := a.serviceFiles(db.Protocol)
+	svc, ok := service(p, db)
+	if !ok {
+		return nil
+	}
+	files, err := a.serviceFiles(svc)
 	if err != nil {
 		return err
 	}
 	for _, f := range files {
-		name := p.Cluster + "-" + db.Name
-		if err := inifile.Edit(f, func(text []byte) []byte { return inifile.Drop(text, name) }); err != nil {
+		err := inifile.Edit(f, func(text []byte) []byte {
+			for i := range svc.Sections { // the last was added last
+				text = inifile.Drop(text, svc.Sections[len(svc.Sections)-1-i])
+			}
+			return text
+		})
+		if err != nil {
 			return err
 		}
 	}

@@ -115,20 +115,14 @@ func (t Target) URL() string {
 	return u.String()
 }
 
-// mysql is MariaDB's program where it is installed, and else MySQL's, which has
-// other words for the same.
 func (t Target) mysql(installed func(string) bool) []string {
-	argv, plain := []string{"mysql"}, "--ssl-mode=DISABLED"
-	if installed("mariadb") {
-		argv, plain = []string{"mariadb"}, "--skip-ssl"
-	}
+	program, words := mysqlProgram(installed)
+	argv := []string{program}
 	host, port := t.hostPort()
 	if f := t.Files; f != nil {
 		argv = append(argv, "--ssl-ca="+f.CA, "--ssl-cert="+f.Cert, "--ssl-key="+f.Key)
-	} else {
-		argv = append(argv, plain)
 	}
-	argv = append(argv, "--protocol=TCP", "--host="+host, "--port="+port, "--user="+t.User)
+	argv = append(argv, t.verification(words), "--protocol=TCP", "--host="+host, "--port="+port, "--user="+t.User)
 	if t.Database != "" {
 		argv = append(argv, "--database="+t.Database)
 	}
@@ -147,39 +141,18 @@ func (t Target) redis() []string {
 	return argv
 }
 
-// Env is what programs of PostgreSQL take from their environment: names and values
-// in the order in which people read them.
+// Env is what programs take from their environment: names and values in the order
+// in which people read them. Those of MySQL take only Service.Setting.
 func (t Target) Env() [][2]string {
+	if !Postgres(t.Protocol) {
+		return nil
+	}
 	var list [][2]string
 	for _, s := range t.settings() {
 		list = append(list, [2]string{s.env, s.value})
 	}
 	return list
 }
-
-// ServiceFile is where programs of the protocol look sections up, below the home
-// directory; "" where they do not.
-func ServiceFile(protocol string) string {
-	if Postgres(protocol) {
-		return ".pg_service.conf"
-	}
-	return ""
-}
-
-// ServiceSection is the lines of a section of that file.
-func (t Target) ServiceSection() ([]string, error) {
-	var lines []string
-	for _, s := range t.settings() {
-		if strings.TrimSpace(s.value) != s.value || strings.ContainsFunc(s.value, func(r rune) bool { return r < ' ' || r == 0x7f }) {
-			return nil, fault.New(fault.Invalid, "%.60q cannot stand in a file of services", s.value)
-		}
-		lines = append(lines, s.key+"="+s.value)
-	}
-	return lines, nil
-}
-
-// ServiceName is by which a program is told the section.
-func ServiceName(section string) []string { return []string{"psql", "service=" + section} }
 
 // IsAddress reports whether a host is no name.
 func IsAddress(host string) bool {

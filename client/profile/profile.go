@@ -31,12 +31,13 @@ import (
 // Profile is one log-in: which proxy, as whom, and what was learned of the
 // proxy then, so that later commands need not ask again.
 type Profile struct {
-	WebProxyAddr  string `yaml:"web_proxy_addr"`                    // host:port
-	User          string `yaml:"user"`                              // the cluster's user name
-	Cluster       string `yaml:"cluster"`                           // the cluster that commands act on
-	AuthType      string `yaml:"auth_type,omitempty"`               // local or a connector's kind
-	TLSRouting    bool   `yaml:"tls_routing_enabled"`               // one port serves everything
-	UpgradeNeeded bool   `yaml:"tls_routing_conn_upgrade_required"` // a layer-7 balancer stands before the proxy
+	WebProxyAddr   string `yaml:"web_proxy_addr"`                    // host:port
+	User           string `yaml:"user"`                              // the cluster's user name
+	Cluster        string `yaml:"cluster"`                           // the cluster that commands act on
+	AuthType       string `yaml:"auth_type,omitempty"`               // local or a connector's kind
+	TLSRouting     bool   `yaml:"tls_routing_enabled"`               // one port serves everything
+	UpgradeNeeded  bool   `yaml:"tls_routing_conn_upgrade_required"` // a layer-7 balancer stands before the proxy
+	MySQLProxyAddr string `yaml:"mysql_proxy_addr,omitempty"`        // host:port for clients of MySQL, where the proxy has one
 }
 
 // Name is the proxy's host, by which a profile is filed.

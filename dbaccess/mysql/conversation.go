@@ -22,6 +22,7 @@ type session interface {
 	Commit(ctx context.Context) error
 	CommitSoon(ctx context.Context) error
 	Switch(name string) error
+	Number(number uint32) (own uint32, ok bool)
 }
 
 var _ session = (*dbaccess.Session)(nil)

@@ -3,6 +3,7 @@ package mysql
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -38,6 +39,9 @@ func (m *memory) Switch(name string) error {
 	}
 	return nil
 }
+
+// Number knows one session whose client has a number of a proxy's for it.
+func (m *memory) Number(n uint32) (uint32, bool) { return 77, n == 3405691582 }
 
 // told is the events in short.
 func (m *memory) told() (out []string) {
@@ -170,6 +174,40 @@ func TestWhatClientsSay(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestNumbersOfProxies kills by numbers that the database does not have: what goes
+// on, and what the log tells, has the database's own, where the number is one of
+// the person's.
+func TestNumbersOfProxies(t *testing.T) {
+	process := func(n uint32) string { return string(binary.LittleEndian.AppendUint32(nil, n)) }
+	for name, c := range map[string]struct {
+		in, out []byte
+		told    string
+	}{
+		"as clients say it":  {packet(0, mysqlwire.Query, "KILL QUERY 3405691582"), packet(0, mysqlwire.Query, "KILL QUERY 77        "), "query KILL QUERY 77        "},
+		"a connection":       {packet(0, mysqlwire.Query, "kill 3405691582;"), packet(0, mysqlwire.Query, "kill 77        ;"), "query kill 77        ;"},
+		"in all words":       {packet(0, mysqlwire.Query, "\nKILL SOFT CONNECTION 3405691582 "), packet(0, mysqlwire.Query, "\nKILL SOFT CONNECTION 77         "), "query \nKILL SOFT CONNECTION 77         "},
+		"prepared":           {packet(0, mysqlwire.StmtPrepare, "KILL QUERY 3405691582"), packet(0, mysqlwire.StmtPrepare, "KILL QUERY 77        "), "prepare KILL QUERY 77        "},
+		"as a command":       {packet(0, mysqlwire.ProcessKill, process(3405691582)), packet(0, mysqlwire.ProcessKill, process(77)), "kill 77"},
+		"somebody else's":    {packet(0, mysqlwire.Query, "KILL QUERY 3405691583"), packet(0, mysqlwire.Query, "KILL QUERY 3405691583"), "query KILL QUERY 3405691583"},
+		"the database's own": {packet(0, mysqlwire.Query, "KILL QUERY 12"), packet(0, mysqlwire.Query, "KILL QUERY 12"), "query KILL QUERY 12"},
+		"too large":          {packet(0, mysqlwire.Query, "KILL QUERY 4405691582"), packet(0, mysqlwire.Query, "KILL QUERY 4405691582"), "query KILL QUERY 4405691582"},
+		"no statement to kill": {packet(0, mysqlwire.Query, "select 'KILL QUERY 3405691582'"), packet(0, mysqlwire.Query, "select 'KILL QUERY 3405691582'"),
+			"query select 'KILL QUERY 3405691582'"},
+		"and more":             {packet(0, mysqlwire.Query, "KILL QUERY 3405691582; drop table t"), packet(0, mysqlwire.Query, "KILL QUERY 3405691582; drop table t"), "query KILL QUERY 3405691582; drop table t"},
+		"by somebody's number": {packet(0, mysqlwire.ProcessKill, process(9)), packet(0, mysqlwire.ProcessKill, process(9)), "kill 9"},
+	} {
+		m := &memory{}
+		f := &frontend{emitter: emitter{t.Context(), m}, talk: &conversation{prepared: map[uint32]uint16{}}}
+		var out bytes.Buffer
+		if err := relay.Copy(&out, bytes.NewReader(c.in), f); err != nil || !bytes.Equal(out.Bytes(), c.out) {
+			t.Errorf("%s: %q goes on, want %q: %v", name, out.Bytes(), c.out, err)
+		}
+		if got := m.told(); !slices.Equal(got, []string{c.told}) {
+			t.Errorf("%s: told %q", name, got)
+		}
 	}
 }
 

@@ -2,6 +2,7 @@ package mysql
 
 import (
 	"encoding/binary"
+	"fmt"
 
 	"teleport/dbaccess"
 	"teleport/dbaccess/mysql/mysqlwire"
@@ -122,6 +123,9 @@ func (f *frontend) See(b []byte) (bool, error) {
 	}
 	switch f.cmd {
 	case mysqlwire.Query, mysqlwire.StmtPrepare:
+		if first && !f.more {
+			f.ownNumber(body)
+		}
 		return true, f.seeStatement(first, body)
 	}
 	if !first {
@@ -153,6 +157,19 @@ func (f *frontend) seeStatement(first bool, text []byte) error {
 	return f.emit(&event.DBQuery{Statement: s, Status: event.Status{Success: true}}, event.TypeDBQuery, event.CodeDBQuery)
 }
 
+// ownNumber puts the database's number into a statement that kills a connection
+// which the client knows by another one. Whether the user may is the database's to
+// say.
+func (f *frontend) ownNumber(text []byte) {
+	number, at, ok := mysqlwire.Kill(text)
+	if !ok {
+		return
+	}
+	if own, ok := f.s.Number(number); ok {
+		copy(text[at:], fmt.Sprintf("%-10d", own))
+	}
+}
+
 // seeCommand tells every other command that touches data or the server. Split has
 // looked at its length.
 func (f *frontend) seeCommand(body []byte, n int) error {
@@ -178,6 +195,10 @@ func (f *frontend) seeCommand(body []byte, n int) error {
 	case mysqlwire.StmtFetch:
 		return f.emit(&event.MySQLFetch{StatementID: id, Rows: binary.LittleEndian.Uint32(body[4:])}, event.TypeMySQLFetch, event.CodeMySQLFetch)
 	case mysqlwire.ProcessKill:
+		if own, ok := f.s.Number(id); ok {
+			id = own
+			binary.LittleEndian.PutUint32(body, own)
+		}
 		return f.emit(&event.MySQLKill{Process: id}, event.TypeMySQLKill, event.CodeMySQLKill)
 	case mysqlwire.InitDB:
 		return f.switchTo(string(body))

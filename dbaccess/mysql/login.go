@@ -7,7 +7,6 @@ import (
 	"crypto/sha512"
 	"crypto/subtle"
 	"fmt"
-	"io"
 	"net"
 	"regexp"
 	"time"
@@ -25,17 +24,11 @@ func (p *packets) read() ([]byte, error) { return p.readLeast(1) }
 
 // readLeast returns the next packet's payload of that many bytes or more.
 func (p *packets) readLeast(least int) ([]byte, error) {
-	var head [mysqlwire.HeadSize]byte
-	if _, err := io.ReadFull(p.rw, head[:]); err != nil {
-		return nil, err
-	}
-	n, sequence := mysqlwire.Head(head[:])
-	if n < least || n > maxLogin || sequence != p.sequence {
-		return nil, fault.New(fault.Invalid, "this is not how a login of MySQL goes")
+	b, sequence, err := mysqlwire.ReadLogin(p.rw)
+	if err == nil && (len(b) < least || sequence != p.sequence) {
+		err = mysqlwire.ErrLogin
 	}
 	p.sequence++
-	b := make([]byte, n)
-	_, err := io.ReadFull(p.rw, b)
 	return b, err
 }
 

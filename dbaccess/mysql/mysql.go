@@ -15,6 +15,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"net"
+	"strconv"
 	"time"
 
 	"teleport/dbaccess"
@@ -62,12 +63,16 @@ func (Engine) Serve(ctx context.Context, s *dbaccess.Session) error {
 		leave(ctx, s, server)
 		return refuse(client, err)
 	}
+	number := numberOf(login)
 	if err := s.Begin(ctx, login.User, login.Database); err != nil {
 		return refuse(client, err)
 	}
 	ok, err := server.login(ctx, s, login)
 	if err != nil {
 		return refuse(client, err)
+	}
+	if number >= mysqlwire.FirstNumber {
+		s.Numbered(number, server.greeting.ConnectionID)
 	}
 	if login.Plugin == mysqlwire.CachingSHA2 && len(login.Auth) > 1 {
 		if err := client.write([]byte{mysqlwire.HeadMore, shaKnown}); err != nil {
@@ -127,6 +132,22 @@ func welcome(client *packets, s *dbaccess.Session, server *mysqlwire.Greeting) (
 	return login, s.Client().SetReadDeadline(time.Time{})
 }
 
+// numberOf is the number by which a client knows its connection that was greeted
+// by a proxy, before this agent was known: the login tells it. Zero is none. A
+// client that says so itself tells no more than what it calls its own.
+func numberOf(login *mysqlwire.Login) uint32 {
+	text := login.Attribute(mysqlwire.NumberAttribute)
+	if text == "" {
+		return 0
+	}
+	login.SetAttribute(mysqlwire.NumberAttribute, "")
+	n, err := strconv.ParseUint(text, 10, 32)
+	if err != nil {
+		return 0
+	}
+	return uint32(n)
+}
+
 // nonce fills b with random bytes, none of which ends a text.
 func nonce(b []byte) {
 	_, _ = rand.Read(b) // never fails
@@ -150,21 +171,7 @@ func refusal(why error) []byte {
 	if errors.As(why, &theirs) {
 		return theirs.Append(nil)
 	}
-	e, known := map[fault.Kind]mysqlwire.Err{
-		fault.Denied: {Code: 1045, State: "28000"}, fault.Unauthenticated: {Code: 1045, State: "28000"}, // ER_ACCESS_DENIED_ERROR
-		fault.Unimplemented: {Code: 1235, State: "42000"}, // ER_NOT_SUPPORTED_YET
-		fault.Invalid:       {Code: 1835, State: "HY000"}, // ER_MALFORMED_PACKET
-		fault.Limit:         {Code: 1153, State: "08S01"}, // ER_NET_PACKET_TOO_LARGE
-		fault.Timeout:       {Code: 1159, State: "08S01"}, // ER_NET_READ_INTERRUPTED
-	}[fault.KindOf(why)]
-	if !known {
-		e = mysqlwire.Err{Code: 1105, State: "HY000"} // ER_UNKNOWN_ERROR
-	}
-	e.Message = fault.Message(why)
-	if hint := fault.Hint(why); hint != "" {
-		e.Message += " (" + hint + ")"
-	}
-	return e.Append(nil)
+	return mysqlwire.Refusal(why)
 }
 
 // refuse tells a client that has not logged in, and returns why.
@@ -177,6 +184,3 @@ type packets struct {
 	rw       net.Conn
 	sequence byte
 }
-
-// maxLogin is of a packet's payload, in bytes; attributes may take 64 KiB.
-const maxLogin = 128 << 10

@@ -14,6 +14,7 @@ import (
 
 	"teleport/dbaccess/dbtest"
 	"teleport/dbaccess/mysql"
+	"teleport/dbaccess/mysql/mysqlwire"
 	"teleport/test/cluster"
 	"teleport/types"
 	"teleport/types/event"
@@ -237,18 +238,81 @@ func TestCtrlCStopsAStatement(t *testing.T) {
 	}
 }
 
-func TestALockCutsTheClient(t *testing.T) {
+// TestANumberIsOnesOwn has clients that know their connections by numbers of a
+// proxy's: one stops what another of the same person's does on the same database,
+// and nobody else's.
+func TestANumberIsOnesOwn(t *testing.T) {
 	w, addr := world(t)
+	const number = 3405691582
+	open := func(addr net.Addr, attributes string) *sql.DB {
+		db, err := sql.Open("mysql", "alice@tcp("+addr.String()+")/shop?connectionAttributes="+attributes)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { db.Close() })
+		return db
+	}
+	sleeper := open(addr, fmt.Sprint(mysqlwire.NumberAttribute, ":", number, ",program_name:sleeper"))
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_, _ = sleeper.Exec("do sleep(600)") // a sleep that is stopped is no error
+	}()
+	w.Await(func() bool {
+		return slices.ContainsFunc(w.Log.Events(event.TypeDBQuery), func(e event.Event) bool { return e.(*event.DBQuery).Text == "do sleep(600)" })
+	})
+	kill := fmt.Sprint("KILL QUERY ", number)
+	bob := open(w.Listen("bob", types.DatabaseRoute{User: "alice", Name: "shop"}), "")
+	if _, err := bob.Exec(kill); err == nil || !strings.Contains(err.Error(), fmt.Sprint("Unknown thread id: ", number)) {
+		t.Errorf("bob's: %v", err)
+	}
+	if _, err := open(addr, "").Exec(kill); err != nil {
+		t.Errorf("alice's other: %v", err)
+	}
+	<-ended
+	if err := sleeper.Close(); err != nil {
+		t.Error(err)
+	}
+	w.Await(func() bool {
+		_, err := open(addr, "").Exec(kill)
+		return err != nil // the number went with the session
+	})
+}
+
+// sleeper is a mariadb that waits for the server.
+func sleeper(t *testing.T, w *dbtest.World, addr net.Addr) (c *exec.Cmd, out *bytes.Buffer) {
+	t.Helper()
 	host, port, _ := net.SplitHostPort(addr.String())
-	c := exec.Command("mariadb", "--no-defaults", "--skip-ssl", "-h", host, "-P", port, "-u", "alice", "-e", "select sleep(60)")
-	var out bytes.Buffer
-	c.Stdout, c.Stderr = &out, &out
+	c, out = exec.Command("mariadb", "--no-defaults", "--skip-ssl", "-h", host, "-P", port, "-u", "alice", "-e", "select sleep(60)"), new(bytes.Buffer)
+	c.Stdout, c.Stderr = out, out
 	if err := c.Start(); err != nil {
 		t.Fatal(err)
 	}
-	w.Await(func() bool {
-		return slices.ContainsFunc(w.Log.Events(event.TypeDBQuery), func(e event.Event) bool { return e.(*event.DBQuery).Text == "select sleep(60)" })
-	})
+	t.Cleanup(func() { _ = c.Process.Kill() })
+	w.Await(func() bool { return sleeping(t) == "1\n" })
+	return c, out
+}
+
+// sleeping is how many statements of sleepers the server runs.
+func sleeping(t *testing.T) string {
+	return shared.server.SQL(t, "select count(*) from information_schema.processlist where info like 'select sleep%'")
+}
+
+// Whoever vanishes may have been cut before the agent heard why: what they asked
+// for stops.
+func TestAClientThatVanishesLeavesNothingRunning(t *testing.T) {
+	w, addr := world(t)
+	c, _ := sleeper(t, w, addr)
+	if err := c.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = c.Wait()
+	w.Await(func() bool { return sleeping(t) == "0\n" })
+}
+
+func TestALockCutsTheClient(t *testing.T) {
+	w, addr := world(t)
+	c, out := sleeper(t, w, addr)
 	w.Policy.Change(func() {
 		l := &types.Lock{Spec: types.LockSpec{Target: types.LockTarget{User: "alice"}, Message: "left the company"}}
 		l.Metadata.Name = "l"
@@ -259,7 +323,5 @@ func TestALockCutsTheClient(t *testing.T) {
 		t.Errorf("%s", out.String())
 	}
 	// What it asked for stops too.
-	w.Await(func() bool {
-		return shared.server.SQL(t, "select count(*) from information_schema.processlist where info like 'select sleep%'") == "0\n"
-	})
+	w.Await(func() bool { return sleeping(t) == "0\n" })
 }

@@ -21,7 +21,7 @@ type Direction interface {
 	// zero asks for more bytes. b may end anywhere in the message or hold more.
 	Split(b []byte) (size int64, see int, err error)
 	// See takes the beginning of a message, as long as Split asked for, and says
-	// whether the message goes on. It does not keep b.
+	// whether the message goes on. It does not keep b; what it changes there goes on so.
 	See(b []byte) (pass bool, err error)
 	// Commit is called before anything that See let pass is written, and before what
 	// it did not let pass is dropped.

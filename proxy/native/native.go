@@ -15,6 +15,8 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"slices"
+	"strings"
 	"time"
 
 	"teleport/dial"
@@ -24,7 +26,7 @@ import (
 	"teleport/types"
 )
 
-// Options are what a Server is built from. All fields are required.
+// Options are what a Server is built from. Fields without a remark are required.
 type Options struct {
 	// Certificate is what the port shows: this proxy's own, of the cluster's host
 	// authority, which clients of databases know from their log-in.
@@ -38,7 +40,12 @@ type Options struct {
 	Bridge func(ctx context.Context, user *x509.Certificate, client netip.AddrPort, key crypto.PublicKey) ([]byte, error)
 	// Agent returns the configuration of TLS to an agent.
 	Agent func(uuid string, own *tls.Certificate) (*tls.Config, error)
-	Now   func() time.Time
+	// Protocol is what a database speaks, as far as that is known.
+	Protocol func(database string) string
+	// MySQLVersion is what clients of MySQL are told of a server's version; empty is
+	// DefaultMySQLVersion.
+	MySQLVersion string
+	Now          func() time.Time
 }
 
 // Server serves native clients. Safe for concurrent use.
@@ -87,8 +94,9 @@ func (s *Server) known(ctx context.Context, c net.Conn) (*tls.Conn, visit, error
 		caller: proxyd.Caller{Identity: id, CertSHA256: hex.EncodeToString(hash[:]), Addr: netx.AddrPort(c.RemoteAddr())}}, nil
 }
 
-// open goes on to the agent, and returns who that is.
-func (s *Server) open(ctx context.Context, x visit) (*tls.Conn, string, error) {
+// open goes on to the agent of a database that speaks one of the protocols, and
+// returns who that is.
+func (s *Server) open(ctx context.Context, x visit, protocols ...string) (*tls.Conn, string, error) {
 	own, err := s.bridges.get(ctx, x.user, x.caller.Addr)
 	if err != nil {
 		return nil, "", err
@@ -96,6 +104,9 @@ func (s *Server) open(ctx context.Context, x visit) (*tls.Conn, string, error) {
 	raw, reply, err := s.o.Dial(ctx, x.caller, x.target)
 	if err != nil {
 		return nil, "", err
+	}
+	if p := s.o.Protocol(x.target.Name); p != "" && !slices.Contains(protocols, p) {
+		return nil, "", errors.Join(fault.New(fault.Unimplemented, "the database %s speaks %s, and here is a way for %s", x.target.Name, p, strings.Join(protocols, " and ")), raw.Close())
 	}
 	config, err := s.o.Agent(reply.AgentUUID, own)
 	if err != nil {

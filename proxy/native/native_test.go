@@ -43,14 +43,16 @@ type world struct {
 	ca    *certtest.World
 	addr  string
 	redis string
+	mysql string
 	over  <-chan struct{}
 	work  sync.WaitGroup
 	agent *agent
 
 	mu      sync.Mutex
 	bridges int
-	refuse  error // of Bridge
-	deny    error // of Dial
+	refuse  error  // of Bridge
+	speaks  string // the database
+	deny    error  // of Dial
 	meant   []string
 	errs    []error
 	streams []*stream
@@ -89,6 +91,8 @@ type agent struct {
 	seen    []*types.Identity
 	next    byte
 	asleep  chan struct{} // one for each statement that runs
+	mysql   *speaker      // nil: it speaks PostgreSQL
+	raw     string        // if set, it says this alone, and waits
 }
 
 func newWorld(t *testing.T) *world {
@@ -102,7 +106,7 @@ func newWorld(t *testing.T) *world {
 		Peer: func(cs tls.ConnectionState) (*types.Identity, error) {
 			return tlscert.Peer(cs, w.ca.Trust, time.Now(), types.IdentityUser)
 		},
-		Dial: w.dial, Bridge: w.bridge,
+		Dial: w.dial, Bridge: w.bridge, Protocol: func(string) string { return w.speaks },
 		Agent: func(uuid string, own *tls.Certificate) (*tls.Config, error) {
 			return tlscert.ClientConfig(tlscert.Source{Certificate: func() *tls.Certificate { return own }, Trust: src.Trust, Now: time.Now},
 				tlscert.Server{Cluster: clusterName, UUID: uuid})
@@ -110,7 +114,7 @@ func newWorld(t *testing.T) *world {
 	ctx, cancel := context.WithCancel(context.Background())
 	t.Cleanup(func() { cancel(); w.work.Wait() })
 	w.over = ctx.Done()
-	w.addr, w.redis = w.listen(ctx, s.ServePostgres), w.listen(ctx, s.ServeRedis)
+	w.addr, w.redis, w.mysql = w.listen(ctx, s.ServePostgres), w.listen(ctx, s.ServeRedis), w.listen(ctx, s.ServeMySQL)
 	return w
 }
 
@@ -197,6 +201,15 @@ func (a *agent) serve(raw net.Conn) {
 	a.next++
 	key := [8]byte{0: a.next, 7: 9}
 	a.mu.Unlock()
+	if a.raw != "" {
+		_, _ = io.WriteString(c, a.raw)
+		_, _ = c.Read(make([]byte, 1))
+		return
+	}
+	if a.mysql != nil {
+		a.mysql.serve(c)
+		return
+	}
 	back := pgproto3.NewBackend(c, c)
 	m, err := back.ReceiveStartupMessage()
 	if err != nil {
@@ -458,7 +471,9 @@ func TestRedis(t *testing.T) {
 		"through to the agent": {w.shop(), "\x00\x00\x00\x10\x00\x03\x00\x00user\x00a\x00\x00", "server_version"}, // which speaks PostgreSQL here
 		"another database":     {w.certificate(types.DatabaseRoute{User: "alice"}.Route("other")), ping, "-NOPERM access denied\r\n"},
 		"for everything":       {w.certificate(nil), ping, "-NOPERM the certificate is not for one database"},
+		"a way for another":    {w.shop(), ping, "-ERR the database shop speaks postgres, and here is a way for redis"},
 	} {
+		w.speaks = map[bool]string{true: "postgres"}[name == "a way for another"]
 		if got := ask(c.own, c.say, c.want); !strings.Contains(got, c.want) {
 			w.mu.Lock()
 			t.Errorf("%s: %q, want %q: %v", name, got, c.want, w.errs)
@@ -467,6 +482,30 @@ func TestRedis(t *testing.T) {
 	}
 	if _, err := tls.Dial("tcp", w.redis, &tls.Config{InsecureSkipVerify: true, MaxVersion: tls.VersionTLS12}); err == nil {
 		t.Error("nobody was let in")
+	}
+}
+
+// A client of Redis that is cut between two answers hears why.
+func TestACutOfRedisSaysWhy(t *testing.T) {
+	w := newWorld(t)
+	own := w.shop()
+	for _, c := range []struct{ said, want string }{{"+OK\r\n", "-NOPERM the session was ended by the moderator eve\r\n"}, {"$100\r\nhalf of it", ""}} {
+		w.agent.raw = c.said
+		conn, err := tls.Dial("tcp", w.redis, &tls.Config{InsecureSkipVerify: true, Certificates: []tls.Certificate{*own}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.ReadFull(conn, make([]byte, len(c.said))); err != nil {
+			t.Fatal(err)
+		}
+		w.mu.Lock()
+		x := w.streams[len(w.streams)-1]
+		w.mu.Unlock()
+		x.cut(session.EndedByModerator("eve"))
+		if got, _ := io.ReadAll(conn); string(got) != c.want {
+			t.Errorf("after %q: %q", c.said, got)
+		}
+		conn.Close()
 	}
 }
 

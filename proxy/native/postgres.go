@@ -12,7 +12,6 @@ import (
 	"teleport/dbaccess/postgres/pgwire"
 	"teleport/fault"
 	"teleport/netx"
-	"teleport/session"
 )
 
 // ServePostgres serves one client of PostgreSQL: it has not said anything yet, and
@@ -43,7 +42,7 @@ func (s *Server) ServePostgres(ctx context.Context, c net.Conn) error {
 	if code == pgwire.CodeCancel && len(body) == len(cancelKey{}) {
 		return s.cancel(ctx, cancelKey(body), c)
 	}
-	agent, uuid, err := s.open(ctx, x)
+	agent, uuid, err := s.open(ctx, x, "postgres", "cockroachdb")
 	if err != nil {
 		return errors.Join(err, refuse(conn, err))
 	}
@@ -56,8 +55,9 @@ func (s *Server) ServePostgres(ctx context.Context, c net.Conn) error {
 		return err
 	}
 	x.target.Agent = uuid
-	w := &watched{Conn: agent, found: func(k cancelKey) { s.cancels.note(k, x) }}
-	defer func() { s.cancels.forget(w.key) }()
+	f := &keyFinder{found: func(k cancelKey) { s.cancels.note(k, x) }}
+	defer func() { s.cancels.forget(f.key) }()
+	w := &spoken{Conn: agent, look: f.look, bounds: bounds{size: sizeOfPostgres}, refusal: pgwire.Refusal}
 	return netx.Splice(ctx, conn, w, netx.SpliceOptions{})
 }
 
@@ -139,7 +139,7 @@ func (s *Server) cancel(ctx context.Context, k cancelKey, c net.Conn) error {
 	if !ok || netx.AddrPort(c.RemoteAddr()).Addr() != x.caller.Addr.Addr() {
 		return fault.New(fault.NotFound, "there is no session to cancel")
 	}
-	agent, _, err := s.open(ctx, x)
+	agent, _, err := s.open(ctx, x, "postgres", "cockroachdb")
 	if err != nil {
 		return err
 	}
@@ -156,74 +156,55 @@ func (s *Server) cancel(ctx context.Context, k cancelKey, c net.Conn) error {
 	return err
 }
 
-// watched looks for the key in what the server says before it is ready, and ends
-// with the reason where the stream is cut.
-type watched struct {
-	net.Conn
+// keyFinder looks for the key in what the server says before it is ready.
+type keyFinder struct {
 	found func(cancelKey)
 	key   cancelKey
 	seen  []byte
 	done  bool
-	cut   error
-	last  []byte // of what the client hears of that
 }
 
 // mostSeen bounds what a server may say before it is ready.
 const mostSeen = 64 << 10
 
-// Read implements net.Conn. It is for one reader.
-func (w *watched) Read(p []byte) (int, error) {
-	if w.cut != nil {
-		n := copy(p, w.last)
-		if w.last = w.last[n:]; n > 0 {
-			return n, nil
-		}
-		return 0, w.cut
+func (f *keyFinder) look(p []byte) {
+	if f.done {
+		return
 	}
-	n, err := w.Conn.Read(p)
-	if !w.done {
-		w.look(p[:n])
-	}
-	var cut *session.CutError
-	if n == 0 && errors.As(err, &cut) {
-		w.cut, w.last = err, pgwire.Refusal(err)
-		return w.Read(p)
-	}
-	return n, err
-}
-
-func (w *watched) look(p []byte) {
-	w.seen = append(w.seen, p...)
-	for len(w.seen) >= 5 && !w.done {
-		size := int64(binary.BigEndian.Uint32(w.seen[1:])) + 1
+	f.seen = append(f.seen, p...)
+	for len(f.seen) >= 5 && !f.done {
+		size := int64(binary.BigEndian.Uint32(f.seen[1:])) + 1
 		if size < 5 || size > mostSeen {
-			w.done = true
+			f.done = true
 			break
 		}
-		if int64(len(w.seen)) < size {
+		if int64(len(f.seen)) < size {
 			break
 		}
-		switch w.seen[0] {
+		switch f.seen[0] {
 		case 'K':
 			if size == 13 {
-				w.key = cancelKey(w.seen[5:13])
-				w.found(w.key)
+				f.key = cancelKey(f.seen[5:13])
+				f.found(f.key)
 			}
-			w.done = true
+			f.done = true
 		case 'Z', 'E':
-			w.done = true
+			f.done = true
 		}
-		w.seen = w.seen[size:]
+		f.seen = f.seen[size:]
 	}
-	if w.done || len(w.seen) > mostSeen {
-		w.seen, w.done = nil, true
+	if f.done || len(f.seen) > mostSeen {
+		f.seen, f.done = nil, true
 	}
 }
 
-// CloseWrite passes the end of one direction on.
-func (w *watched) CloseWrite() error {
-	if c, ok := w.Conn.(interface{ CloseWrite() error }); ok {
-		return c.CloseWrite()
+// sizeOfPostgres is that of a server's message.
+func sizeOfPostgres(b []byte) int64 {
+	if len(b) < 5 {
+		return 0
 	}
-	return w.Close()
+	if size := int64(binary.BigEndian.Uint32(b[1:])); size >= 4 {
+		return size + 1
+	}
+	return -1
 }

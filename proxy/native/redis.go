@@ -23,7 +23,7 @@ func (s *Server) ServeRedis(ctx context.Context, c net.Conn) error {
 	if err != nil {
 		return errors.Join(err, refuseRedis(conn, err))
 	}
-	agent, _, err := s.open(ctx, x)
+	agent, _, err := s.open(ctx, x, "redis")
 	if err != nil {
 		return errors.Join(err, refuseRedis(conn, err))
 	}
@@ -31,7 +31,17 @@ func (s *Server) ServeRedis(ctx context.Context, c net.Conn) error {
 		agent.Close()
 		return err
 	}
-	return netx.Splice(ctx, conn, agent, netx.SpliceOptions{})
+	w := &spoken{Conn: agent, bounds: bounds{size: sizeOfRedis}, refusal: rediswire.Refusal}
+	return netx.Splice(ctx, conn, w, netx.SpliceOptions{})
+}
+
+// sizeOfRedis is that of a part of a server's answer.
+func sizeOfRedis(b []byte) int64 {
+	p, err := rediswire.PartOf(b)
+	if err != nil {
+		return -1
+	}
+	return p.Size
 }
 
 // refuseRedis answers the first command of a client, which would not hear earlier.

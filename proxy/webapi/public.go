@@ -34,7 +34,12 @@ type (
 	}
 	proxyAnswer struct {
 		SSH               sshAnswer `json:"ssh"`
+		DB                dbAnswer  `json:"db"`
 		TLSRoutingEnabled bool      `json:"tls_routing_enabled"`
+	}
+	dbAnswer struct {
+		MySQLListenAddr string `json:"mysql_listen_addr,omitempty"`
+		MySQLPublicAddr string `json:"mysql_public_addr,omitempty"`
 	}
 	sshAnswer struct {
 		PublicAddr    string `json:"public_addr"`
@@ -55,8 +60,12 @@ func (h *Handler) describe() pingAnswer {
 		timeout = 30 * time.Second
 	}
 	addr := h.o.PublicAddr
+	db := dbAnswer{MySQLListenAddr: h.o.MySQLListenAddr}
+	if len(h.o.MySQLPublicAddrs) > 0 {
+		db.MySQLPublicAddr = h.o.MySQLPublicAddrs[0]
+	}
 	return pingAnswer{ServerVersion: h.o.Version, MinClientVersion: types.MinClientVersion, ClusterName: h.o.Cluster,
-		Proxy: proxyAnswer{TLSRoutingEnabled: true,
+		Proxy: proxyAnswer{TLSRoutingEnabled: true, DB: db,
 			SSH: sshAnswer{PublicAddr: addr, SSHPublicAddr: addr, TunnelPublic: addr, DialTimeout: int64(timeout)}}}
 }
 

@@ -56,6 +56,10 @@ type Options struct {
 	Version string
 	// PublicAddr is where clients reach the cluster's proxies, host:port.
 	PublicAddr string
+	// MySQLListenAddr is the port of clients of MySQL, empty for none, and
+	// MySQLPublicAddrs are where they reach it, where that is not this host.
+	MySQLListenAddr  string
+	MySQLPublicAddrs []string
 	// Hosts are the other names and addresses that this proxy answers to; any IP
 	// address and localhost always are.
 	Hosts  []string

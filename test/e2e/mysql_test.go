@@ -18,6 +18,7 @@ import (
 type stall struct {
 	*cluster.Cluster
 	server *myserver.Server
+	port   string // of the proxy, for MySQL
 	alice  *cluster.Person
 }
 
@@ -33,13 +34,19 @@ spec:
 
 func newStall(t *testing.T) *stall {
 	t.Helper()
-	s := &stall{Cluster: cluster.New(t, cluster.Opts{}), server: myserver.Start(t)}
+	port := "127.0.0.1:" + cluster.FreePort(t)
+	s := &stall{Cluster: cluster.New(t, cluster.Opts{Config: func(process string, conf cluster.Doc) {
+		if process == "auth" {
+			conf.Set("proxy_service.mysql_listen_addr", port).Set("proxy_service.mysql_public_addr", port)
+		}
+	}}), server: myserver.Start(t), port: port}
 	s.mutualTLS(t)
 	s.server.SQL(t, "create database orders; use orders; create table items (id int primary key, name text);"+
 		"insert into items select seq, concat('item ', seq) from seq_1_to_1000;")
 	token := s.Token(t, "db")
 	s.AddAgent(t, "db-1", func(d cluster.Doc) {
 		d.Set("ssh_service.enabled", false).Set("db_service.enabled", true).Set("teleport.join_params.token_name", token)
+		d.Set("db_service.resources", []any{map[string]any{"labels": map[string]any{"env": "test"}}})
 		d.Set("db_service.databases", []any{map[string]any{"name": "stall-db", "protocol": "mysql", "uri": "localhost:" + s.server.Port,
 			"static_labels": map[string]any{"env": "test"}}})
 	})
@@ -102,9 +109,6 @@ func TestMariaDBThroughTheCluster(t *testing.T) {
 	contains(t, s.alice.Tsh("db", "exec", "select max(id) from items", "--dbs=stall-db", "--db-user=alice", "--db-name=orders", "--no-confirm").OK(t), "stall-db: |    1000 |\n")
 	r := s.alice.Tsh("db", "exec", "select nothing", "--dbs=stall-db", "--db-user=alice", "--db-name=orders", "--no-confirm").Exit(t, 1)
 	contains(t, r.Stderr, "1 failed\n  stall-db: ERROR 1054 (42S22)")
-	contains(t, s.alice.Tsh("db", "login", "stall-db", "--db-user=alice").OK(t), "  tsh db connect stall-db\n")
-	contains(t, s.alice.Tsh("db", "env").Exit(t, 2).Stderr, "programs for mysql need a tunnel", "tsh proxy db stall-db --tunnel")
-	contains(t, s.alice.Tsh("proxy", "db", "stall-db").Exit(t, 2).Stderr, "--tunnel")
 	t.Run("a tunnel", s.tunnel)
 	s.Events(t, 1, "db.session.mysql.statements.prepare", "alice")
 	queries := s.Events(t, 1, "db.session.query", "alice")

@@ -108,6 +108,22 @@ func (w *world) acceptors(gate credential) []acceptor {
 			defer conn.Close()
 			return queryRedis(ctx, conn, c)
 		}},
+		{"teleport-mysql", []string{"ALPN tunframe.ALPNMySQL"}, func(ctx context.Context, c credential) error {
+			conn, err := credential{}.tlsTo(w.web, tunframe.ALPNMySQL)
+			if err != nil {
+				return err
+			}
+			defer conn.Close()
+			return queryMySQL(ctx, conn, c)
+		}},
+		{"the port for MySQL", nil, func(ctx context.Context, c credential) error {
+			conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", w.mysql)
+			if err != nil {
+				return err
+			}
+			defer conn.Close()
+			return queryMySQL(ctx, conn, c)
+		}},
 		{"agent's own port, dial", []string{"ALPN tunframe.ALPNDirect"}, w.dialDirect},
 		{"agent's own port, SSH", []string{"Preamble tlsroute.SSH"}, func(ctx context.Context, c credential) error {
 			conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", w.node)

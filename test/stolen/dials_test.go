@@ -1,6 +1,7 @@
 package stolen
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgproto3"
 
+	"teleport/dbaccess/mysql/mysqlwire"
 	"teleport/dial"
 	"teleport/resume"
 	"teleport/tunnel/tunframe"
@@ -35,7 +37,7 @@ func queryNative(ctx context.Context, conn net.Conn, c credential) error {
 }
 
 // queryRedis speaks with the proxy as a client of Redis. The database behind it is
-// a PostgreSQL, whose agent answers with an error of its own.
+// a PostgreSQL, which those hear who may reach it.
 func queryRedis(ctx context.Context, conn net.Conn, c credential) error {
 	conf := c.tlsConfig("")
 	conf.NextProtos = nil
@@ -47,11 +49,39 @@ func queryRedis(ctx context.Context, conn net.Conn, c credential) error {
 	if _, err := io.WriteString(inner, "*1\r\n$4\r\nPING\r\n"); err != nil {
 		return err
 	}
-	said := make([]byte, 1)
-	if _, err := io.ReadFull(inner, said); err != nil || said[0] != 'E' {
+	return hearsOf(inner)
+}
+
+// hearsOf reads the one answer of a proxy that let a client of another protocol
+// reach the database.
+func hearsOf(conn net.Conn) error {
+	said, err := io.ReadAll(conn)
+	if !bytes.Contains(said, []byte("the database "+databaseName+" speaks postgres")) {
 		return fmt.Errorf("it says %q: %w", said, err)
 	}
 	return nil
+}
+
+// queryMySQL speaks with the proxy as a client of MySQL.
+func queryMySQL(ctx context.Context, conn net.Conn, c credential) error {
+	_ = conn.SetDeadline(time.Now().Add(patience))
+	if _, _, err := mysqlwire.ReadLogin(conn); err != nil {
+		return err
+	}
+	login := mysqlwire.Login{Capabilities: mysqlwire.Protocol41 | mysqlwire.SecureLogin | mysqlwire.SSL, User: "app"}
+	if _, err := conn.Write(mysqlwire.Append(nil, 1, login.AppendTLS(nil))); err != nil {
+		return err
+	}
+	conf := c.tlsConfig("")
+	conf.NextProtos = nil
+	inner := tls.Client(conn, conf)
+	if err := inner.HandshakeContext(ctx); err != nil {
+		return err
+	}
+	if _, err := inner.Write(mysqlwire.Append(nil, 2, login.Append(nil))); err != nil {
+		return err
+	}
+	return hearsOf(inner)
 }
 
 func (w *world) dialNode(c credential) (net.Conn, error) { return w.dial(c, types.KindNode, nodeName) }

@@ -48,6 +48,7 @@ type world struct {
 	mode      string // of recording
 	auth, web string // addresses
 	node      string // address of the agent's own port
+	mysql     string // and of the proxy for clients of MySQL
 	trust     *cert.Trust
 	ssh, tls  map[types.CAType]crypto.Signer
 	certs     map[types.CAType]*x509.Certificate
@@ -84,10 +85,10 @@ func (w *world) run() (stop func()) {
 	w.t.Helper()
 	// A process keeps its listeners for a next generation: each run has its own.
 	w.auth, w.web = "127.0.0.1:"+cluster.FreePort(w.t), "127.0.0.1:"+cluster.FreePort(w.t)
-	w.node = "127.0.0.1:" + cluster.FreePort(w.t)
+	w.node, w.mysql = "127.0.0.1:"+cluster.FreePort(w.t), "127.0.0.1:"+cluster.FreePort(w.t)
 	text := fmt.Sprintf("version: v3\nteleport: {nodename: %s, data_dir: %s}\nauth_service: {enabled: yes, cluster_name: %s, listen_addr: %s, session_recording: %s}\n"+
-		"proxy_service: {enabled: yes, web_listen_addr: %s}\nssh_service: {enabled: yes, force_listen: yes, listen_addr: %s}\n"+
-		"db_service: {enabled: yes, databases: [{name: %s, protocol: postgres, uri: '127.0.0.1:1'}]}\n", nodeName, w.dir, clusterName, w.auth, w.mode, w.web, w.node, databaseName)
+		"proxy_service: {enabled: yes, web_listen_addr: %s, mysql_listen_addr: %s}\nssh_service: {enabled: yes, force_listen: yes, listen_addr: %s}\n"+
+		"db_service: {enabled: yes, databases: [{name: %s, protocol: postgres, uri: '127.0.0.1:1'}]}\n", nodeName, w.dir, clusterName, w.auth, w.mode, w.web, w.mysql, w.node, databaseName)
 	file, err := config.Parse("test", []byte(text))
 	must(w.t, err)
 	cfg, err := config.Build(file, config.Flags{})

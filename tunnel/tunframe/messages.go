@@ -38,6 +38,7 @@ const (
 // bare port, and shows its own certificate.
 const (
 	ALPNPostgres = "teleport-postgres"
+	ALPNMySQL    = "teleport-mysql"
 	ALPNRedis    = "teleport-redis"
 )
 

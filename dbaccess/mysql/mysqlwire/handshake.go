@@ -147,6 +147,48 @@ func (l *Login) Append(b []byte) []byte {
 	return b
 }
 
+// SetAttribute gives what the client says of itself an attribute, in place of any of
+// that key; no value takes it away. Attributes that cannot be read are left out.
+func (l *Login) SetAttribute(key, value string) {
+	var all []byte
+	add := func(k, v string) {
+		for _, s := range []string{k, v} {
+			all = append(appendNumber(all, uint64(len(s))), s...)
+		}
+	}
+	l.attributes(func(k, v string) {
+		if k != key {
+			add(k, v)
+		}
+	})
+	if value != "" {
+		add(key, value)
+		l.Capabilities |= ConnectAttrs
+	}
+	l.Attributes = append(appendNumber(nil, uint64(len(all))), all...)
+}
+
+// Attribute is what the client says of itself under a key, "" for nothing.
+func (l *Login) Attribute(key string) (value string) {
+	l.attributes(func(k, v string) {
+		if k == key {
+			value = v
+		}
+	})
+	return value
+}
+
+func (l *Login) attributes(each func(key, value string)) {
+	r := &reader{b: l.Attributes}
+	for r.b = r.lengthed(); len(r.b) > 0; {
+		k, v := r.lengthed(), r.lengthed()
+		if r.bad {
+			return
+		}
+		each(string(k), string(v))
+	}
+}
+
 // Switch is a server's wish for another way to log in.
 type Switch struct {
 	Plugin string

@@ -5,6 +5,8 @@ import (
 	"encoding/hex"
 	"errors"
 	"reflect"
+	"strconv"
+	"strings"
 	"testing"
 
 	"teleport/fault"
@@ -99,6 +101,44 @@ func TestParseLogin(t *testing.T) {
 	}
 }
 
+func TestAttributes(t *testing.T) {
+	none := &Login{Capabilities: Protocol41}
+	some := &Login{Attributes: []byte("\x0c\x02ab\x02cd\x02ef\x02gh")}
+	if some.Attribute("ef") != "gh" || some.Attribute("ab") != "cd" || some.Attribute("gh") != "" || none.Attribute("ab") != "" {
+		t.Errorf("%q %q", some.Attribute("ab"), some.Attribute("ef"))
+	}
+	none.SetAttribute("k", "1")
+	none.SetAttribute("k", strings.Repeat("v", 300))
+	if again, err := ParseLogin((&Login{Capabilities: none.Capabilities | SecureLogin, Attributes: none.Attributes}).Append(nil)); err != nil || len(again.Attribute("k")) != 300 {
+		t.Errorf("%+v, %v", again, err)
+	}
+	some.SetAttribute("ab", "x")
+	if string(some.Attributes) != "\x0b\x02ef\x02gh\x02ab\x01x" || some.Capabilities != ConnectAttrs {
+		t.Errorf("%q", some.Attributes)
+	}
+	some.SetAttribute("ab", "")
+	some.SetAttribute("ef", "")
+	if string(some.Attributes) != "\x00" {
+		t.Errorf("%q", some.Attributes)
+	}
+	broken := &Login{Attributes: []byte("\x05\x02ab\x09c")}
+	broken.SetAttribute("k", "v")
+	if string(broken.Attributes) != "\x04\x01k\x01v" {
+		t.Errorf("%q", broken.Attributes)
+	}
+}
+
+func TestKill(t *testing.T) {
+	for in, want := range map[string]uint32{"KILL QUERY 2147483648": 2147483648, "kill 4294967295": 4294967295, " kill\thard query 3000000000 ; ": 3000000000, "KILL CONNECTION 2147483648": 2147483648,
+		"KILL QUERY 2147483647": 0, "KILL QUERY 4294967296": 0, "KILL QUERY 12": 0, "KILL USER 2147483648": 0, "KILL QUERY ID 2147483648": 0, "KILLQUERY2147483648": 0,
+		"KILL QUERY 2147483648 or 1": 0, "KILL QUERY 2147483648" + strings.Repeat(" ", KillSize): 0, "": 0} {
+		n, at, ok := Kill([]byte(in))
+		if ok != (want != 0) || ok && (n != want || in[at:at+10] != strconv.Itoa(int(want))) {
+			t.Errorf("%q: %d at %d, %v", in, n, at, ok)
+		}
+	}
+}
+
 func TestAnswers(t *testing.T) {
 	for _, n := range []uint64{0, 250, 251, 1<<16 - 1, 1 << 16, 1<<24 - 1, 1 << 24, 1<<64 - 1} {
 		ok := OK{Affected: n, InsertID: n, Status: StatusMoreResults, Warnings: 3}
@@ -156,6 +196,19 @@ func FuzzParseLogin(f *testing.F) {
 		again, err := ParseLogin(l.Append(nil))
 		if err != nil || again.User != l.User || again.Database != l.Database || again.Plugin != l.Plugin || !bytes.Equal(again.Auth, l.Auth) || !bytes.Equal(again.Attributes, l.Attributes) {
 			t.Errorf("%+v, %v, want %+v", again, err, l)
+		}
+		again.SetAttribute("k", "v")
+		if last, err := ParseLogin(again.Append(nil)); err != nil || last.Attribute("k") != "v" {
+			t.Errorf("%+v, %v", last, err)
+		}
+	})
+}
+
+func FuzzKill(f *testing.F) {
+	f.Add([]byte("KILL QUERY 2147483648"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if n, at, ok := Kill(b); ok && string(b[at:at+10]) != strconv.FormatUint(uint64(n), 10) {
+			t.Errorf("%q: %d at %d", b, n, at)
 		}
 	})
 }
