@@ -20,18 +20,22 @@ type names struct{ users, databases []string }
 // named collects them from the roles of both policies: what only one of them names
 // is for the other part of "*".
 func (p *planner) named(u *types.User, sides ...[]*types.Role) names {
-	out := names{users: []string{types.Wildcard}, databases: []string{types.Wildcard}}
 	if p.kind != types.KindDatabase {
-		return out
+		return names{users: []string{types.Wildcard}, databases: []string{types.Wildcard}}
 	}
-	traits := predicate.Traits{Internal: u.Spec.Traits, External: u.Spec.Traits}
-	for _, role := range slices.Concat(sides...) {
+	return namesIn(p.cache, predicate.Traits{Internal: u.Spec.Traits, External: u.Spec.Traits}, slices.Concat(sides...))
+}
+
+// namesIn collects the names from roles.
+func namesIn(cache *predicate.Cache, traits predicate.Traits, roles []*types.Role) names {
+	out := names{users: []string{types.Wildcard}, databases: []string{types.Wildcard}}
+	for _, role := range roles {
 		for _, c := range []*types.RoleConditions{&role.Spec.Allow, &role.Spec.Deny} {
 			for _, l := range c.DBUsers {
-				out.users = predicate.AppendExpanded(out.users, p.cache, l, traits)
+				out.users = predicate.AppendExpanded(out.users, cache, l, traits)
 			}
 			for _, l := range c.DBNames {
-				out.databases = predicate.AppendExpanded(out.databases, p.cache, l, traits)
+				out.databases = predicate.AppendExpanded(out.databases, cache, l, traits)
 			}
 		}
 	}
@@ -76,4 +80,19 @@ func inDatabase(r Request, d *types.Database, named names) []grant {
 		}
 	}
 	return out
+}
+
+// DatabaseUsers returns as whom the bearer may enter a database, sorted, as far as
+// their roles name somebody; "*" is whoever else there is. Action, Login and DBName
+// of the request are ignored.
+func DatabaseUsers(r Request) []string {
+	d, ok := r.Resource.(*types.Database)
+	if !ok {
+		return nil
+	}
+	var users []string
+	for _, g := range inDatabase(r, d, namesIn(r.Cache, newDecider(&r).traits, r.Roles)) {
+		users = append(users, g.login)
+	}
+	return tidy(users)
 }

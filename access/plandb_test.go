@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"teleport/access"
 	"teleport/types"
@@ -121,4 +122,30 @@ func mayBe(db *types.Database, user, name string, all map[string]*types.Role) bo
 	r.Resource, r.Login, r.DBName, r.Roles = db, user, name, []*types.Role{all["a"], all["b"]}
 	r.Identity.Authority.Traits = map[string][]string{"db_users": {"alice_rw"}}
 	return access.Decide(r).Allow
+}
+
+func TestDatabaseUsers(t *testing.T) {
+	prod := map[string]string{"env": "prod"}
+	for name, c := range map[string]struct {
+		edit func(*types.RoleSpec)
+		d    *types.Database
+		want []string
+	}{
+		"named, and by a trait": {nil, planDatabase("shop", "postgres", prod, ""), []string{"alice_rw", "app"}},
+		"anybody but":           {func(s *types.RoleSpec) { s.Allow.DBUsers, s.Deny.DBUsers = []string{"*", "app"}, []string{"app"} }, planDatabase("shop", "postgres", prod, ""), []string{"*"}},
+		"into no database":      {func(s *types.RoleSpec) { s.Allow.DBNames = nil }, planDatabase("shop", "postgres", prod, ""), nil},
+		"where none is named":   {func(s *types.RoleSpec) { s.Allow.DBNames = nil }, planDatabase("stall", "mysql", prod, ""), []string{"alice_rw", "app"}},
+		"by another label":      {nil, planDatabase("lab", "postgres", map[string]string{"env": "dev"}, ""), nil},
+		"made automatically":    {func(s *types.RoleSpec) { s.Options.CreateDBUserMode = types.DBUserKeep }, planDatabase("made", "postgres", prod, "admin"), []string{"alice"}},
+	} {
+		id := &types.Identity{Kind: types.IdentityUser, Cluster: "example.com", Name: "alice", Authority: types.Authority{Roles: []string{"dev"},
+			Traits: map[string][]string{"db_users": {"alice_rw"}}, Expires: now().Add(time.Hour)}}
+		r := access.Request{Identity: id, Roles: []*types.Role{dbRole("dev", c.edit)}, Resource: c.d, Labels: c.d.AllLabels(), Now: now()}
+		if got := access.DatabaseUsers(r); !slices.Equal(got, c.want) {
+			t.Errorf("%s: %q, want %q", name, got, c.want)
+		}
+	}
+	if got := access.DatabaseUsers(access.Request{Resource: &types.Node{}}); got != nil {
+		t.Errorf("%q", got)
+	}
 }

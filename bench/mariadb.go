@@ -6,7 +6,6 @@ import (
 	"net"
 	"os"
 	"os/exec"
-	"os/user"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -36,20 +35,9 @@ func (m *mariadb) stop() {
 // startMariaDB makes a server that takes certificates of the cluster, and another
 // user without any.
 func (b *bench) startMariaDB(ctx context.Context, dir string) (*mariadb, error) {
-	u, err := user.Lookup("mysql")
+	cert, err := b.enroll(dir, "mysql", "mariadb-server")
 	if err != nil {
-		return nil, fmt.Errorf("there is no MariaDB server (Debian's package mariadb-server): %w", err)
-	}
-	uid, _ := strconv.Atoi(u.Uid)
-	gid, _ := strconv.Atoi(u.Gid)
-	cert := filepath.Join(dir, "server")
-	if _, err := b.cl.tctl("auth", "sign", "--format=db", "--host=127.0.0.1,localhost", "--out="+cert); err != nil {
 		return nil, err
-	}
-	for _, name := range []string{dir, cert + ".key", cert + ".crt", cert + ".cas"} {
-		if err := os.Chown(name, uid, gid); err != nil {
-			return nil, err
-		}
 	}
 	m := &mariadb{dir: dir}
 	if m.addr, err = freePort(); err != nil {

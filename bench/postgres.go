@@ -6,10 +6,8 @@ import (
 	"net"
 	"os"
 	"os/exec"
-	"os/user"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"time"
 )
 
@@ -48,32 +46,11 @@ type postgres struct {
 // startPostgres makes a server that takes certificates of the cluster and of pair.
 func (b *bench) startPostgres(ctx context.Context, dir, pair string) (*postgres, error) {
 	p := &postgres{dir: dir, pair: pair}
-	u, err := user.Lookup("postgres")
-	if err != nil {
-		return nil, fmt.Errorf("there is no PostgreSQL server (Debian's package postgresql): %w", err)
-	}
-	uid, _ := strconv.Atoi(u.Uid)
-	gid, _ := strconv.Atoi(u.Gid)
-	data, cert := filepath.Join(dir, "data"), filepath.Join(dir, "server")
-	if _, err := b.cl.tctl("auth", "sign", "--format=db", "--host=127.0.0.1,localhost", "--out="+cert); err != nil {
-		return nil, err
-	}
-	own, err := os.ReadFile(pair)
+	cert, err := b.enroll(dir, "postgres", "postgresql", pair)
 	if err != nil {
 		return nil, err
 	}
-	cas, err := os.ReadFile(cert + ".cas")
-	if err != nil {
-		return nil, err
-	}
-	if err := os.WriteFile(cert+".cas", append(cas, own...), 0o644); err != nil {
-		return nil, err
-	}
-	for _, name := range []string{dir, cert + ".key", cert + ".crt", cert + ".cas"} {
-		if err := os.Chown(name, uid, gid); err != nil {
-			return nil, err
-		}
-	}
+	data := filepath.Join(dir, "data")
 	if _, err := output(exec.CommandContext(ctx, "setpriv", p.as(filepath.Join(pgBin, "initdb"), "-D", data, "-U", "postgres", "--auth=trust", "-N")...)); err != nil {
 		return nil, err
 	}

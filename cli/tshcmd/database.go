@@ -106,11 +106,7 @@ func (a *app) dbLs(ctx context.Context, f lsFlags, args []string) error {
 	}
 	switch f.format {
 	case jsonFormat, yamlFormat:
-		docs := make([]*types.Database, 0, len(servers))
-		for _, s := range servers {
-			docs = append(docs, &s.Spec.Database)
-		}
-		return a.writeDocs(f.format, docs)
+		return a.writeDocs(f.format, databasesOf(servers))
 	case namesFormat:
 		for _, s := range servers {
 			fmt.Fprintln(a.out, clean(s.Spec.Database.Metadata.Name))
@@ -121,7 +117,11 @@ func (a *app) dbLs(ctx context.Context, f lsFlags, args []string) error {
 		fmt.Fprintln(a.errs, "There is no database that you may reach and that matches.")
 		return nil
 	}
-	head := []string{"Name", "Protocol", "Description", "Labels"}
+	users, err := c.DatabaseUsers(ctx, databasesOf(servers))
+	if err != nil {
+		return err
+	}
+	head := []string{"Name", "Protocol", "Description", "Allowed Users", "Labels"}
 	if f.verbose {
 		head = append(head, "Address", "Agent", "Health")
 	}
@@ -132,13 +132,36 @@ func (a *app) dbLs(ctx context.Context, f lsFlags, args []string) error {
 	rows := make([][]string, 0, len(servers))
 	for _, s := range servers {
 		d := &s.Spec.Database
-		row := []string{marked(active, d.Metadata.Name), d.Spec.Protocol, d.Metadata.Description, labelText(d.AllLabels(), f.verbose)}
+		row := []string{marked(active, d.Metadata.Name), d.Spec.Protocol, d.Metadata.Description, allowedText(users[d.Metadata.Name], f.verbose), labelText(d.AllLabels(), f.verbose)}
 		if f.verbose {
 			row = append(row, d.Spec.URI, s.Spec.Hostname, s.Status.TargetHealth.String())
 		}
 		rows = append(rows, row)
 	}
 	return errors.Join(a.writeTable(head, rows), a.tellActive(session, active))
+}
+
+func databasesOf(servers []*types.DatabaseServer) []*types.Database {
+	docs := make([]*types.Database, 0, len(servers))
+	for _, s := range servers {
+		docs = append(docs, &s.Spec.Database)
+	}
+	return docs
+}
+
+// mostUsers are shown of those that one may be, where not all are asked for.
+const mostUsers = 5
+
+// allowedText is as whom one may enter a database.
+func allowedText(users []string, all bool) string {
+	names := make([]string, 0, len(users))
+	for _, u := range users {
+		names = append(names, clean(u))
+	}
+	if n := len(names); n > mostUsers && !all {
+		names = append(names[:mostUsers:mostUsers], fmt.Sprintf("and %d more", n-mostUsers))
+	}
+	return strings.Join(names, ", ")
 }
 
 func (a *app) completeDatabases(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {

@@ -55,7 +55,7 @@ func TestMariaDBWithoutTsh(t *testing.T) {
 	if got, err := os.ReadFile(file); err != nil || !strings.HasPrefix(string(got), mine+"\n\n[client_"+s.group()+"]\n") {
 		t.Errorf("%v %s", err, got)
 	}
-	contains(t, s.alice.Tsh("db", "ls").OK(t), "> stall-db mysql", "\n  mariadb --defaults-group-suffix=_"+s.group())
+	contains(t, s.alice.Tsh("db", "ls").OK(t), "Allowed Users", "> stall-db mysql", " alice, nobody env=test", "\n  mariadb --defaults-group-suffix=_"+s.group())
 	if out := s.native(t, "mariadb", "-N", "-B", "-e", "select current_user(), database()").OK(t); out != "alice@%\torders\n" {
 		t.Errorf("%q", out)
 	}
