@@ -1,9 +1,7 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -17,8 +15,6 @@ import (
 	"strings"
 	"syscall"
 	"time"
-
-	"github.com/pquerna/otp/totp"
 )
 
 // The names of what is measured.
@@ -36,6 +32,8 @@ type cluster struct {
 	auth      string
 	home      string // TELEPORT_HOME of the user
 	pin       string
+	secret    string    // of the user's one-time codes
+	coded     time.Time // the step of the last one that was used
 	servers   map[string]*server
 	configs   map[string]string // path of the configuration, by server
 	diag      map[string]string // address of /readyz and /metrics, by server
@@ -124,7 +122,7 @@ func (c *cluster) restart(ctx context.Context, name string, how syscall.Signal) 
 }
 
 func (c *cluster) stop() {
-	for _, name := range []string{"mariaagent", "pgagent", "agent", "proxy", "auth", "one"} {
+	for _, name := range []string{"appagent", "mariaagent", "pgagent", "agent", "proxy", "auth", "one"} {
 		c.servers[name].stop()
 		delete(c.servers, name)
 	}
@@ -240,11 +238,10 @@ func (c *cluster) login(ctx context.Context, login string) error {
 	if link == nil {
 		return errors.New("tctl users add prints no invite")
 	}
-	secret, err := c.acceptInvite(ctx, link[1])
-	if err != nil {
+	if err := c.acceptInvite(ctx, link[1]); err != nil {
 		return err
 	}
-	next, err := totp.GenerateCode(secret, time.Now().Add(30*time.Second)) // a code is good once
+	next, err := c.nextCode(ctx)
 	if err != nil {
 		return err
 	}
@@ -255,52 +252,30 @@ func (c *cluster) login(ctx context.Context, login string) error {
 	return err
 }
 
-// acceptInvite sets password and second factor, and returns the factor's secret.
-func (c *cluster) acceptInvite(ctx context.Context, token string) (secret string, err error) {
-	hc := &http.Client{Timeout: 20 * time.Second, // the proxy made its web certificate itself, a moment ago, on this machine
-		Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
-	defer hc.CloseIdleConnections()
+// acceptInvite sets password and second factor.
+func (c *cluster) acceptInvite(ctx context.Context, token string) error {
+	b, err := c.browser()
+	if err != nil {
+		return err
+	}
+	defer b.hc.CloseIdleConnections()
 	base := "https://" + c.proxy
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, base+"/webapi/invites/"+token, nil)
+	if err != nil {
+		return err
+	}
 	var invite struct {
 		Secret string `json:"otp_secret"`
 	}
-	if err := c.call(ctx, hc, http.MethodGet, base+"/webapi/invites/"+token, nil, &invite); err != nil {
-		return "", err
+	if err := b.do(req, &invite); err != nil {
+		return err
 	}
-	code, err := totp.GenerateCode(invite.Secret, time.Now())
-	if err != nil {
-		return "", err
-	}
-	body, err := json.Marshal(map[string]string{"password": password, "otp": code})
-	if err != nil {
-		return "", err
-	}
-	return invite.Secret, c.call(ctx, hc, http.MethodPost, base+"/webapi/invites/"+token, body, nil)
-}
-
-func (c *cluster) call(ctx context.Context, hc *http.Client, method, url string, body []byte, into any) error {
-	req, err := http.NewRequestWithContext(ctx, method, url, bytes.NewReader(body))
+	c.secret = invite.Secret
+	code, err := c.nextCode(ctx)
 	if err != nil {
 		return err
 	}
-	req.Header.Set("Content-Type", "application/json")
-	req.Header.Set("Origin", "https://"+c.proxy)
-	resp, err := hc.Do(req)
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	answer, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
-	if err != nil {
-		return err
-	}
-	if resp.StatusCode/100 != 2 {
-		return fmt.Errorf("%s %s: %s: %.200s", method, url, resp.Status, answer)
-	}
-	if into == nil {
-		return nil
-	}
-	return json.Unmarshal(answer, into)
+	return b.post(ctx, base, "/webapi/invites/"+token, map[string]string{"password": password, "otp": code}, nil)
 }
 
 // tsh runs a line on the node.

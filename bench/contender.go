@@ -64,7 +64,7 @@ type tally struct {
 func (c contender) usage() ([]usage, error) {
 	var list []usage
 	for _, s := range c.servers {
-		u, err := cpu(s.pid())
+		u, err := s.usage()
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", s.name, err)
 		}
@@ -107,7 +107,7 @@ func calm(servers []*server) error {
 	for range 240 {
 		var now time.Duration
 		for _, s := range servers {
-			u, err := cpu(s.pid())
+			u, err := s.usage()
 			if err != nil {
 				return fmt.Errorf("%s: %w", s.name, err)
 			}

@@ -48,7 +48,7 @@ type options struct {
 	recording string
 }
 
-var allParts = []string{"setup", "bulk", "text", "resume", "keys", "storm", "start", "memory", "live", "lock", "seek", "tunnels", "restart", "queries", "connects", "copy", "idle", "sysbench", "layers"}
+var allParts = []string{"setup", "bulk", "text", "resume", "keys", "storm", "start", "memory", "live", "lock", "seek", "tunnels", "restart", "queries", "connects", "copy", "idle", "sysbench", "apps", "appidle", "layers"}
 
 var databaseParts = []string{"queries", "connects", "copy", "idle"}
 
@@ -121,6 +121,7 @@ type bench struct {
 	null  *null
 	db    *database // PostgreSQL's
 	maria *database
+	apps  *apps
 }
 
 func run(ctx context.Context, o options) (err error) {
@@ -206,13 +207,18 @@ func (b *bench) part(ctx context.Context, name string) error {
 			return err
 		}
 	}
+	if slices.Contains(appParts, name) {
+		if err := b.appWorld(ctx); err != nil {
+			return err
+		}
+	}
 	stop := b.profile(ctx, name)
 	defer stop()
 	return map[string]func(context.Context) error{
 		"setup": b.measureSetup, "bulk": b.measureBulk, "text": b.measureText, "resume": b.measureResume, "keys": b.measureKeys,
 		"storm": b.measureStorm, "memory": b.measureSessions, "live": b.measureLive, "lock": b.measureLock, "seek": b.measureSeek,
 		"tunnels": b.measureTunnels, "restart": b.measureRestart, "queries": b.measureQueries, "connects": b.measureConnects, "copy": b.measureCopy, "idle": b.measureIdle,
-		"sysbench": b.measureSysbench,
+		"sysbench": b.measureSysbench, "apps": b.measureApps, "appidle": b.measureAppIdle,
 	}[name](ctx)
 }
 
@@ -240,6 +246,7 @@ func (b *bench) world(ctx context.Context) (err error) {
 func (b *bench) stop() {
 	b.db.stop()
 	b.maria.stop()
+	b.apps.stop()
 	if b.cl != nil {
 		b.cl.stop()
 	}

@@ -60,6 +60,9 @@ func parseStat(s string) (usage, error) {
 // ended: only then are they in its books. It gives up after a while, as a child
 // that stays costs nothing any more.
 func (s *server) settle() {
+	if s.workers {
+		return
+	}
 	path := fmt.Sprintf("/proc/%d/task", s.pid())
 	for range 500 {
 		if !hasChildren(path) {
@@ -101,10 +104,35 @@ func parseResident(status string) (int64, error) {
 // server is a process that runs until it is stopped.
 // Its output goes to a file.
 type server struct {
-	name string
-	cmd  *exec.Cmd
-	log  string
-	done chan struct{}
+	name    string
+	cmd     *exec.Cmd
+	log     string
+	done    chan struct{}
+	workers bool // it does its work in children that stay
+}
+
+// usage is what a server has used, with its workers.
+func (s *server) usage() (usage, error) {
+	sum, err := cpu(s.pid())
+	if err != nil || !s.workers {
+		return sum, err
+	}
+	list, err := os.ReadFile(fmt.Sprintf("/proc/%[1]d/task/%[1]d/children", s.pid()))
+	if err != nil {
+		return sum, err
+	}
+	for word := range strings.FieldsSeq(string(list)) {
+		pid, err := strconv.Atoi(word)
+		if err != nil {
+			return sum, err
+		}
+		u, err := cpu(pid)
+		if err != nil {
+			return sum, err
+		}
+		sum.own += u.own
+	}
+	return sum, nil
 }
 
 // serve starts a server. Stop ends it.
