@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -420,6 +421,29 @@ func TestByCertificate(t *testing.T) {
 	}
 	if w.dials != 1 {
 		t.Errorf("%d dials", w.dials)
+	}
+}
+
+// A page asks for many things at once: auth is asked once.
+func TestRequestsTogetherTakeOneBridge(t *testing.T) {
+	w := newWorld(t)
+	c := w.signedIn()
+	w.mu.Lock()
+	w.crowd, w.gate = 20, make(chan struct{})
+	w.mu.Unlock()
+	var work sync.WaitGroup
+	for range 20 {
+		work.Go(func() {
+			if _, body := w.do(c, "GET", wiki+"/x", "", nil); body != "hello /x" {
+				t.Errorf("the app says %s", body)
+			}
+		})
+	}
+	work.Wait()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.uses != 1 {
+		t.Errorf("auth was asked %d times", w.uses)
 	}
 }
 

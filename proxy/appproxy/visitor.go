@@ -28,7 +28,7 @@ import (
 // never shared with another session.
 type visitor struct {
 	o         Options
-	work      *sync.WaitGroup
+	all       *visitors
 	user, app string
 	// fetch gets a bridge certificate for a key.
 	fetch func(ctx context.Context, client netip.AddrPort, key *bridgeKey) ([]byte, error)
@@ -40,6 +40,7 @@ type visitor struct {
 
 	mu       sync.Mutex
 	bridge   *bridge
+	getting  chan struct{} // closed when a request that needs a bridge has tried to get one; nil: none does
 	renewing bool
 	using    int // requests that are open
 	last     time.Time
@@ -68,6 +69,8 @@ func errEnded() error {
 	return fault.New(fault.Unauthenticated, "the session with this app has ended").WithHint("sign in again")
 }
 
+func errStopping() error { return fault.New(fault.Unavailable, "this proxy is stopping") }
+
 // clientKey is where a request's context has the address that it comes from.
 type clientKey struct{}
 
@@ -77,8 +80,21 @@ func (v *visitor) init(parent context.Context) {
 		DisableCompression: true, MaxResponseHeaderBytes: maxAnswer}
 }
 
-// dial opens a connection to one of the app's agents, as the session's user.
+// dial opens a connection to one of the app's agents, as the session's user. The
+// request that it is for may be served by another one meanwhile, so it ends with
+// the session.
 func (v *visitor) dial(ctx context.Context, _, _ string) (net.Conn, error) {
+	if !v.all.begin() {
+		return nil, errStopping()
+	}
+	defer v.all.work.Done()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer context.AfterFunc(v.ctx, func() { cancel(context.Cause(v.ctx)) })()
+	return v.dialAgent(ctx)
+}
+
+func (v *visitor) dialAgent(ctx context.Context) (net.Conn, error) {
 	client, _ := ctx.Value(clientKey{}).(netip.AddrPort)
 	b, err := v.fresh(ctx, client)
 	if err != nil {
@@ -103,23 +119,46 @@ func (v *visitor) dial(ctx context.Context, _, _ string) (net.Conn, error) {
 }
 
 // fresh returns a bridge that opens connections: the present one, or another when
-// half of its life is over. While auth is away, the present one does to its end.
+// half of its life is over. Requests that come together wait for one bridge. While
+// auth is away, the present one does to its end.
 func (v *visitor) fresh(ctx context.Context, client netip.AddrPort) (*bridge, error) {
-	now := v.o.Now()
-	v.mu.Lock()
-	b := v.bridge
-	v.mu.Unlock()
-	if b != nil && now.Before(b.renew) {
-		return b, nil
+	for {
+		now := v.o.Now()
+		v.mu.Lock()
+		b, getting := v.bridge, v.getting
+		if b != nil && now.Before(b.renew) {
+			v.mu.Unlock()
+			return b, nil
+		}
+		if getting == nil {
+			mine := make(chan struct{})
+			v.getting = mine
+			v.mu.Unlock()
+			next, err := v.get(ctx, client)
+			v.mu.Lock()
+			v.getting = nil
+			v.mu.Unlock()
+			close(mine)
+			return v.orPresent(next, b, err)
+		}
+		v.mu.Unlock()
+		select {
+		case <-getting:
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
 	}
-	next, err := v.get(ctx, client)
+}
+
+// orPresent is the next bridge, or the present one while auth is away.
+func (v *visitor) orPresent(next, present *bridge, err error) (*bridge, error) {
 	switch {
 	case err == nil:
 		return next, nil
 	case errors.Is(err, fault.Unauthenticated):
 		v.end(err)
-	case b != nil && errors.Is(err, fault.Unavailable) && now.Before(b.cert.Leaf.NotAfter):
-		return b, nil
+	case present != nil && errors.Is(err, fault.Unavailable) && v.o.Now().Before(present.cert.Leaf.NotAfter):
+		return present, nil
 	}
 	return nil, err
 }
@@ -131,10 +170,11 @@ func (v *visitor) renew(client netip.AddrPort) {
 	due := v.bridge != nil && !v.renewing && !v.o.Now().Before(v.bridge.renew)
 	v.renewing = v.renewing || due
 	v.mu.Unlock()
-	if !due {
+	if !due || !v.all.begin() {
 		return
 	}
-	v.work.Go(func() { // ends within fetchTimeout, or with the session
+	go func() { // ends within fetchTimeout, or with the session
+		defer v.all.work.Done()
 		_, err := v.get(v.ctx, client)
 		if errors.Is(err, fault.Unauthenticated) || errors.Is(err, fault.Denied) {
 			v.end(err)
@@ -142,7 +182,7 @@ func (v *visitor) renew(client netip.AddrPort) {
 		v.mu.Lock()
 		defer v.mu.Unlock()
 		v.renewing = false
-	})
+	}()
 }
 
 // bridgeKey is a key that was made here and stays here.
@@ -208,7 +248,7 @@ func (v *visitor) leave() {
 // visitors are the sessions in use here.
 type visitors struct {
 	o    Options
-	work sync.WaitGroup // renewals under way
+	work sync.WaitGroup // renewals and dials under way
 
 	mu     sync.Mutex
 	all    map[string]*visitor
@@ -229,7 +269,7 @@ func (x *visitors) enter(key string, fill func() *visitor) (*visitor, error) {
 			return nil, fault.New(fault.Unavailable, "this proxy takes no more sessions now").WithHint("try again in a moment")
 		}
 		v = fill()
-		v.o, v.work = x.o, &x.work
+		v.o, v.all = x.o, x
 		v.init(context.Background())
 		x.all[key] = v
 	}
@@ -240,6 +280,16 @@ func (x *visitors) enter(key string, fill func() *visitor) (*visitor, error) {
 	}
 	v.using++
 	return v, nil
+}
+
+// begin counts work that serve waits for; false: it waits already.
+func (x *visitors) begin() bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if !x.closed {
+		x.work.Add(1)
+	}
+	return !x.closed
 }
 
 // drop ends a session here.
@@ -304,6 +354,6 @@ func (x *visitors) close() {
 	}
 	x.mu.Unlock()
 	for _, key := range keys {
-		x.drop(key, fault.New(fault.Unavailable, "this proxy is stopping"))
+		x.drop(key, errStopping())
 	}
 }

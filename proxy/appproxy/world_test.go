@@ -54,7 +54,9 @@ type world struct {
 	sessions map[string]*types.AppSession
 	secrets  map[string]string // of sessions that auth knows
 	subs     map[chan struct{}]struct{}
-	uses     int   // calls of UseAppSession
+	uses     int // calls of UseAppSession
+	crowd    int // how many requests are still to come before auth answers
+	gate     chan struct{}
 	away     error // what auth says instead
 	deny     error // what Dial says instead
 	dials    int
@@ -87,7 +89,14 @@ func newWorld(t *testing.T, servers ...*types.AppServer) *world {
 		Peer: func(cs tls.ConnectionState) (*types.Identity, error) {
 			return tlscert.Peer(cs, w.ca.Trust, time.Now(), types.IdentityUser)
 		},
-		ClientAddr: func(r *http.Request) (netip.AddrPort, error) { return netip.ParseAddrPort(r.RemoteAddr) },
+		ClientAddr: func(r *http.Request) (netip.AddrPort, error) {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			if w.crowd--; w.crowd == 0 {
+				close(w.gate)
+			}
+			return netip.ParseAddrPort(r.RemoteAddr)
+		},
 		Failed: func(_ context.Context, f appproxy.Failure) {
 			w.mu.Lock()
 			defer w.mu.Unlock()
@@ -255,6 +264,12 @@ func (w *world) EndAppSession(_ context.Context, r *loginv1.EndAppSessionRequest
 }
 
 func (w *world) UseAppSession(_ context.Context, r *loginv1.UseAppSessionRequest) (*loginv1.UseAppSessionResponse, error) {
+	w.mu.Lock()
+	gate := w.gate
+	w.mu.Unlock()
+	if gate != nil {
+		<-gate
+	}
 	w.mu.Lock()
 	s, err := w.session(r.Bearer)
 	w.uses++
