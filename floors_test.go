@@ -114,7 +114,7 @@ var floors = []row{
 	{"dbaccess/*", 4, []string{"dbaccess", "dbaccess/relay"}}, // an engine knows no other engine
 	{"appaccess", 4, []string{"agent/agentd", "agent/inside"}},
 	{"appaccess/apptest", 4, []string{"appaccess", "agent/insidetest"}},
-	{"appaccess/cloudapp", 4, nil},
+	{"appaccess/cloudapp", 4, []string{"appaccess"}},
 	{"appaccess/*", 4, []string{"appaccess"}}, // an engine knows no other engine
 	{"client/*", 4, []string{"client/*"}},
 

@@ -97,7 +97,7 @@ func TestSourceKeepsTheRules(t *testing.T) {
 		{"import math/rand", "guessable", nil},
 		{"import math/rand/v2", "guessable: for pauses and orders only", []string{"lifecycle/backoff.go", "member/renew.go", "tunnel/pool.go"}},
 		// Rule 11: who starts processes, and with what.
-		{"exec.Command", "inherits the environment: of the person's own tsh", []string{"cli/tshcmd/background.go", "cli/tshcmd/dbproxy.go"}},
+		{"exec.Command", "inherits the environment: of the person's own tsh", []string{"cli/tshcmd/background.go", "cli/tshcmd/cloud.go", "cli/tshcmd/dbproxy.go"}},
 		{"import plugin", "code by request", nil},
 		{"import C", "memory safety", nil},
 		{"import unsafe", "memory safety", nil},

@@ -41,6 +41,13 @@ type Cloud interface {
 	Send(r *http.Request, u Use, told *event.AppRequest) (*http.Response, error)
 }
 
+// Refuser is a Cloud whose tools hear of a refusal in a form of their own.
+type Refuser interface {
+	Cloud
+	// Refusal is the answer to a request that was refused, or found no other.
+	Refusal(r *http.Request, told *event.AppRequest, why error) *http.Response
+}
+
 // Config is what the service is built from. Fields without a remark are required.
 type Config struct {
 	HostID   string // UUID
@@ -161,6 +168,7 @@ func (s *Service) Serve(ctx context.Context, in *dial.Inbound) error {
 		return s.serveTCP(ctx, v, conn, c)
 	}
 	if err := s.open(ctx, v, c); err != nil {
+		s.say(v, conn, app, err)
 		return err
 	}
 	defer s.leave(v)

@@ -124,7 +124,11 @@ func TestRefusals(t *testing.T) {
 		resp, err := w.Client(x.id).Get("https://wiki.example.test/")
 		if err == nil {
 			resp.Body.Close()
-			t.Errorf("%s was let in: %s", what, resp.Status)
+			if !x.told || resp.StatusCode != http.StatusForbidden || resp.Header.Get(appaccess.HeaderError) != "denied" {
+				t.Errorf("%s was let in: %s", what, resp.Status)
+			}
+		} else if x.told {
+			t.Errorf("%s does not hear why: %v", what, err)
 		}
 		if x.told {
 			w.Await(func() bool { return len(w.Log.Events(event.TypeAppStart)) > before })

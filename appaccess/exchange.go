@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httputil"
@@ -267,6 +268,9 @@ func (x *exchange) fail(w http.ResponseWriter, r *http.Request, err error) {
 	if noted := x.note(r.Context(), status, err); noted != nil {
 		x.svc.cfg.Log.Error("a request that failed could not be kept", "session", x.visit.session.id, "error", noted)
 	}
+	if x.refuse(w, r, err) {
+		return
+	}
 	var body failure
 	body.Error.Code, body.Error.Message, body.Error.RequestID = word, fault.Message(err), x.told.RequestID
 	h := w.Header()
@@ -275,6 +279,24 @@ func (x *exchange) fail(w http.ResponseWriter, r *http.Request, err error) {
 	h.Set(HeaderError, word)
 	w.WriteHeader(status)
 	_ = json.NewEncoder(w).Encode(body) // the client may be gone
+}
+
+// refuse answers the tool of a cloud in the form that it reads, and reports whether
+// it did: a browser's proxy reads ours.
+func (x *exchange) refuse(w http.ResponseWriter, r *http.Request, why error) bool {
+	if x.app == nil || x.visit.identity.Kind == types.IdentityBridge {
+		return false
+	}
+	cloud, ok := x.svc.cfg.Clouds[x.app.Spec.Cloud].(Refuser)
+	if !ok {
+		return false
+	}
+	resp := cloud.Refusal(r, &x.told, why)
+	defer resp.Body.Close()
+	maps.Copy(w.Header(), resp.Header)
+	w.WriteHeader(resp.StatusCode)
+	_, _ = io.Copy(w, resp.Body) // the client may be gone
+	return true
 }
 
 // patient is a request's body whose sender may take its time, and not stop.

@@ -6,6 +6,10 @@ import (
 
 	"teleport/agent/agentd"
 	"teleport/appaccess"
+	"teleport/appaccess/cloudapp"
+	"teleport/cloud/awscloud"
+	"teleport/cloud/azurecloud"
+	"teleport/cloud/gcpcloud"
 	"teleport/lifecycle"
 	"teleport/types"
 )
@@ -24,16 +28,24 @@ func (p *Process) buildApp(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	aws, google, azure := &awscloud.Cloud{}, gcpcloud.New(gcpcloud.Options{}), azurecloud.New(azurecloud.Options{})
+	clouds := &cloudapp.Engine{AWS: aws, Azure: azure, Google: google}
 	service, err := appaccess.New(appaccess.Config{HostID: id.Name, Hostname: p.cfg.Nodename, Cluster: id.Cluster, Apps: fronted.list,
 		TLS: p.member.Source(), Policy: p.replica, Audit: p.writer, Sessions: p.sessions, Recorder: record, Dialer: &net.Dialer{}, Log: p.log,
-		Cache: p.decisions})
+		Cache: p.decisions, Clouds: clouds.Clouds()})
 	if err != nil {
 		return err
 	}
 	p.services = append(p.services, service)
 	p.apps, fronted.check = fronted, service.Check
 	fronted.run(ctx)
-	p.group.Add(lifecycle.Service{Name: "requests to apps", Serve: service.Run})
+	p.group.Add(lifecycle.Service{Name: "requests to apps", Serve: func(ctx context.Context) error {
+		defer aws.Wait()
+		defer google.Wait()
+		defer azure.Wait()
+		defer clouds.Close()
+		return service.Run(ctx)
+	}})
 	return nil
 }
 

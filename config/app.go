@@ -29,6 +29,7 @@ type AppEntry struct {
 	CORS               AppCORS           `yaml:"cors"`
 	Cloud              string            `yaml:"cloud"`
 	AWS                AppAWS            `yaml:"aws"`
+	CloudEndpoints     map[string]string `yaml:"cloud_endpoints"`
 	TCPPorts           []AppPort         `yaml:"tcp_ports"`
 }
 
@@ -113,7 +114,7 @@ func matchers(service, what string, list []ResourceMatcher) (out []types.Labels,
 // document is the entry as a resource.
 func (e AppEntry) document() (*types.App, error) {
 	a := &types.App{Spec: types.AppSpec{URI: e.URI, PublicAddr: e.PublicAddr, InsecureSkipVerify: e.InsecureSkipVerify.Or(false),
-		RequiredApps: e.RequiredApps, Cloud: e.Cloud}}
+		RequiredApps: e.RequiredApps, Cloud: e.Cloud, CloudEndpoints: e.CloudEndpoints}}
 	a.Metadata.Name, a.Metadata.Description, a.Metadata.Labels = e.Name, e.Description, e.Labels
 	var err error
 	if a.Spec.Rewrite, err = e.Rewrite.document(); err != nil {

@@ -29,6 +29,7 @@ type AppSpec struct {
 	CORS               *AppCORS                `json:"cors,omitempty"`
 	Cloud              string                  `json:"cloud,omitempty" enum:"AWS,Azure,GCP" doc:"The cloud whose API or console this is."`
 	AWS                *AppAWS                 `json:"aws,omitempty"`
+	CloudEndpoints     map[string]string       `json:"cloud_endpoints,omitempty" doc:"URLs that requests to services of the cloud go to, instead of the cloud's own hosts, by service."`
 	TCPPorts           []AppPort               `json:"tcp_ports,omitempty" doc:"Ports of a tcp app whose uri names none. The first is for clients that name none."`
 }
 
@@ -194,7 +195,31 @@ func (s *AppSpec) validate(path string) error {
 	if s.AWS != nil && s.Cloud != CloudAWS {
 		return fieldFault(JoinPath(path, "aws"), "is only for an app whose cloud is AWS")
 	}
-	return firstErr(s.validatePorts(JoinPath(path, "tcp_ports")), s.validateWeb(path))
+	return firstErr(s.validatePorts(JoinPath(path, "tcp_ports")), s.validateWeb(path), s.validateCloud(path))
+}
+
+// validateCloud checks what only clouds have. What is sent to an endpoint carries
+// credentials: none goes over a network in plain text.
+func (s *AppSpec) validateCloud(path string) error {
+	if len(s.CloudEndpoints) > 0 && s.Cloud == "" {
+		return fieldFault(JoinPath(path, "cloud_endpoints"), "is only for an app that is a cloud")
+	}
+	for service, endpoint := range s.CloudEndpoints {
+		here := JoinPath(JoinPath(path, "cloud_endpoints"), service)
+		if service == "" || strings.Trim(service, "abcdefghijklmnopqrstuvwxyz0123456789-") != "" {
+			return fieldFault(here, "%.80q is not the name of a service", service)
+		}
+		u, err := url.Parse(endpoint)
+		if err != nil || u.Host == "" || u.User != nil || u.RawQuery != "" || u.ForceQuery || u.Fragment != "" {
+			return fieldFault(here, "%.200q is not the URL of an endpoint", endpoint)
+		}
+		host := net.ParseIP(u.Hostname())
+		own := u.Hostname() == "localhost" || host != nil && host.IsLoopback()
+		if u.Scheme != "https" && (u.Scheme != "http" || !own) {
+			return fieldFault(here, "%.200q is not https, nor of this machine", endpoint)
+		}
+	}
+	return nil
 }
 
 // validateURI checks where the app is, and fills the cloud.

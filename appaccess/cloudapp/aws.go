@@ -18,6 +18,7 @@ import (
 	"teleport/cloudhost"
 	"teleport/fault"
 	"teleport/sigv4wire"
+	"teleport/types"
 )
 
 // prepareAWS signs a request as the role.
@@ -76,7 +77,7 @@ func readAWS(r *http.Request) (cloudhost.AWS, *sigv4wire.Signed, error) {
 	if !ok || port != "" && port != "443" {
 		return endpoint, nil, foreign(r.Host, "AWS")
 	}
-	if sigv4wire.Presigned(r.RequestURI) {
+	if sigv4wire.Presigned(targetOf(r)) {
 		return endpoint, nil, fault.New(fault.Denied, "URLs that are signed ahead are not let through: they would outlive your session")
 	}
 	scope, err := sigv4wire.Read(&sigv4wire.Request{Header: r.Header})
@@ -188,7 +189,7 @@ type lazyTransport struct {
 
 // way is the transport to a cloud.
 func (e *Engine) way(ctx context.Context, cloud string) (http.RoundTripper, error) {
-	if cloud != cloudAWS && e.Transport != nil {
+	if cloud != types.CloudAWS && e.Transport != nil {
 		return e.Transport, nil
 	}
 	e.lazy.mu.Lock()

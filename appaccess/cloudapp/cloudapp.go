@@ -24,6 +24,7 @@ import (
 	"teleport/cloud/awscloud"
 	"teleport/cloud/azurecloud"
 	"teleport/fault"
+	"teleport/types"
 )
 
 // AWS gets credentials of roles, and signs with them.
@@ -96,17 +97,20 @@ const (
 // whoever sends the other.
 func (e *Engine) Prepare(ctx context.Context, r *http.Request, ask *Ask) (*http.Request, *Call, error) {
 	call := &Call{Host: cut(r.Host), As: ask.As}
+	if r.Body == nil {
+		r.Body = http.NoBody
+	}
 	if time.Now().After(ask.Until) {
 		return nil, call, fault.New(fault.Unauthenticated, "your certificate has ended").WithHint("tsh login")
 	}
 	var out *http.Request
 	var err error
 	switch ask.Cloud {
-	case cloudAWS:
+	case types.CloudAWS:
 		out, err = e.prepareAWS(ctx, r, ask, call)
-	case cloudAzure:
+	case types.CloudAzure:
 		out, err = e.prepareAzure(ctx, r, ask, call)
-	case cloudGCP:
+	case types.CloudGCP:
 		out, err = e.prepareGoogle(ctx, r, ask, call)
 	default:
 		err = fault.New(fault.Unimplemented, "the cloud %q is not known", ask.Cloud)
@@ -178,12 +182,21 @@ func (a *Ask) target(service, host, before, rawPath, query string) (*url.URL, er
 	return u, nil
 }
 
+// targetOf is the target of a request as it came.
+func targetOf(r *http.Request) string {
+	if r.RequestURI != "" {
+		return r.RequestURI
+	}
+	return r.URL.RequestURI()
+}
+
 // split takes the target of a request apart, as it came.
 func split(r *http.Request) (path, query string, err error) {
-	if !strings.HasPrefix(r.RequestURI, "/") {
+	target := targetOf(r)
+	if !strings.HasPrefix(target, "/") {
 		return "", "", fault.New(fault.Invalid, "the target of the request is no path")
 	}
-	path, query, _ = strings.Cut(r.RequestURI, "?")
+	path, query, _ = strings.Cut(target, "?")
 	if _, err := url.ParseQuery(query); err != nil {
 		return "", "", fault.Wrap(err, fault.Invalid, "the query of the request cannot be read")
 	}

@@ -18,6 +18,7 @@ import (
 	"teleport/cloud/cloudtest"
 	"teleport/cloud/gcpcloud"
 	"teleport/cloudhost"
+	"teleport/types"
 )
 
 const (
@@ -83,7 +84,7 @@ func azureWorld(t *testing.T) (*world, *ecdsa.PrivateKey, *cloudtest.Azure) {
 		return who
 	})
 	key := newKey(t)
-	w := serve(t, &Engine{Azure: cloud, Transport: http.DefaultTransport}, Ask{Person: "alice", Cloud: cloudAzure, As: identity, Key: key.Public(),
+	w := serve(t, &Engine{Azure: cloud, Transport: http.DefaultTransport}, Ask{Person: "alice", Cloud: types.CloudAzure, As: identity, Key: key.Public(),
 		Endpoints: map[string]string{"blob": blob.URL}})
 	return w, key, a
 }
@@ -107,7 +108,7 @@ func TestAzureSeesTheIdentity(t *testing.T) {
 	if n := a.Made(); n != 1 {
 		t.Errorf("%d tokens were made", n)
 	}
-	if log := w.told(); len(log) != 3 || log[0].As != identity || log[0].Host != "demo.blob.core.windows.net" || log[0].status != 200 {
+	if log := w.told(); len(log) != 3 || log[0].AzureIdentity != identity || log[0].CloudHost != "demo.blob.core.windows.net" || log[0].status != 200 {
 		t.Errorf("told %+v", log)
 	}
 }
@@ -172,7 +173,7 @@ func TestGoogleSeesTheAccount(t *testing.T) {
 	cloud := gcpcloud.New(gcpcloud.Options{Endpoint: g.URL})
 	t.Cleanup(cloud.Wait)
 	api := bearerAPI(t, func(token string) string { return g.Account(token, gcpcloud.ScopePlatform) })
-	w := serve(t, &Engine{Google: cloud, Transport: http.DefaultTransport}, Ask{Person: "alice", Cloud: cloudGCP, As: account, Endpoints: map[string]string{"storage": api.URL}})
+	w := serve(t, &Engine{Google: cloud, Transport: http.DefaultTransport}, Ask{Person: "alice", Cloud: types.CloudGCP, As: account, Endpoints: map[string]string{"storage": api.URL}})
 	for host, want := range map[string]string{"storage.googleapis.com": account + " GET /b?project=p ", "photos.storage.googleapis.com": account + " GET /photos/b?project=p "} {
 		if resp, body := request(t, w, http.MethodGet, host, "/b?project=p", bearer("anything")); resp.StatusCode != http.StatusOK || body != want {
 			t.Errorf("%s: %d %s", host, resp.StatusCode, body)

@@ -36,6 +36,7 @@ func (a *app) proxyCmd() *cobra.Command {
 	}
 	a.resumeFlag(cmd.Flags())
 	proxy.AddCommand(cmd, a.proxyDBCmd(), a.proxyAppCmd())
+	proxy.AddCommand(a.proxyCloudCmds()...)
 	return proxy
 }
 

@@ -57,6 +57,7 @@ func (a *app) root() *cobra.Command {
 	cmd.AddCommand(a.loginCmd(), a.logoutCmd(), a.statusCmd(), a.lsCmd(), a.sshCmd(), a.scpCmd(), a.latencyCmd(), a.benchCmd(), a.sessionsCmd(), a.joinCmd(), a.configCmd(),
 		a.recordingsCmd(), a.playCmd(),
 		a.dbCmd(), a.appsCmd(), a.proxyCmd(), a.clustersCmd(), a.envCmd(), a.versionCmd(), a.completionCmd())
+	cmd.AddCommand(a.cloudCmds()...)
 	output.Strict(cmd)
 	return cmd
 }

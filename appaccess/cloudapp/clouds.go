@@ -1,8 +1,0 @@
-package cloudapp
-
-// Clouds that apps may be.
-const (
-	cloudAWS   = "AWS"
-	cloudAzure = "Azure"
-	cloudGCP   = "GCP"
-)
