@@ -6,6 +6,7 @@ import (
 	"database/sql"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -153,8 +154,10 @@ func (s *stall) mysql2(t *testing.T) {
 	if err := os.CopyFS(dir, os.DirFS("../../dbaccess/mysql/testdata/mysql2")); err != nil {
 		t.Fatal(err)
 	}
-	if r := cluster.Run(cluster.Command{Path: cluster.Need(t, "npm", "npm"), Args: []string{"ci", "--no-audit", "--no-fund"}, Dir: dir, Env: os.Environ()}); r.Code != 0 {
-		t.Fatalf("npm ci: %s", r)
+	install := exec.CommandContext(t.Context(), "npm", "ci", "--no-audit", "--no-fund") // which may take long on a busy machine
+	install.Dir = dir
+	if out, err := install.CombinedOutput(); err != nil {
+		t.Fatalf("npm ci: %v\n%s", err, out)
 	}
 	ca, crt, key := s.files("stall-db")
 	host, port, _ := strings.Cut(s.port, ":")
