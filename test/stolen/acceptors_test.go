@@ -83,6 +83,19 @@ func (w *world) acceptors(gate credential) []acceptor {
 			defer conn.Close()
 			return query(ctx, conn, c)
 		}},
+		{"agent's apps, gate alice", []string{"Service app"}, func(ctx context.Context, c credential) error {
+			conn, err := w.dial(gate, types.KindApp, appName)
+			if err != nil {
+				return fmt.Errorf("the gate: %w", err)
+			}
+			defer conn.Close()
+			return w.visit(ctx, c, func(context.Context, string, string) (net.Conn, error) { return conn, nil }, "http/1.1")
+		}},
+		{"app's address, without cookies", nil, func(ctx context.Context, c credential) error {
+			return w.visit(ctx, c, func(ctx context.Context, _, _ string) (net.Conn, error) {
+				return (&net.Dialer{}).DialContext(ctx, "tcp", w.web)
+			}, "")
+		}},
 		{"stream that outlives its dial, gate alice", nil, func(_ context.Context, c credential) error { return w.outlive(gate, c) }},
 		{"database client without tsh", []string{"Preamble tlsroute.Postgres"}, func(ctx context.Context, c credential) error {
 			conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", w.web)
@@ -261,6 +274,41 @@ func command(conn net.Conn, c credential) error {
 	return s.Run("true")
 }
 
+// visit asks for a page of the app. There is no app at its address: whoever is told
+// so was let in.
+func (w *world) visit(ctx context.Context, c credential, way func(ctx context.Context, network, addr string) (net.Conn, error), alpn string) error {
+	conf := c.tlsConfig(alpn)
+	if alpn == "" {
+		conf.NextProtos = nil // as no browser does
+	}
+	conf.ServerName = appHost
+	tr := &http.Transport{DialTLSContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+		raw, err := way(ctx, network, addr)
+		if err != nil {
+			return nil, err
+		}
+		conn := tls.Client(raw, conf)
+		if err := conn.HandshakeContext(ctx); err != nil {
+			return nil, errors.Join(err, raw.Close())
+		}
+		return conn, nil
+	}}
+	defer tr.CloseIdleConnections()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+appHost+"/", nil)
+	if err != nil {
+		return err
+	}
+	resp, err := tr.RoundTrip(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusBadGateway && resp.StatusCode != http.StatusServiceUnavailable {
+		return errors.New(resp.Status)
+	}
+	return nil
+}
+
 // webSession shows the certificate to the web, which takes cookies alone.
 func (w *world) webSession(ctx context.Context, c credential) error {
 	tr := &http.Transport{TLSClientConfig: c.tlsConfig("http/1.1")}
@@ -341,7 +389,7 @@ func TestEveryAcceptorIsTried(t *testing.T) {
 	for _, a := range (&world{}).acceptors(credential{}) {
 		tried = append(tried, a.covers...)
 	}
-	found := append(registrations(t, "../../assembly"), "Service ssh", "Service db")
+	found := append(registrations(t, "../../assembly"), "Service ssh", "Service db", "Service app")
 	for _, name := range alpnNames(t, "../../auth/authserver/listener.go") {
 		found = append(found, "auth "+name)
 	}
@@ -350,8 +398,8 @@ func TestEveryAcceptorIsTried(t *testing.T) {
 	if !slices.Equal(tried, found) {
 		t.Errorf("acceptors in the source: %q\nacceptors that the kit tries: %q", found, tried)
 	}
-	if n := services(t, "../../assembly"); n != 2 {
-		t.Errorf("agents have %d services, and the kit tries 2", n)
+	if n := services(t, "../../assembly"); n != 3 {
+		t.Errorf("agents have %d services, and the kit tries 3", n)
 	}
 }
 

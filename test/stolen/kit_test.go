@@ -39,6 +39,8 @@ const (
 	nodeName    = "box"
 
 	databaseName = "shop"
+	appName      = "wiki"
+	appHost      = "wiki.example"
 )
 
 // world is a cluster whose CA keys the test has read from its own disk.
@@ -88,6 +90,7 @@ func (w *world) run() (stop func()) {
 	w.node, w.mysql = "127.0.0.1:"+cluster.FreePort(w.t), "127.0.0.1:"+cluster.FreePort(w.t)
 	text := fmt.Sprintf("version: v3\nteleport: {nodename: %s, data_dir: %s}\nauth_service: {enabled: yes, cluster_name: %s, listen_addr: %s, session_recording: %s}\n"+
 		"proxy_service: {enabled: yes, web_listen_addr: %s, mysql_listen_addr: %s}\nssh_service: {enabled: yes, force_listen: yes, listen_addr: %s}\n"+
+		"app_service: {enabled: yes, apps: [{name: "+appName+", uri: 'http://127.0.0.1:1', public_addr: "+appHost+"}]}\n"+
 		"db_service: {enabled: yes, databases: [{name: %s, protocol: postgres, uri: '127.0.0.1:1'}]}\n", nodeName, w.dir, clusterName, w.auth, w.mode, w.web, w.mysql, w.node, databaseName)
 	file, err := config.Parse("test", []byte(text))
 	must(w.t, err)
@@ -255,6 +258,14 @@ func (w *world) kit() []credential {
 		way(databaseName, "app")(id)
 		return id
 	}
+	app := func(name string) func(*types.Identity) {
+		return func(id *types.Identity) { id.Authority.Route = types.AppRoute{SessionID: "s"}.Route(name) }
+	}
+	appCarried := func(proxy string) *types.Identity {
+		id := bridge(proxy)
+		app(appName)(id)
+		return id
+	}
 	route := func(id *types.Identity) { id.Authority.Route = &types.Route{Kind: types.KindNode, Name: "another"} }
 	return []credential{
 		{name: "nothing"},
@@ -282,6 +293,11 @@ func (w *world) kit() []credential {
 		w.forge("route to the database, of another", user("bob", way(databaseName, "app")), types.CAUser),
 		w.forge("bridge to the database, this proxy's", carried(strings.TrimSpace(string(here))), types.CAHost),
 		w.forge("bridge to the database, another's", carried(uuid.NewString()), types.CAHost),
+		w.forge("route to the app", user("alice", app(appName)), types.CAUser),
+		w.forge("route to another app", user("alice", app("vault")), types.CAUser),
+		w.forge("route to the app, of another", user("bob", app(appName)), types.CAUser),
+		w.forge("bridge to the app, this proxy's", appCarried(strings.TrimSpace(string(here))), types.CAHost),
+		w.forge("bridge to the app, another's", appCarried(uuid.NewString()), types.CAHost),
 		w.forge("bridge by the user authority", bridge(strings.TrimSpace(string(here))), types.CAUser),
 		// What a proxy enters a stock SSH server with opens nothing of the cluster.
 		{name: "openssh, for a stock server", ssh: w.forgeSSH(user("alice", func(id *types.Identity) {
