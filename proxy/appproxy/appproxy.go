@@ -96,8 +96,8 @@ func New(o Options) *Server {
 	return s
 }
 
-// Serve ends sessions here that have ended elsewhere, until ctx ends; then it ends
-// all requests that are still open.
+// Serve ends sessions here that have ended elsewhere, until ctx ends; then it waits
+// for the requests that are still open.
 func (s *Server) Serve(ctx context.Context) error { return s.visitors.serve(ctx) }
 
 // Handles reports whether a Host header means an app.

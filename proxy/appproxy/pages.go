@@ -12,6 +12,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"teleport/api/rpc"
 	"teleport/fault"
@@ -110,7 +112,11 @@ func readFault(word string, body io.Reader) error {
 	if err != nil || b.Error.Message == "" {
 		return errors.Join(fault.New(fault.Unavailable, "the app's agent refused the request"), err)
 	}
-	return fault.New(kind, "%s", b.Error.Message)
+	said := fault.New(kind, "%s", b.Error.Message)
+	if word == "app_down" || word == "app_slow" {
+		return said.WithHint("its agent is there, and the app behind it does not answer")
+	}
+	return said
 }
 
 // title is what a page says first.
@@ -130,6 +136,14 @@ func title(kind fault.Kind, app string) string {
 	return app + " did not answer"
 }
 
+// sentence makes one of a message.
+func sentence(s string) string {
+	if first, n := utf8.DecodeRuneInString(s); n > 0 {
+		s = string(unicode.ToUpper(first)) + s[n:]
+	}
+	return strings.TrimRight(s, ".") + "."
+}
+
 // page is what a person sees in place of the app.
 func (s *Server) page(app string, err error, id string) []byte {
 	if app == "" {
@@ -140,9 +154,9 @@ func (s *Server) page(app string, err error, id string) []byte {
 	b.WriteString("<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">" +
 		"<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"><meta name=\"color-scheme\" content=\"light dark\">" +
 		"<title>" + head + "</title><link rel=\"stylesheet\" href=\"" + authPath + "/page.css\"></head>\n<body><main><h1>" + head + "</h1>\n")
-	b.WriteString("<p class=\"why\">" + html.EscapeString(fault.Message(err)) + "</p>\n")
+	b.WriteString("<p class=\"why\">" + html.EscapeString(sentence(fault.Message(err))) + "</p>\n")
 	if hint := fault.Hint(err); hint != "" {
-		b.WriteString("<p class=\"hint\">" + html.EscapeString(hint) + "</p>\n")
+		b.WriteString("<p class=\"hint\">" + html.EscapeString(sentence(hint)) + "</p>\n")
 	}
 	if kind := fault.KindOf(err); kind == fault.Unavailable || kind == fault.Timeout || kind == fault.Internal || kind == fault.Limit {
 		b.WriteString("<p><a class=\"button\" href=\"\">Try again</a></p>\n")

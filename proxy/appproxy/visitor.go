@@ -60,6 +60,7 @@ const (
 	keptFor      = 90 * time.Second
 	forgetAfter  = 10 * time.Minute
 	sweepEvery   = time.Minute
+	drainEvery   = 100 * time.Millisecond
 	fetchTimeout = 15 * time.Second
 	maxAnswer    = 256 << 10 // bytes of an answer's head
 )
@@ -315,16 +316,33 @@ func (x *visitors) serve(ctx context.Context) error {
 		case <-changes:
 		case <-tick.C:
 		case <-ctx.Done():
-			x.close()
+			x.drain(changes)
 			x.work.Wait()
 			return nil
 		}
-		x.sweep()
+		x.sweep(x.o.Now().Add(-forgetAfter))
 	}
 }
 
-func (x *visitors) sweep() {
-	over, idle := map[string]error{}, x.o.Now().Add(-forgetAfter)
+// drain lets what is open go on to its end: whoever stops the process in haste cuts
+// the dials beneath. Browsers come back through another proxy.
+func (x *visitors) drain(changes <-chan struct{}) {
+	tick := time.NewTicker(drainEvery)
+	defer tick.Stop()
+	for x.sweep(x.o.Now().Add(time.Hour)) > 0 {
+		select {
+		case <-changes:
+		case <-tick.C:
+		}
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.closed = true
+}
+
+// sweep drops what is over, and what nobody has used since; it returns how many are left.
+func (x *visitors) sweep(since time.Time) int {
+	over := map[string]error{}
 	x.mu.Lock()
 	for key, v := range x.all {
 		v.mu.Lock()
@@ -333,27 +351,15 @@ func (x *visitors) sweep() {
 			over[key] = context.Cause(v.ctx)
 		case v.alive != nil && !v.alive():
 			over[key] = errEnded()
-		case v.using == 0 && v.last.Before(idle):
+		case v.using == 0 && v.last.Before(since):
 			over[key] = errEnded()
 		}
 		v.mu.Unlock()
 	}
+	left := len(x.all) - len(over)
 	x.mu.Unlock()
 	for key, why := range over {
 		x.drop(key, why)
 	}
-}
-
-// close ends all sessions here: browsers go on through another proxy.
-func (x *visitors) close() {
-	x.mu.Lock()
-	x.closed = true
-	var keys []string
-	for key := range x.all {
-		keys = append(keys, key)
-	}
-	x.mu.Unlock()
-	for _, key := range keys {
-		x.drop(key, errStopping())
-	}
+	return left
 }

@@ -93,6 +93,14 @@ func (p *Person) SetOTP(secret string) {
 	p.used = time.Now().Unix()/otpPeriod + 1
 }
 
+// OTPSecret is the secret of the person's authenticator app, for programs that make
+// codes by themselves.
+func (p *Person) OTPSecret() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.secret
+}
+
 func (p *Person) enroll(secret string) {
 	p.c.Secret(secret, "OTP secret")
 	p.mu.Lock()

@@ -13,6 +13,8 @@ import (
 	"net/http"
 	"net/http/cookiejar"
 	"net/url"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -422,4 +424,126 @@ func TestWhoMayNotOpenAnApp(t *testing.T) {
 			t.Errorf("%q: %d %v", host, status, out)
 		}
 	}
+}
+
+// TestJupyterInChromium: a notebook server from Debian is used in Chromium through
+// the proxy: sign-in, an upload, a computation over a WebSocket, log-out.
+func TestJupyterInChromium(t *testing.T) {
+	t.Parallel()
+	cluster.Need(t, "chromium", "chromium")
+	node := cluster.Need(t, "node", "nodejs")
+	port := cluster.FreePort(t)
+	c := withApps(t, 0, map[string]any{"name": "jupyter", "uri": "http://127.0.0.1:" + port}, map[string]any{"name": "down", "uri": "http://127.0.0.1:" + cluster.FreePort(t)})
+	alice := c.User(t, "alice", []string{"access"}, nil)
+	home := t.TempDir()
+	alice.Go(t, cluster.Need(t, "jupyter-notebook", "jupyter-notebook"), "--no-browser", "--allow-root", "--ip=127.0.0.1", "--port="+port, "--port-retries=0",
+		"--NotebookApp.token=", "--NotebookApp.password=", "--notebook-dir="+home)
+	cluster.Until(t, within, "the notebook server", func() bool {
+		conn, err := net.Dial("tcp", "127.0.0.1:"+port)
+		return err == nil && conn.Close() == nil
+	})
+	script, err := filepath.Abs("../../web/e2e/apps.mjs")
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := newBrowsing(t, c)
+	_, web, _ := net.SplitHostPort(c.Proxies[0].WebAddr)
+	out := alice.Run(cluster.Command{Path: node, Args: []string{script}, Limit: 5 * time.Minute, Dir: filepath.Dir(filepath.Dir(script)), Env: []string{
+		"TELEPORT_URL=https://" + appHost + ":" + b.port, "TELEPORT_APP=" + b.url("jupyter", ""), "TELEPORT_DOWN=" + b.url("down", ""),
+		"TELEPORT_HOSTS=MAP *." + appHost + " 127.0.0.1:" + web + ",MAP " + appHost + " 127.0.0.1:" + web,
+		"TELEPORT_USER=" + alice.Name, "TELEPORT_PASSWORD=" + alice.Password, "TELEPORT_OTP_SECRET=" + alice.OTPSecret(), "SHOTS=" + os.Getenv("SHOTS")}}).OK(t)
+	t.Log(out)
+	if _, err := os.Stat(home + "/figures.csv"); err != nil {
+		t.Error(err)
+	}
+	if n := len(c.Events(t, 5, "app.session.request", "alice")); n < 5 {
+		t.Errorf("%d requests in the log", n)
+	}
+}
+
+// TestStolenAppCookies: of a session with an app nothing is of use but the whole
+// pair, at that app, while it lives; and a hand-over works once.
+func TestStolenAppCookies(t *testing.T) {
+	t.Parallel()
+	uri := intranet(t)
+	c := withApps(t, 0, map[string]any{"name": "wiki", "uri": uri}, map[string]any{"name": "vault", "uri": uri})
+	alice, bob := c.User(t, "alice", []string{"access"}, nil), c.User(t, "bob", []string{"access"}, nil)
+	pairOf := func(b *browsing, app string) (id, secret string) {
+		u, err := url.Parse(b.url(app, "/"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, k := range b.client.Jar.Cookies(u) {
+			switch k.Name {
+			case "__Host-grv_app_session":
+				id = k.Value
+			case "__Host-grv_app_session_subject":
+				secret = k.Value
+			}
+		}
+		if id == "" || secret == "" {
+			t.Fatalf("no session with %s", app)
+		}
+		return id, secret
+	}
+	a, b := newBrowsing(t, c), newBrowsing(t, c)
+	a.signIn(alice)
+	a.open(a.url("wiki", "/"))
+	a.open(a.url("vault", "/"))
+	b.signIn(bob)
+	b.open(b.url("wiki", "/"))
+	id, secret := pairOf(a, "wiki")
+	vaultID, vaultSecret := pairOf(a, "vault")
+	bobID, bobSecret := pairOf(b, "wiki")
+	thief := newBrowsing(t, c)
+	try := func(id, secret string) int {
+		resp, _ := thief.do("GET", thief.url("wiki", "/"), nil, "Cookie", "__Host-grv_app_session="+id+"; __Host-grv_app_session_subject="+secret)
+		return resp.StatusCode
+	}
+	for name, pair := range map[string][2]string{"another app's": {vaultID, vaultSecret}, "the id with another's secret": {id, bobSecret}, "another's id": {bobID, secret},
+		"another app's secret": {id, vaultSecret}, "the id alone": {id, ""}, "the secret alone": {"", secret}, "exchanged": {secret, id}} {
+		if status := try(pair[0], pair[1]); status != http.StatusUnauthorized {
+			t.Errorf("%s: %d", name, status)
+		}
+	}
+	if status := try(id, secret); status != http.StatusOK { // a pair is a bearer's, where logins are not pinned
+		t.Errorf("the whole pair: %d", status)
+	}
+	// A hand-over that was seen on its way, or is done twice, opens nothing.
+	resp, _ := a.page(a.url("wiki", "/x-teleport-auth?path=/"))
+	at, err := url.Parse(resp.Header.Get("Location"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	done, _ := a.launch(at)
+	finish, err := url.Parse(done)
+	if err != nil {
+		t.Fatal(err)
+	}
+	q, err := url.ParseQuery(finish.Fragment)
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, err := json.Marshal(map[string]string{"state": q.Get("state"), "session": q.Get("session")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	post := func(b *browsing) int {
+		resp, _ := b.do("POST", b.url("wiki", "/x-teleport-auth"), bytes.NewReader(body), "Content-Type", "application/json", "Origin", "https://"+finish.Host)
+		return resp.StatusCode
+	}
+	if status := post(thief); status != http.StatusForbidden {
+		t.Errorf("a hand-over in another browser: %d", status)
+	}
+	if status := post(a); status == http.StatusOK { // the attempt has ended it
+		t.Errorf("the same in its own browser, afterwards: %d", status)
+	}
+	a.page(a.url("wiki", "/teleport-logout"))
+	if status := try(id, secret); status != http.StatusUnauthorized {
+		t.Errorf("the whole pair after log-out: %d", status)
+	}
+	if status := try(bobID, bobSecret); status != http.StatusOK {
+		t.Errorf("and that of somebody else: %d", status)
+	}
+	cluster.Until(t, within, "the refusals in the log", func() bool { return len(c.Events(t, 3, "auth", "alice")) >= 3 })
 }

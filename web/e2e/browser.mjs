@@ -15,12 +15,15 @@ const flags = [
 ];
 const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 
-/** Starts Chromium with one page on the cluster at `origin`. */
-export async function open(origin, shots) {
+/**
+ * Starts Chromium with one page on the cluster at `origin`. Pages of `apps` (origins)
+ * are other people's: what they do is not watched.
+ */
+export async function open(origin, shots, { args = [], apps = [] } = {}) {
   const chrome = await chromium.launch({
     executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
     chromiumSandbox: false,
-    args: flags,
+    args: [...flags, ...args],
   });
   const context = await chrome.newContext({
     ignoreHTTPSErrors: true, // a cluster's first certificate is its own
@@ -33,14 +36,15 @@ export async function open(origin, shots) {
   context.setDefaultTimeout(15_000);
   const page = await context.newPage();
   const faults = [];
-  page.on('pageerror', (e) => faults.push(`page error: ${e.message}`));
+  const theirs = () => apps.some((a) => page.url().startsWith(`${a}/`));
+  page.on('pageerror', (e) => theirs() || faults.push(`page error: ${e.message}`));
   page.on('console', (m) => {
     // A refused call is part of what is tested; the browser logs each.
-    if (m.type() === 'error' && !m.text().startsWith('Failed to load resource')) faults.push(`console: ${m.text()}`);
+    if (m.type() === 'error' && !theirs() && !m.text().startsWith('Failed to load resource')) faults.push(`console: ${m.text()}`);
   });
   page.on('request', (r) => {
     const url = new URL(r.url());
-    if (url.protocol !== 'blob:' && url.origin !== origin) faults.push(`request outside of the origin: ${url.origin}`);
+    if (url.protocol !== 'blob:' && url.origin !== origin && !apps.includes(url.origin) && !theirs()) faults.push(`request outside of the origin: ${url.origin}`);
   });
 
   return {

@@ -20,11 +20,12 @@
       redirect: 'error',
     });
     const data = await answer.json();
-    if (!answer.ok) throw new Error([data.error.message, data.error.hint].filter(Boolean).join('. '));
+    if (!answer.ok) throw new Error(data.error.message);
     location.replace(data.next);
   } catch (e) {
     document.getElementById('title').textContent = 'The sign-in did not work';
-    said.textContent = e instanceof Error ? e.message : String(e);
+    const why = e instanceof Error ? e.message : String(e);
+    said.textContent = `${why.charAt(0).toUpperCase()}${why.slice(1)}.`;
     document.getElementById('again').hidden = false;
   }
 })();

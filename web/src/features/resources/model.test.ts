@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { Resource } from '../../api/cluster';
-import { ambiguous, facets, holds, index, listCommand, parse, select, shell, sshCommand, toggle, visible, write } from './model';
+import { ambiguous, appCommands, facets, holds, index, launchPath, listCommand, parse, select, shell, sshCommand, toggle, visible, write } from './model';
 
 const node = (name: string, labels: Record<string, string> = {}, more: Partial<Resource> = {}): Resource => ({
   kind: 'node', id: `id-${name}`, name, tunnel: true, labels, logins: ['root'], ...more,
@@ -79,4 +79,20 @@ describe('commands', () => {
 
 it('shows what tries to hide', () => {
   expect(visible('a\u202eb\u0007')).toBe('a\ufffdb\ufffd');
+});
+
+describe('apps', () => {
+  const wiki: Resource = { kind: 'app', id: 'app/wiki', name: 'wiki', tunnel: true, labels: {}, logins: [], launch: '/web/launch/wiki.example' };
+  const aws: Resource = { ...wiki, name: 'console', cloud: 'AWS', logins: ['arn:aws:iam::1:role/a b'] };
+  it('are opened by the launcher, of a cloud as a role', () => {
+    expect(launchPath(wiki)).toBe('/web/launch/wiki.example');
+    expect(launchPath(aws, aws.logins[0])).toBe('/web/launch/wiki.example?as=arn%3Aaws%3Aiam%3A%3A1%3Arole%2Fa%20b');
+    const tcp: Resource = { kind: 'app', id: 'app/line', name: 'line', tunnel: true, labels: {}, logins: [] };
+    expect(launchPath(tcp)).toBeUndefined();
+  });
+  it('have their commands', () => {
+    expect(appCommands(wiki)).toEqual(['tsh proxy app wiki']);
+    expect(appCommands(aws, aws.logins[0])).toEqual(["tsh apps login --aws-role='arn:aws:iam::1:role/a b' console"]);
+    expect(appCommands({ ...aws, cloud: 'Other' }, 'x')).toEqual([]);
+  });
 });

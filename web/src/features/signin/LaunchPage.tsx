@@ -24,7 +24,7 @@ export function LaunchPage({ launch }: { launch: Launch }) {
     return <Card title={t('launch.title')} lead={<bdi>{launch.host}</bdi>} />;
   }
   return (
-    <Card title={t(titleOf(next.fault.kind), { host: launch.host })} lead={<bdi lang="en">{next.fault.message}</bdi>} announce>
+    <Card title={t(titleOf(next.fault.kind), { host: launch.host })} announce>
       <FaultNote fault={next.fault} />
       {kind === 'unavailable' || kind === 'timeout' ? (
         <Button variant="default" onClick={again}>

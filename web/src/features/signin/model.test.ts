@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { characters, codeDigits, grouped, route, safeReturn } from './model';
+import { characters, codeDigits, grouped, launchOf, route, safeApp, safeReturn } from './model';
 
 const origin = 'https://proxy.example:3080';
 
@@ -35,4 +35,21 @@ it('knows its pages', () => {
   expect(route('/web/reset/tok', '', origin)).toEqual({ page: 'link', token: 'tok', purpose: 'reset' });
   expect(route('/web/bye', '', origin)).toEqual({ page: 'bye' });
   expect(route('/web/invite/', '', origin)).toEqual({ page: 'login', next: '/web/' });
+});
+
+describe('the launcher', () => {
+  it('reads its address', () => {
+    const r = route('/web/launch/wiki.proxy.example', '?path=%2Fa%3Fb&apps=x.example&as=arn', origin);
+    expect(r).toEqual({ page: 'launch', launch: { host: 'wiki.proxy.example', path: '/a?b', apps: 'x.example', as: 'arn', chain: false, state: '' } });
+    expect(launchOf('w%zz', new URLSearchParams('state=s'))).toMatchObject({ host: 'w%zz', chain: true, state: 's' });
+  });
+  it('is where a sign-in leads back to', () => {
+    expect(safeReturn('/web/launch/wiki.proxy.example?path=%2Fa', origin)).toBe('/web/launch/wiki.proxy.example?path=%2Fa');
+  });
+  it.each(['http://wiki.example/', 'javascript:alert(1)', '/web/', 'data:text/html,x', ''])('does not follow %s', (url) => {
+    expect(safeApp(url)).toBeNull();
+  });
+  it('follows the proxy to an app', () => {
+    expect(safeApp('https://wiki.example:3080/x#y')).toBe('https://wiki.example:3080/x#y');
+  });
 });
