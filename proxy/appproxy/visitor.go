@@ -329,15 +329,20 @@ func (x *visitors) serve(ctx context.Context) error {
 func (x *visitors) drain(changes <-chan struct{}) {
 	tick := time.NewTicker(drainEvery)
 	defer tick.Stop()
-	for x.sweep(x.o.Now().Add(time.Hour)) > 0 {
+	for x.sweep(x.o.Now().Add(time.Hour)) > 0 || !x.shut() {
 		select {
 		case <-changes:
 		case <-tick.C:
 		}
 	}
+}
+
+// shut takes no more sessions, where none is left.
+func (x *visitors) shut() bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	x.closed = true
+	x.closed = len(x.all) == 0
+	return x.closed
 }
 
 // sweep drops what is over, and what nobody has used since; it returns how many are left.
