@@ -64,6 +64,9 @@ type Config struct {
 	Dialer   netx.Dialer
 	Log      *slog.Logger
 	Cache    *predicate.Cache // may be nil
+	// Token gets what an app is told of a user: of their certificate, or the bridge, as
+	// shown inside the connection. It is asked once for a session.
+	Token func(ctx context.Context, u Use) (token types.Secret, expires time.Time, err error)
 	// Clouds answer for the apps of clouds, by types.CloudAWS and so on. An app of
 	// another cloud is refused.
 	Clouds map[string]Cloud
@@ -94,7 +97,7 @@ const (
 // New checks a configuration. It starts nothing.
 func New(cfg Config) (*Service, error) {
 	if cfg.HostID == "" || cfg.Apps == nil || cfg.TLS.Certificate == nil || cfg.Policy == nil || cfg.Audit == nil || cfg.Sessions == nil ||
-		cfg.Recorder == nil || cfg.Dialer == nil || cfg.Log == nil {
+		cfg.Recorder == nil || cfg.Dialer == nil || cfg.Log == nil || cfg.Token == nil {
 		return nil, errors.New("appaccess: incomplete configuration")
 	}
 	s := &Service{cfg: cfg, codec: event.NewCodec(), sessions: map[sessionKey]*Session{}, feed: newFeed(),

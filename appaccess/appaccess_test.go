@@ -12,6 +12,8 @@ import (
 
 	"teleport/appaccess"
 	"teleport/appaccess/apptest"
+	"teleport/cert/jwtcert"
+	"teleport/fault"
 	"teleport/types"
 	"teleport/types/event"
 )
@@ -64,7 +66,7 @@ func TestRequest(t *testing.T) {
 		t.Fatalf("%s %q", resp.Status, body)
 	}
 	want := map[string][]string{"X-Forwarded-For": {"127.0.0.1"}, "X-Forwarded-Host": {"wiki.example.test"}, "X-Forwarded-Proto": {"https"}, "X-Teleport-User": nil,
-		"Teleport-Jwt-Assertion": nil, "X-None": nil, "Cookie": {"a=b; c=d"}, "Proxy-Authorization": nil, "X-Login": {"root", "ubuntu"}, "X-Fixed": {"yes"}, "Accept": {"text/html"}}
+		"X-None": nil, "Cookie": {"a=b; c=d"}, "Proxy-Authorization": nil, "X-Login": {"root", "ubuntu"}, "X-Fixed": {"yes"}, "Accept": {"text/html"}}
 	for name, values := range want {
 		if name == "X-None" {
 			values = []string{"forged"} // no header of ours: the rewrite was left out
@@ -203,5 +205,48 @@ func TestLogBroken(t *testing.T) {
 	w.Log.Break(context.DeadlineExceeded)
 	if resp, body := get(t, c, "/"); resp.StatusCode != http.StatusServiceUnavailable || strings.Contains(body, "secret") {
 		t.Errorf("%s %s", resp.Status, body)
+	}
+}
+
+// TestToken: the app learns who the user is from a token that is made once for a
+// session; one that wants none gets none, and without a token nothing is sent on.
+func TestToken(t *testing.T) {
+	var got http.Header
+	app := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { got = r.Header.Clone() }))
+	defer app.Close()
+	w := apptest.New(t, types.AppSpec{URI: app.URL, Rewrite: &types.AppRewrite{Headers: []types.AppHeader{{Name: "Authorization", Value: "Bearer {{internal.jwt}}"}}}}, nil)
+	id := apptest.User("alice", types.AppRoute{})
+	id.Authority.Traits = map[string][]string{"jwt": {"forged"}, "team": {"shop"}}
+	for range 3 {
+		get(t, w.Client(id), "/", "Teleport-Jwt-Assertion", "forged", "Authorization", "Bearer forged")
+	}
+	token := got.Get(appaccess.HeaderAssertion)
+	c, err := jwtcert.Verify(token, w.CAs.Trust, apptest.Cluster, app.URL, time.Now())
+	if err != nil || c.Subject != "alice" || !slices.Equal(c.Traits["team"], []string{"shop"}) || got.Get("Authorization") != "Bearer "+token {
+		t.Errorf("%+v %v %v", c, err, got)
+	}
+	if n := w.Tokens.Load(); n != 1 {
+		t.Errorf("%d tokens were made", n)
+	}
+	off := false
+	w.Spec(types.AppSpec{URI: app.URL, Rewrite: &types.AppRewrite{JWT: &off}})
+	get(t, w.Client(apptest.User("bob", types.AppRoute{})), "/", "Teleport-Jwt-Assertion", "forged")
+	if values := got[appaccess.HeaderAssertion]; values != nil {
+		t.Errorf("%q", values)
+	}
+}
+
+// TestNoToken: an app that is to know who comes hears of nobody whom auth does not vouch for.
+func TestNoToken(t *testing.T) {
+	reached := false
+	app := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { reached = true }))
+	defer app.Close()
+	w := apptest.New(t, types.AppSpec{URI: app.URL}, func(c *appaccess.Config) {
+		c.Token = func(context.Context, appaccess.Use) (types.Secret, time.Time, error) {
+			return types.Secret{}, time.Time{}, fault.New(fault.Denied, "no")
+		}
+	})
+	if resp, _ := get(t, w.Client(apptest.User("alice", types.AppRoute{})), "/"); resp.StatusCode < 400 || reached {
+		t.Errorf("%s, reached: %v", resp.Status, reached)
 	}
 }

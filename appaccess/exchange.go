@@ -29,6 +29,7 @@ type exchange struct {
 	app   *types.App // as it is now
 	way   *way       // nil for clouds
 	asked string     // the host that the client named
+	token types.Secret
 	told  event.AppRequest
 	noted bool // the log has it
 }
@@ -113,6 +114,11 @@ func (x *exchange) prepare(r *http.Request) (err error) {
 	case x.app.Spec.CloudAPI():
 		return nil
 	}
+	if x.app.Spec.JWT() {
+		if x.token, err = x.visit.session.identify(r.Context(), x.visit, x.app); err != nil {
+			return err
+		}
+	}
 	x.way, err = x.visit.session.wayTo(x.app)
 	return err
 }
@@ -148,6 +154,9 @@ func (x *exchange) rewrite(p *httputil.ProxyRequest) {
 	out.Header.Set("X-Forwarded-For", x.client(p.In))
 	out.Header.Set("X-Forwarded-Host", x.asked)
 	out.Header.Set("X-Forwarded-Proto", "https")
+	if !x.token.Empty() {
+		out.Header.Set(HeaderAssertion, x.token.Reveal())
+	}
 	x.change(out)
 	if origin := out.Header.Get("Origin"); origin != "" && !strings.EqualFold(out.Host, x.asked) {
 		out.Header.Set("Origin", originOf(origin, x.asked, x.way.target.Scheme+"://"+out.Host))
@@ -169,7 +178,7 @@ func (x *exchange) change(out *http.Request) {
 	if x.app.Spec.Rewrite == nil {
 		return
 	}
-	traits := x.visit.traits()
+	traits := x.visit.traits(x.token)
 	for _, h := range x.app.Spec.Rewrite.Headers {
 		values := x.svc.expand(h.Value, traits)
 		if len(values) == 0 {
@@ -193,8 +202,7 @@ func (x *exchange) send(r *http.Request) (*http.Response, error) {
 		return x.way.RoundTrip(r)
 	}
 	cloud := x.svc.cfg.Clouds[x.app.Spec.Cloud]
-	v := x.visit
-	return cloud.Send(r, Use{App: x.app, Route: v.route, Identity: v.identity, Certificate: v.shown, Client: netx.AddrPort(v.in.RemoteAddr())}, &x.told)
+	return cloud.Send(r, x.visit.use(x.app), &x.told)
 }
 
 // answer changes what the client gets, once the log has it.

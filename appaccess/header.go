@@ -15,6 +15,8 @@ const (
 	// HeaderRequestID names a request in the audit log and on pages of errors. The
 	// proxy may choose it, where it is the one who speaks (a bridge certificate).
 	HeaderRequestID = "X-Request-Id"
+	// HeaderAssertion is the signed token that tells an app who the user is.
+	HeaderAssertion = "Teleport-Jwt-Assertion"
 	// HeaderError is on answers of the agent itself, and never on an app's: what went
 	// wrong, in one word. The body is then JSON.
 	HeaderError = "X-Teleport-App-Error"

@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"errors"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -19,6 +20,7 @@ import (
 	"teleport/agent/inside"
 	"teleport/dial"
 	"teleport/fault"
+	"teleport/netx"
 	"teleport/predicate"
 	"teleport/recorder"
 	"teleport/types"
@@ -76,6 +78,11 @@ type Session struct {
 	ended bool
 	way   *way // nil before the first request
 	wayOf types.AppSpec
+
+	minting sync.Mutex
+	token   types.Secret
+	tokenOf types.AppSpec
+	renew   time.Time
 }
 
 // common is what the events of a session share, made once.
@@ -284,10 +291,39 @@ func (x *Session) wayTo(app *types.App) (*way, error) {
 	return w, nil
 }
 
+// identify returns the token by which the app learns who the user is, which is made
+// with the first request that needs it, and kept.
+func (x *Session) identify(ctx context.Context, v *visit, app *types.App) (types.Secret, error) {
+	x.minting.Lock()
+	defer x.minting.Unlock()
+	if !x.token.Empty() && time.Now().Before(x.renew) && x.tokenOf.URI == app.Spec.URI && x.tokenOf.JWTClaims() == app.Spec.JWTClaims() {
+		return x.token, nil
+	}
+	token, expires, err := x.svc.cfg.Token(ctx, v.use(app))
+	if err != nil {
+		return types.Secret{}, fault.Wrap(err, fault.Unavailable, "the app %s cannot be told who you are at the moment", app.Metadata.Name)
+	}
+	x.token, x.tokenOf, x.renew = token, app.Spec, expires
+	return token, nil
+}
+
+// use is who uses the app, and as what.
+func (v *visit) use(app *types.App) Use {
+	return Use{App: app, Route: v.route, Identity: v.identity, Certificate: v.shown, Client: netx.AddrPort(v.in.RemoteAddr())}
+}
+
 // traits are what templates of headers read.
-func (v *visit) traits() predicate.Traits {
+func (v *visit) traits(token types.Secret) predicate.Traits {
 	own := v.identity.Authority.Traits
-	return predicate.Traits{Internal: own, External: own}
+	internal := maps.Clone(own)
+	if internal == nil {
+		internal = map[string][]string{}
+	}
+	delete(internal, "jwt") // whatever a trait of that name says
+	if !token.Empty() {
+		internal["jwt"] = []string{token.Reveal()}
+	}
+	return predicate.Traits{Internal: internal, External: own}
 }
 
 // expand expands a header's value. What is no text of a header is left out.

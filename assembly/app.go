@@ -3,8 +3,10 @@ package assembly
 import (
 	"context"
 	"net"
+	"time"
 
 	"teleport/agent/agentd"
+	"teleport/api/gen/issuev1"
 	"teleport/appaccess"
 	"teleport/appaccess/cloudapp"
 	"teleport/cloud/awscloud"
@@ -32,7 +34,7 @@ func (p *Process) buildApp(ctx context.Context) error {
 	clouds := &cloudapp.Engine{AWS: aws, Azure: azure, Google: google}
 	service, err := appaccess.New(appaccess.Config{HostID: id.Name, Hostname: p.cfg.Nodename, Cluster: id.Cluster, Apps: fronted.list,
 		TLS: p.member.Source(), Policy: p.replica, Audit: p.writer, Sessions: p.sessions, Recorder: record, Dialer: &net.Dialer{}, Log: p.log,
-		Cache: p.decisions, Clouds: clouds.Clouds()})
+		Cache: p.decisions, Token: p.appToken, Clouds: clouds.Clouds()})
 	if err != nil {
 		return err
 	}
@@ -63,4 +65,17 @@ func (p *Process) frontableApps() frontable[*types.App] {
 		},
 		address: func(a *types.App) (string, error) { return a.Spec.Address(0) },
 	}
+}
+
+const tokenTimeout = 10 * time.Second
+
+// appToken gets what an app is told of a user.
+func (p *Process) appToken(ctx context.Context, u appaccess.Use) (types.Secret, time.Time, error) {
+	ctx, cancel := context.WithTimeout(ctx, tokenTimeout)
+	defer cancel()
+	resp, err := p.client.AppToken(ctx, &issuev1.AppTokenRequest{UserCert: u.Certificate.Raw, App: u.App.Metadata.Name, ClientAddr: u.Client.String()})
+	if err != nil {
+		return types.Secret{}, time.Time{}, err
+	}
+	return types.NewSecret(resp.Token), time.Unix(resp.ExpiresUnix, 0), nil
 }

@@ -198,6 +198,11 @@ func (c *Client) DatabaseCert(ctx context.Context, req *issuev1.DatabaseRequest)
 	return unary(ctx, c.issue.Database, req)
 }
 
+// AppToken issues the token by which an app learns who a user is (app agents only).
+func (c *Client) AppToken(ctx context.Context, req *issuev1.AppTokenRequest) (*issuev1.AppTokenResponse, error) {
+	return unary(ctx, c.issue.AppToken, req)
+}
+
 // InviteUser makes a user without credentials and the link that sets them.
 func (c *Client) InviteUser(ctx context.Context, req *accountv1.InviteUserRequest) (*accountv1.LinkResponse, error) {
 	return unary(ctx, c.account.InviteUser, req)

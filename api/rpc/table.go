@@ -66,6 +66,8 @@ func AccessTable() Table {
 		// An agent logs in to databases that it fronts for users whose certificate it shows.
 		issuev1connect.IssueServiceBridgeTLSProcedure: System(types.RoleProxy),
 		issuev1connect.IssueServiceDatabaseProcedure:  System(types.RoleDb),
+		// An agent tells apps that it fronts who a user is whose certificate it shows.
+		issuev1connect.IssueServiceAppTokenProcedure: System(types.RoleApp),
 
 		accountv1connect.AccountServiceInviteUserProcedure:  Rule(types.KindUser, "create"),
 		accountv1connect.AccountServiceResetUserProcedure:   Rule(types.KindUser, "update"),

@@ -18,6 +18,7 @@ import (
 	"teleport/appaccess"
 	"teleport/cert"
 	"teleport/cert/certtest"
+	"teleport/cert/jwtcert"
 	"teleport/cert/tlscert"
 	"teleport/dial"
 	"teleport/recorder"
@@ -41,6 +42,7 @@ type World struct {
 	Policy  *insidetest.Policy
 	Log     *insidetest.Log
 	Service *appaccess.Service
+	Tokens  atomic.Int32 // how many were asked for
 	t       testing.TB
 	doc     atomic.Pointer[types.App]
 	live    *session.Registry
@@ -60,6 +62,7 @@ func New(t testing.TB, spec types.AppSpec, edit func(*appaccess.Config)) *World 
 	cfg := appaccess.Config{HostID: HostID, Hostname: "app-agent", Cluster: Cluster, Apps: func() []*types.App { return []*types.App{w.doc.Load()} },
 		TLS:    tlscert.Source{Certificate: func() *tls.Certificate { return own }, Trust: func() *cert.Trust { return w.CAs.Trust }, Now: w.now},
 		Policy: w.Policy, Audit: w.Log, Sessions: w.live, Recorder: recorder.Off{}, Dialer: &net.Dialer{}, Log: slog.New(slog.DiscardHandler)}
+	cfg.Token = w.token
 	if edit != nil {
 		edit(&cfg)
 	}
@@ -78,6 +81,16 @@ func New(t testing.TB, spec types.AppSpec, edit func(*appaccess.Config)) *World 
 	})
 	t.Cleanup(func() { cancel(); w.work.Wait() })
 	return w
+}
+
+// token is what auth would say.
+func (w *World) token(_ context.Context, u appaccess.Use) (types.Secret, time.Time, error) {
+	w.Tokens.Add(1)
+	now := time.Now()
+	c := jwtcert.Claims{Issuer: Cluster, Subject: u.Identity.Name, Audience: u.App.Spec.URI, Roles: u.Identity.Authority.Roles,
+		Traits: u.Identity.Authority.Traits, IssuedAt: now, Expires: now.Add(time.Hour)}
+	token, err := jwtcert.Sign(c, w.CAs.JWT)
+	return types.NewSecret(token), c.Expires, err
 }
 
 // Spec changes the app's document.

@@ -92,7 +92,7 @@ func newWorldWithLog(t *testing.T, log authapi.AuditLog) *world {
 	disk, err := diskblob.Open(filepath.Join(w.dir, "records"))
 	must(t, err)
 	w.blobs = &watchedBlobs{Store: disk, read: map[string]int64{}, changed: make(chan struct{})}
-	every := []types.SystemRole{types.RoleProxy, types.RoleNode, types.RoleDb, types.RoleAuth}
+	every := []types.SystemRole{types.RoleProxy, types.RoleNode, types.RoleDb, types.RoleApp, types.RoleAuth}
 	w.server, err = authserver.New(t.Context(), authserver.Config{
 		ClusterName: "example", HostUUID: uuid.NewString(), Hostname: "auth1", DataDir: w.dir, Version: "1.0.0", Storage: "memory",
 		Backend: kv, Keystore: ks, Audit: log, Events: w.events, Blobs: w.blobs, Methods: []join.Method{tokenjoin.Method{}},

@@ -40,6 +40,7 @@ var profiles = map[Profile]profile{
 	ProfileBridgeSSH:  {decide: (*deciding).bridgeSSH, narrows: true},
 	ProfileOpenSSH:    {decide: (*deciding).openSSH, narrows: true, signer: types.CAOpenSSH},
 	ProfileDatabase:   {decide: (*deciding).database, narrows: true, signer: types.CADBClient, sign: signDatabase},
+	ProfileAppToken:   {decide: (*deciding).appToken, narrows: true, signer: types.CAJWT, sign: signAppToken},
 	ProfileSignUser:   {decide: (*deciding).signUser},
 	ProfileSignHost:   {decide: (*deciding).signHost},
 	ProfileSignDB:     {decide: (*deciding).signHost, signer: types.CADB, sign: signDatabaseServer},
@@ -270,7 +271,7 @@ func (d *deciding) openSSH() (*types.Identity, error) {
 // allows now.
 func (d *deciding) narrowed() (*types.Identity, Account, error) {
 	kinds := []types.IdentityKind{types.IdentityUser}
-	if d.r.Profile == ProfileDatabase {
+	if d.r.Profile == ProfileDatabase || d.r.Profile == ProfileAppToken {
 		kinds = append(kinds, types.IdentityBridge)
 	}
 	p, err := d.certificate(kinds...)
@@ -278,7 +279,7 @@ func (d *deciding) narrowed() (*types.Identity, Account, error) {
 		return nil, Account{}, err
 	}
 	route := p.Authority.Route != nil
-	if (p.Authority.DisallowReissue || route) && !slices.Contains([]Profile{ProfileBridge, ProfileBridgeSSH, ProfileDatabase}, d.r.Profile) {
+	if (p.Authority.DisallowReissue || route) && !slices.Contains([]Profile{ProfileBridge, ProfileBridgeSSH, ProfileDatabase, ProfileAppToken}, d.r.Profile) {
 		return nil, Account{}, fault.New(fault.Denied, "this certificate is for one use and issues no other").
 			WithHint("ask with the certificate of the login")
 	}

@@ -26,6 +26,8 @@ func (d *deciding) createEvent(id *types.Identity) *event.CertCreate {
 	switch d.r.Profile {
 	case ProfileOpenSSH:
 		e.Identity.ProxyUUID = d.caller.Name // who holds the key
+	case ProfileAppToken:
+		e.CertType, e.Identity.Hostname = string(types.CAJWT), d.caller.Name // who shows it to the app
 	case ProfileDatabase:
 		e.Identity.Hostname, e.Identity.Logins = d.caller.Name, []string{d.r.Login} // who holds it, and who it is in the database
 	}

@@ -93,6 +93,7 @@ type signers struct {
 	ssh     ssh.Signer
 	tls     crypto.Signer
 	tlsCert *x509.Certificate
+	jwt     crypto.Signer
 }
 
 // NewIssuer checks that the configuration can issue at all.
@@ -224,6 +225,9 @@ func (i *Issuer) load(ctx context.Context, trust *cert.Trust, caType types.CATyp
 			continue
 		}
 		s := &signers{}
+		if caType == types.CAJWT {
+			return s, s.loadJWT(ctx, i.c.Keys, doc)
+		}
 		if caType != types.CADB && caType != types.CADBClient { // which sign X.509 alone
 			if err := s.loadSSH(ctx, i.c.Keys, doc); err != nil {
 				return nil, err
@@ -251,6 +255,17 @@ func (s *signers) loadSSH(ctx context.Context, from keystore.Keystore, doc *type
 		return fault.New(fault.Internal, "the %s authority's private SSH key is not that of its document", doc.Spec.Type)
 	}
 	return nil
+}
+
+func (s *signers) loadJWT(ctx context.Context, from keystore.Keystore, doc *types.CertAuthority) (err error) {
+	if s.jwt, err = from.Signer(ctx, doc.Spec.Active.JWTKeyID); err != nil {
+		return err
+	}
+	text, err := keys.MarshalPublic(s.jwt.Public())
+	if err == nil && string(text) != doc.Spec.Active.JWTPublic {
+		err = fault.New(fault.Internal, "the %s authority's private key is not that of its document", doc.Spec.Type)
+	}
+	return err
 }
 
 func (s *signers) loadTLS(ctx context.Context, from keystore.Keystore, doc *types.CertAuthority) (err error) {

@@ -94,7 +94,7 @@ func newWorld(t testing.TB) *world {
 	w.must(err)
 	w.token = types.NewSecret("0123456789abcdef0123456789abcdef")
 	doc, err := tokenjoin.NewToken(w.token, tokenjoin.Options{
-		Roles: []types.SystemRole{types.RoleNode, types.RoleProxy, types.RoleDb}, Expires: start.Add(365 * 24 * time.Hour), Scope: &types.JoinScope{Names: []string{"web-*"}},
+		Roles: []types.SystemRole{types.RoleNode, types.RoleProxy, types.RoleDb, types.RoleApp}, Expires: start.Add(365 * 24 * time.Hour), Scope: &types.JoinScope{Names: []string{"web-*"}},
 	})
 	w.must(err)
 	w.gate, err = join.NewGate(tokens{doc.Metadata.Name: doc}, w.log, func() time.Time { return w.now }, tokenjoin.Method{})
@@ -207,6 +207,7 @@ func TestLogin(t *testing.T) {
 func TestSubjects(t *testing.T) {
 	w := newWorld(t)
 	user, proxy, node, agent := w.login("alice"), w.host(types.RoleProxy), w.host(types.RoleNode), w.host(types.RoleDb)
+	fronts := w.host(types.RoleApp)
 	self := w.issued(Request{Profile: ProfileHostSelf, Subject: Process{}, Host: Host{UUID: certtest.HostUUID, Hostname: "gate", SystemRoles: []types.SystemRole{types.RoleAuth}}})
 	admin := w.issued(Request{Profile: ProfileAdmin, Subject: Process{}, Host: Host{UUID: certtest.HostUUID}})
 	route := &types.Route{Kind: "node", Name: "n1"}
@@ -215,7 +216,11 @@ func TestSubjects(t *testing.T) {
 	shop := types.DatabaseRoute{User: "app"}.Route("shop")
 	toShop := w.issued(Request{Profile: ProfileReissue, Subject: w.of(user), Route: shop})
 	bridgeToShop := w.issued(Request{Profile: ProfileBridge, Subject: w.of(user), Caller: w.chain(proxy), Route: shop})
+	wiki := types.AppRoute{}.Route("wiki")
+	toWiki := w.issued(Request{Profile: ProfileReissue, Subject: w.of(user), Route: wiki})
+	bridgeToWiki := w.issued(Request{Profile: ProfileBridge, Subject: w.of(user), Caller: w.chain(proxy), Route: wiki})
 	subjects := map[string]Subject{
+		"route to wiki": w.of(toWiki), "bridge to wiki": w.of(bridgeToWiki),
 		"nil": nil, "user": w.of(user), "proxy": w.of(proxy), "node": w.of(node), "auth": w.of(self), "admin": w.of(admin), "route": w.of(routed), "bridge": w.of(bridge),
 		"route to shop": w.of(toShop), "bridge to shop": w.of(bridgeToShop),
 		"ceremony": Ceremony{User: "alice", At: w.now}, "old ceremony": Ceremony{User: "alice", At: w.now.Add(-time.Hour)}, "process": Process{},
@@ -226,6 +231,7 @@ func TestSubjects(t *testing.T) {
 		ProfileSignUser: {"admin"}, ProfileSignHost: {"admin"}, ProfileHostJoin: {"admission"}, ProfileHostRenew: {"proxy", "node", "auth"},
 		ProfileHostSelf: {"process"}, ProfileAdmin: {"process"}, ProfileOpenSSH: {"user by SSH"}, ProfileBridgeSSH: {"user by SSH", "route by SSH"},
 		ProfileHostSSHD: {"admission"}, ProfileDatabase: {"route to shop", "bridge to shop"}, ProfileSignDB: {"admin"},
+		ProfileAppToken: {"route to wiki", "bridge to wiki"},
 	}
 	if len(allowed) != len(profiles) {
 		t.Fatalf("%d profiles are listed here, %d exist", len(allowed), len(profiles))
@@ -243,6 +249,9 @@ func TestSubjects(t *testing.T) {
 			case ProfileDatabase:
 				r = database(w.chain(agent))
 				r.Subject = s
+			case ProfileAppToken:
+				r.Caller, r.Route, r.App = w.chain(fronts), wiki, AppToken{Audience: "http://localhost:1"}
+				r.Keys = Keys{TLS: certtest.Key(t).Public()}
 			case ProfileSignDB:
 				r.Keys = Keys{TLS: certtest.Key(t).Public()}
 			case ProfileOpenSSH, ProfileBridgeSSH:
@@ -268,7 +277,7 @@ func TestSubjects(t *testing.T) {
 			if logged := w.log.count(event.TypeCertCreate) - before; (logged == 1) != want {
 				t.Errorf("%s from %s: %d events", p, name, logged)
 			}
-			if err == nil && p != ProfileOpenSSH && p != ProfileBridgeSSH && p != ProfileHostSSHD && p != ProfileDatabase && p != ProfileSignDB { // which have no X.509 half: see their own tests
+			if err == nil && p != ProfileOpenSSH && p != ProfileBridgeSSH && p != ProfileHostSSHD && p != ProfileDatabase && p != ProfileSignDB && p != ProfileAppToken { // which have no X.509 half: see their own tests
 				w.check(c)
 			}
 		}

@@ -24,6 +24,7 @@ const (
 	ProfileBridge     Profile = "bridge"      // minutes, a user's identity and route carried by a proxy
 	ProfileBridgeSSH  Profile = "bridge_ssh"  // minutes, the same at one node as one login, for the key of the proxy that records there
 	ProfileOpenSSH    Profile = "openssh"     // minutes, one login at a server without an agent, for the key of the proxy that enters it
+	ProfileAppToken   Profile = "app_token"   // no certificate: what one app is told of a user, until their certificate ends
 	ProfileDatabase   Profile = "database"    // minutes, one user in one database, for the key of the agent that logs in there
 	ProfileSignUser   Profile = "sign_user"   // tctl auth sign --user, asked by the local administrator
 	ProfileSignHost   Profile = "sign_host"   // tctl auth sign --host, for OpenSSH servers
@@ -114,7 +115,7 @@ type Request struct {
 	Profile Profile
 	Subject Subject
 	// Caller is the proxy's own certificate for the sessions of browsers, the bridges and openssh, and
-	// the agent's for database: exactly one leaf, verified by the issuer. Empty otherwise.
+	// the agent's for database and app_token: exactly one leaf, verified by the issuer. Empty otherwise.
 	Caller []*x509.Certificate
 	Keys   Keys
 	// TTL asked for; 0 is the profile's own. More than allowed is cut, not refused.
@@ -127,6 +128,8 @@ type Request struct {
 	// AdminUser is, for database, who makes Login there: the certificate is then of
 	// the admin user. Login is the person's own name.
 	AdminUser string
+	// App is what app_token says, and to whom.
+	App AppToken
 	// User is whom sign_user is for.
 	User string
 	// Host is for the host profiles.
@@ -141,7 +144,8 @@ type Request struct {
 // the SSH one also for a user without logins.
 type Certs struct {
 	Identity *types.Identity
-	SSH      string // authorized_keys form of the certificate
-	TLS      []byte // PEM
+	SSH      string       // authorized_keys form of the certificate
+	TLS      []byte       // PEM
+	Token    types.Secret // of app_token alone
 	Expires  time.Time
 }

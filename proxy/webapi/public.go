@@ -8,6 +8,7 @@ import (
 
 	"teleport/api/gen/loginv1"
 	"teleport/api/rpc"
+	"teleport/cert/jwtcert"
 	"teleport/fault"
 	"teleport/types"
 )
@@ -188,4 +189,17 @@ func or(s, def string) string {
 		return def
 	}
 	return s
+}
+
+// jwks are the keys by which apps verify what they are told of users; in a rotation
+// the old ones and the new.
+func (h *Handler) jwks(w http.ResponseWriter, _ *http.Request, _ rpc.Caller) error {
+	set, err := jwtcert.KeySet(h.o.Policy.Trust(), h.o.Cluster)
+	if err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "public, max-age=60")
+	_, err = w.Write(set)
+	return err
 }

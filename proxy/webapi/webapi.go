@@ -112,6 +112,7 @@ func (h *Handler) routes() []rpc.Route {
 		{Pattern: "GET /webapi/ping", Permission: open, Origin: rpc.Public, Handler: h.ping},
 		{Pattern: "GET /webapi/find", Permission: open, Origin: rpc.Public, Handler: h.find},
 		{Pattern: "GET /webapi/auth/export", Permission: open, Origin: rpc.Public, Handler: h.export},
+		{Pattern: "GET /.well-known/jwks.json", Permission: open, Origin: rpc.Public, Handler: h.jwks},
 		{Pattern: "POST /webapi/ssh/certs", Permission: open, Origin: rpc.Native, Handler: h.sshCerts},
 		{Pattern: "GET /webapi/connectionupgrade", Permission: open, Origin: rpc.Native, WebSocket: true, Handler: h.upgrade},
 

@@ -74,6 +74,8 @@ func serveWiki(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.WriteString(w, "data: 1\n\n")
 		w.(http.Flusher).Flush()
 		<-r.Context().Done()
+	case "/who":
+		_, _ = io.WriteString(w, r.Header.Get("Teleport-Jwt-Assertion"))
 	case "/upload":
 		n, _ := io.Copy(io.Discard, r.Body)
 		fmt.Fprintf(w, "%d bytes", n)

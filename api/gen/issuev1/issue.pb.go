@@ -487,6 +487,121 @@ func (x *BridgeTLSRequest) GetClientAddr() string {
 	return ""
 }
 
+type AppTokenRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The user's certificate with its route, DER: as the user showed it in TLS.
+	UserCert []byte `protobuf:"bytes,1,opt,name=user_cert,json=userCert,proto3" json:"user_cert,omitempty"`
+	// Name of the app.
+	App string `protobuf:"bytes,2,opt,name=app,proto3" json:"app,omitempty"`
+	// Address of the user, IP:port.
+	ClientAddr    string `protobuf:"bytes,3,opt,name=client_addr,json=clientAddr,proto3" json:"client_addr,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AppTokenRequest) Reset() {
+	*x = AppTokenRequest{}
+	mi := &file_teleport_issue_v1_issue_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AppTokenRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AppTokenRequest) ProtoMessage() {}
+
+func (x *AppTokenRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_teleport_issue_v1_issue_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AppTokenRequest.ProtoReflect.Descriptor instead.
+func (*AppTokenRequest) Descriptor() ([]byte, []int) {
+	return file_teleport_issue_v1_issue_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *AppTokenRequest) GetUserCert() []byte {
+	if x != nil {
+		return x.UserCert
+	}
+	return nil
+}
+
+func (x *AppTokenRequest) GetApp() string {
+	if x != nil {
+		return x.App
+	}
+	return ""
+}
+
+func (x *AppTokenRequest) GetClientAddr() string {
+	if x != nil {
+		return x.ClientAddr
+	}
+	return ""
+}
+
+type AppTokenResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Token         string                 `protobuf:"bytes,1,opt,name=token,proto3" json:"token,omitempty"`
+	ExpiresUnix   int64                  `protobuf:"varint,2,opt,name=expires_unix,json=expiresUnix,proto3" json:"expires_unix,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AppTokenResponse) Reset() {
+	*x = AppTokenResponse{}
+	mi := &file_teleport_issue_v1_issue_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AppTokenResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AppTokenResponse) ProtoMessage() {}
+
+func (x *AppTokenResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_teleport_issue_v1_issue_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AppTokenResponse.ProtoReflect.Descriptor instead.
+func (*AppTokenResponse) Descriptor() ([]byte, []int) {
+	return file_teleport_issue_v1_issue_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *AppTokenResponse) GetToken() string {
+	if x != nil {
+		return x.Token
+	}
+	return ""
+}
+
+func (x *AppTokenResponse) GetExpiresUnix() int64 {
+	if x != nil {
+		return x.ExpiresUnix
+	}
+	return 0
+}
+
 type DatabaseRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The user's certificate with its route, DER: as the user showed it in TLS.
@@ -507,7 +622,7 @@ type DatabaseRequest struct {
 
 func (x *DatabaseRequest) Reset() {
 	*x = DatabaseRequest{}
-	mi := &file_teleport_issue_v1_issue_proto_msgTypes[7]
+	mi := &file_teleport_issue_v1_issue_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -519,7 +634,7 @@ func (x *DatabaseRequest) String() string {
 func (*DatabaseRequest) ProtoMessage() {}
 
 func (x *DatabaseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_teleport_issue_v1_issue_proto_msgTypes[7]
+	mi := &file_teleport_issue_v1_issue_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -532,7 +647,7 @@ func (x *DatabaseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DatabaseRequest.ProtoReflect.Descriptor instead.
 func (*DatabaseRequest) Descriptor() ([]byte, []int) {
-	return file_teleport_issue_v1_issue_proto_rawDescGZIP(), []int{7}
+	return file_teleport_issue_v1_issue_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *DatabaseRequest) GetUserCert() []byte {
@@ -598,7 +713,7 @@ type IssuedCerts struct {
 
 func (x *IssuedCerts) Reset() {
 	*x = IssuedCerts{}
-	mi := &file_teleport_issue_v1_issue_proto_msgTypes[8]
+	mi := &file_teleport_issue_v1_issue_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -610,7 +725,7 @@ func (x *IssuedCerts) String() string {
 func (*IssuedCerts) ProtoMessage() {}
 
 func (x *IssuedCerts) ProtoReflect() protoreflect.Message {
-	mi := &file_teleport_issue_v1_issue_proto_msgTypes[8]
+	mi := &file_teleport_issue_v1_issue_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -623,7 +738,7 @@ func (x *IssuedCerts) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IssuedCerts.ProtoReflect.Descriptor instead.
 func (*IssuedCerts) Descriptor() ([]byte, []int) {
-	return file_teleport_issue_v1_issue_proto_rawDescGZIP(), []int{8}
+	return file_teleport_issue_v1_issue_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *IssuedCerts) GetUser() string {
@@ -716,7 +831,15 @@ const file_teleport_issue_v1_issue_proto_rawDesc = "" +
 	"\n" +
 	"tls_public\x18\x02 \x01(\fR\ttlsPublic\x12\x1f\n" +
 	"\vclient_addr\x18\x03 \x01(\tR\n" +
-	"clientAddr\"\xd7\x01\n" +
+	"clientAddr\"a\n" +
+	"\x0fAppTokenRequest\x12\x1b\n" +
+	"\tuser_cert\x18\x01 \x01(\fR\buserCert\x12\x10\n" +
+	"\x03app\x18\x02 \x01(\tR\x03app\x12\x1f\n" +
+	"\vclient_addr\x18\x03 \x01(\tR\n" +
+	"clientAddr\"K\n" +
+	"\x10AppTokenResponse\x12\x14\n" +
+	"\x05token\x18\x01 \x01(\tR\x05token\x12!\n" +
+	"\fexpires_unix\x18\x02 \x01(\x03R\vexpiresUnix\"\xd7\x01\n" +
 	"\x0fDatabaseRequest\x12\x1b\n" +
 	"\tuser_cert\x18\x01 \x01(\fR\buserCert\x12\x1d\n" +
 	"\n" +
@@ -733,7 +856,7 @@ const file_teleport_issue_v1_issue_proto_rawDesc = "" +
 	"\bssh_cert\x18\x03 \x01(\tR\asshCert\x12\x19\n" +
 	"\btls_cert\x18\x04 \x01(\fR\atlsCert\x12 \n" +
 	"\vauthorities\x18\x05 \x03(\fR\vauthorities\x12!\n" +
-	"\fexpires_unix\x18\x06 \x01(\x03R\vexpiresUnix2\x8c\x05\n" +
+	"\fexpires_unix\x18\x06 \x01(\x03R\vexpiresUnix2\xe1\x05\n" +
 	"\fIssueService\x12L\n" +
 	"\aReissue\x12!.teleport.issue.v1.ReissueRequest\x1a\x1e.teleport.issue.v1.IssuedCerts\x12N\n" +
 	"\bSignUser\x12\".teleport.issue.v1.SignUserRequest\x1a\x1e.teleport.issue.v1.IssuedCerts\x12N\n" +
@@ -742,7 +865,8 @@ const file_teleport_issue_v1_issue_proto_rawDesc = "" +
 	"\aOpenSSH\x12!.teleport.issue.v1.OpenSSHRequest\x1a\x1e.teleport.issue.v1.IssuedCerts\x12J\n" +
 	"\x06Bridge\x12 .teleport.issue.v1.BridgeRequest\x1a\x1e.teleport.issue.v1.IssuedCerts\x12P\n" +
 	"\tBridgeTLS\x12#.teleport.issue.v1.BridgeTLSRequest\x1a\x1e.teleport.issue.v1.IssuedCerts\x12N\n" +
-	"\bDatabase\x12\".teleport.issue.v1.DatabaseRequest\x1a\x1e.teleport.issue.v1.IssuedCertsB\x1aZ\x18teleport/api/gen/issuev1b\x06proto3"
+	"\bDatabase\x12\".teleport.issue.v1.DatabaseRequest\x1a\x1e.teleport.issue.v1.IssuedCerts\x12S\n" +
+	"\bAppToken\x12\".teleport.issue.v1.AppTokenRequest\x1a#.teleport.issue.v1.AppTokenResponseB\x1aZ\x18teleport/api/gen/issuev1b\x06proto3"
 
 var (
 	file_teleport_issue_v1_issue_proto_rawDescOnce sync.Once
@@ -756,7 +880,7 @@ func file_teleport_issue_v1_issue_proto_rawDescGZIP() []byte {
 	return file_teleport_issue_v1_issue_proto_rawDescData
 }
 
-var file_teleport_issue_v1_issue_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
+var file_teleport_issue_v1_issue_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
 var file_teleport_issue_v1_issue_proto_goTypes = []any{
 	(*PublicKeys)(nil),       // 0: teleport.issue.v1.PublicKeys
 	(*ReissueRequest)(nil),   // 1: teleport.issue.v1.ReissueRequest
@@ -765,8 +889,10 @@ var file_teleport_issue_v1_issue_proto_goTypes = []any{
 	(*OpenSSHRequest)(nil),   // 4: teleport.issue.v1.OpenSSHRequest
 	(*BridgeRequest)(nil),    // 5: teleport.issue.v1.BridgeRequest
 	(*BridgeTLSRequest)(nil), // 6: teleport.issue.v1.BridgeTLSRequest
-	(*DatabaseRequest)(nil),  // 7: teleport.issue.v1.DatabaseRequest
-	(*IssuedCerts)(nil),      // 8: teleport.issue.v1.IssuedCerts
+	(*AppTokenRequest)(nil),  // 7: teleport.issue.v1.AppTokenRequest
+	(*AppTokenResponse)(nil), // 8: teleport.issue.v1.AppTokenResponse
+	(*DatabaseRequest)(nil),  // 9: teleport.issue.v1.DatabaseRequest
+	(*IssuedCerts)(nil),      // 10: teleport.issue.v1.IssuedCerts
 }
 var file_teleport_issue_v1_issue_proto_depIdxs = []int32{
 	0,  // 0: teleport.issue.v1.ReissueRequest.keys:type_name -> teleport.issue.v1.PublicKeys
@@ -779,17 +905,19 @@ var file_teleport_issue_v1_issue_proto_depIdxs = []int32{
 	4,  // 7: teleport.issue.v1.IssueService.OpenSSH:input_type -> teleport.issue.v1.OpenSSHRequest
 	5,  // 8: teleport.issue.v1.IssueService.Bridge:input_type -> teleport.issue.v1.BridgeRequest
 	6,  // 9: teleport.issue.v1.IssueService.BridgeTLS:input_type -> teleport.issue.v1.BridgeTLSRequest
-	7,  // 10: teleport.issue.v1.IssueService.Database:input_type -> teleport.issue.v1.DatabaseRequest
-	8,  // 11: teleport.issue.v1.IssueService.Reissue:output_type -> teleport.issue.v1.IssuedCerts
-	8,  // 12: teleport.issue.v1.IssueService.SignUser:output_type -> teleport.issue.v1.IssuedCerts
-	8,  // 13: teleport.issue.v1.IssueService.SignHost:output_type -> teleport.issue.v1.IssuedCerts
-	8,  // 14: teleport.issue.v1.IssueService.SignDatabase:output_type -> teleport.issue.v1.IssuedCerts
-	8,  // 15: teleport.issue.v1.IssueService.OpenSSH:output_type -> teleport.issue.v1.IssuedCerts
-	8,  // 16: teleport.issue.v1.IssueService.Bridge:output_type -> teleport.issue.v1.IssuedCerts
-	8,  // 17: teleport.issue.v1.IssueService.BridgeTLS:output_type -> teleport.issue.v1.IssuedCerts
-	8,  // 18: teleport.issue.v1.IssueService.Database:output_type -> teleport.issue.v1.IssuedCerts
-	11, // [11:19] is the sub-list for method output_type
-	3,  // [3:11] is the sub-list for method input_type
+	9,  // 10: teleport.issue.v1.IssueService.Database:input_type -> teleport.issue.v1.DatabaseRequest
+	7,  // 11: teleport.issue.v1.IssueService.AppToken:input_type -> teleport.issue.v1.AppTokenRequest
+	10, // 12: teleport.issue.v1.IssueService.Reissue:output_type -> teleport.issue.v1.IssuedCerts
+	10, // 13: teleport.issue.v1.IssueService.SignUser:output_type -> teleport.issue.v1.IssuedCerts
+	10, // 14: teleport.issue.v1.IssueService.SignHost:output_type -> teleport.issue.v1.IssuedCerts
+	10, // 15: teleport.issue.v1.IssueService.SignDatabase:output_type -> teleport.issue.v1.IssuedCerts
+	10, // 16: teleport.issue.v1.IssueService.OpenSSH:output_type -> teleport.issue.v1.IssuedCerts
+	10, // 17: teleport.issue.v1.IssueService.Bridge:output_type -> teleport.issue.v1.IssuedCerts
+	10, // 18: teleport.issue.v1.IssueService.BridgeTLS:output_type -> teleport.issue.v1.IssuedCerts
+	10, // 19: teleport.issue.v1.IssueService.Database:output_type -> teleport.issue.v1.IssuedCerts
+	8,  // 20: teleport.issue.v1.IssueService.AppToken:output_type -> teleport.issue.v1.AppTokenResponse
+	12, // [12:21] is the sub-list for method output_type
+	3,  // [3:12] is the sub-list for method input_type
 	3,  // [3:3] is the sub-list for extension type_name
 	3,  // [3:3] is the sub-list for extension extendee
 	0,  // [0:3] is the sub-list for field type_name
@@ -806,7 +934,7 @@ func file_teleport_issue_v1_issue_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_teleport_issue_v1_issue_proto_rawDesc), len(file_teleport_issue_v1_issue_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   9,
+			NumMessages:   11,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -51,6 +51,8 @@ const (
 	IssueServiceBridgeTLSProcedure = "/teleport.issue.v1.IssueService/BridgeTLS"
 	// IssueServiceDatabaseProcedure is the fully-qualified name of the IssueService's Database RPC.
 	IssueServiceDatabaseProcedure = "/teleport.issue.v1.IssueService/Database"
+	// IssueServiceAppTokenProcedure is the fully-qualified name of the IssueService's AppToken RPC.
+	IssueServiceAppTokenProcedure = "/teleport.issue.v1.IssueService/AppToken"
 )
 
 // IssueServiceClient is a client for the teleport.issue.v1.IssueService service.
@@ -77,6 +79,9 @@ type IssueServiceClient interface {
 	// Database issues an agent the client certificate with which it logs in to a
 	// database, for the user whose live certificate it shows.
 	Database(context.Context, *connect.Request[issuev1.DatabaseRequest]) (*connect.Response[issuev1.IssuedCerts], error)
+	// AppToken issues an agent the token by which an app learns who a user is, whose
+	// live certificate with a route to it the agent shows.
+	AppToken(context.Context, *connect.Request[issuev1.AppTokenRequest]) (*connect.Response[issuev1.AppTokenResponse], error)
 }
 
 // NewIssueServiceClient constructs a client for the teleport.issue.v1.IssueService service. By
@@ -138,6 +143,12 @@ func NewIssueServiceClient(httpClient connect.HTTPClient, baseURL string, opts .
 			connect.WithSchema(issueServiceMethods.ByName("Database")),
 			connect.WithClientOptions(opts...),
 		),
+		appToken: connect.NewClient[issuev1.AppTokenRequest, issuev1.AppTokenResponse](
+			httpClient,
+			baseURL+IssueServiceAppTokenProcedure,
+			connect.WithSchema(issueServiceMethods.ByName("AppToken")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
@@ -151,6 +162,7 @@ type issueServiceClient struct {
 	bridge       *connect.Client[issuev1.BridgeRequest, issuev1.IssuedCerts]
 	bridgeTLS    *connect.Client[issuev1.BridgeTLSRequest, issuev1.IssuedCerts]
 	database     *connect.Client[issuev1.DatabaseRequest, issuev1.IssuedCerts]
+	appToken     *connect.Client[issuev1.AppTokenRequest, issuev1.AppTokenResponse]
 }
 
 // Reissue calls teleport.issue.v1.IssueService.Reissue.
@@ -193,6 +205,11 @@ func (c *issueServiceClient) Database(ctx context.Context, req *connect.Request[
 	return c.database.CallUnary(ctx, req)
 }
 
+// AppToken calls teleport.issue.v1.IssueService.AppToken.
+func (c *issueServiceClient) AppToken(ctx context.Context, req *connect.Request[issuev1.AppTokenRequest]) (*connect.Response[issuev1.AppTokenResponse], error) {
+	return c.appToken.CallUnary(ctx, req)
+}
+
 // IssueServiceHandler is an implementation of the teleport.issue.v1.IssueService service.
 type IssueServiceHandler interface {
 	// Reissue narrows the caller's own user certificate.
@@ -217,6 +234,9 @@ type IssueServiceHandler interface {
 	// Database issues an agent the client certificate with which it logs in to a
 	// database, for the user whose live certificate it shows.
 	Database(context.Context, *connect.Request[issuev1.DatabaseRequest]) (*connect.Response[issuev1.IssuedCerts], error)
+	// AppToken issues an agent the token by which an app learns who a user is, whose
+	// live certificate with a route to it the agent shows.
+	AppToken(context.Context, *connect.Request[issuev1.AppTokenRequest]) (*connect.Response[issuev1.AppTokenResponse], error)
 }
 
 // NewIssueServiceHandler builds an HTTP handler from the service implementation. It returns the
@@ -274,6 +294,12 @@ func NewIssueServiceHandler(svc IssueServiceHandler, opts ...connect.HandlerOpti
 		connect.WithSchema(issueServiceMethods.ByName("Database")),
 		connect.WithHandlerOptions(opts...),
 	)
+	issueServiceAppTokenHandler := connect.NewUnaryHandler(
+		IssueServiceAppTokenProcedure,
+		svc.AppToken,
+		connect.WithSchema(issueServiceMethods.ByName("AppToken")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/teleport.issue.v1.IssueService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case IssueServiceReissueProcedure:
@@ -292,6 +318,8 @@ func NewIssueServiceHandler(svc IssueServiceHandler, opts ...connect.HandlerOpti
 			issueServiceBridgeTLSHandler.ServeHTTP(w, r)
 		case IssueServiceDatabaseProcedure:
 			issueServiceDatabaseHandler.ServeHTTP(w, r)
+		case IssueServiceAppTokenProcedure:
+			issueServiceAppTokenHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -331,4 +359,8 @@ func (UnimplementedIssueServiceHandler) BridgeTLS(context.Context, *connect.Requ
 
 func (UnimplementedIssueServiceHandler) Database(context.Context, *connect.Request[issuev1.DatabaseRequest]) (*connect.Response[issuev1.IssuedCerts], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("teleport.issue.v1.IssueService.Database is not implemented"))
+}
+
+func (UnimplementedIssueServiceHandler) AppToken(context.Context, *connect.Request[issuev1.AppTokenRequest]) (*connect.Response[issuev1.AppTokenResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("teleport.issue.v1.IssueService.AppToken is not implemented"))
 }
