@@ -1,14 +1,19 @@
 package e2e
 
 import (
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/go-jose/go-jose/v4"
+	"github.com/go-jose/go-jose/v4/jwt"
 
 	"teleport/test/cluster"
 	"teleport/test/pgserver"
@@ -128,6 +133,44 @@ func TestCurlThroughTshProxyApp(t *testing.T) {
 	}
 	m.Events(t, 1, "app.session.end", "alice")
 	contains(t, m.alice.Tsh("proxy", "app", "payroll").Exit(t, 4).Stderr, "lock")
+}
+
+// TestAnAppVerifiesWhoComes: an app that has a library for tokens and the address of
+// the proxy knows who the user is, and a token of the client's own making never arrives.
+func TestAnAppVerifiesWhoComes(t *testing.T) {
+	t.Parallel()
+	m := newMall(t, cluster.Opts{})
+	_, port := m.opened(t, "wiki", "")
+	curl := func(args ...string) string {
+		return m.alice.Run(cluster.Command{Path: cluster.Need(t, "curl", "curl"), Args: append([]string{"-sS", "--max-time", "20"}, args...)}).OK(t)
+	}
+	token := curl("-H", "Teleport-Jwt-Assertion: forged", "http://127.0.0.1:"+port+"/who")
+	var set jose.JSONWebKeySet
+	if err := json.Unmarshal([]byte(curl("-k", "https://"+m.ProxyAddr()+"/.well-known/jwks.json")), &set); err != nil || len(set.Keys) != 1 {
+		t.Fatalf("%v, %v", set, err)
+	}
+	parsed, err := jwt.ParseSigned(token, []jose.SignatureAlgorithm{jose.SignatureAlgorithm(set.Keys[0].Algorithm)})
+	if err != nil {
+		t.Fatalf("%q: %v", token, err)
+	}
+	var claims jwt.Claims
+	var ours struct {
+		Username string              `json:"username"`
+		Roles    []string            `json:"roles"`
+		Traits   map[string][]string `json:"traits"`
+	}
+	if err := parsed.Claims(set, &claims, &ours); err != nil {
+		t.Fatal(err)
+	}
+	if err := claims.Validate(jwt.Expected{Issuer: m.Cluster.Name, Subject: "alice", AnyAudience: jwt.Audience{m.web.URL}, Time: time.Now()}); err != nil {
+		t.Errorf("%+v: %v", claims, err)
+	}
+	if ours.Username != "alice" || !slices.Equal(ours.Roles, []string{"apps"}) || !slices.Equal(ours.Traits["logins"], []string{"shop"}) {
+		t.Errorf("%+v", ours)
+	}
+	if again := curl("http://127.0.0.1:" + port + "/who"); again != token {
+		t.Error("a token was made for a request")
+	}
 }
 
 // TestPsqlThroughATCPApp: psql reaches the port that is named, and no other one.
