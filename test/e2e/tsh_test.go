@@ -52,21 +52,22 @@ func TestTshSSHFlags(t *testing.T) {
 	}
 }
 
-// TestTshLs looks for servers.
+// TestTshLs looks for servers. The word that it looks for is in no UUID, which is
+// searched too.
 func TestTshLs(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, cluster.Opts{})
-	w.AddAgent(t, "db-1", func(d cluster.Doc) { d.Set("ssh_service.labels", map[string]any{"env": "prod"}) })
+	w.AddAgent(t, "shop-1", func(d cluster.Doc) { d.Set("ssh_service.labels", map[string]any{"env": "prod"}) })
 	cluster.Until(t, within, "both servers", func() bool {
 		return len(strings.Fields(w.alice.Tsh("ls", "--format=names").Stdout)) == 2
 	})
-	for _, args := range [][]string{{"env=prod"}, {"--search=db"}, {"--query=labels[\"env\"] == \"prod\""}} {
-		if out := w.alice.Tsh(append([]string{"ls", "--format=names"}, args...)...).OK(t); out != "db-1\n" {
+	for _, args := range [][]string{{"env=prod"}, {"--search=shop"}, {"--query=labels[\"env\"] == \"prod\""}} {
+		if out := w.alice.Tsh(append([]string{"ls", "--format=names"}, args...)...).OK(t); out != "shop-1\n" {
 			t.Errorf("%v: %q", args, out)
 		}
 	}
 	for _, f := range []string{"text", "json", "yaml"} {
-		contains(t, w.alice.Tsh("ls", "--format="+f).OK(t), "node-1", "db-1", "prod")
+		contains(t, w.alice.Tsh("ls", "--format="+f).OK(t), "node-1", "shop-1", "prod")
 	}
 	w.alice.Tsh("ls", "--query=nonsense(").Exit(t, 2)
 
@@ -78,7 +79,7 @@ func TestTshLs(t *testing.T) {
 	})
 	bob := w.User(t, "bob", []string{"prod"}, nil)
 	bob.Login(t)
-	if out := bob.Tsh("ls", "--format=names").OK(t); out != "db-1\n" {
+	if out := bob.Tsh("ls", "--format=names").OK(t); out != "shop-1\n" {
 		t.Errorf("bob sees %q", out)
 	}
 	missing := bob.Tsh("ssh", w.os.Name+"@no-such", "true").Exit(t, 255).Stderr
