@@ -70,34 +70,20 @@ func (f *dbFlags) text() ([]byte, error) {
 }
 
 func dbCreateCommand(s Streams) *cobra.Command {
-	var f dbFlags
-	var output string
-	c := &cobra.Command{
-		Use: "create", Short: "Write a configuration for an agent that fronts databases", Args: cobra.NoArgs,
+	return agentCreateCommand(s, &dbFlags{}, &cobra.Command{
+		Short: "Write a configuration for an agent that fronts databases",
 		Long: "Writes a configuration for an agent that fronts one database, or those that are\n" +
 			"registered in the cluster and have certain labels. It never overwrites a file.",
 		Example: "  teleport db configure create --proxy=proxy.example.com:443 --token=TOKEN --ca-pin=sha256:… \\\n" +
 			"    --name=orders --protocol=postgres --uri=db.example.com:5432 --labels=env=prod -o file\n" +
 			"  teleport db configure create --proxy=proxy.example.com:443 --token=TOKEN --dynamic-resources-labels=team=shop\n" +
 			"  teleport configure --test=/etc/teleport.yaml",
-		RunE: func(*cobra.Command, []string) error {
-			text, err := f.text()
-			if err != nil {
-				return err
-			}
-			return write(s, output, text)
-		},
-	}
-	f.flagSet(c, "proxy")
-	c.Flags().StringVarP(&output, "output", "o", "stdout", "stdout, file ("+config.DefaultPath+"), or a path")
-	return c
+	})
 }
 
 func dbStartCommand(s Streams) *cobra.Command {
-	var f dbFlags
-	var sf startFlags
-	c := &cobra.Command{
-		Use: "start", Short: "Run an agent that fronts databases, in the foreground", Args: cobra.NoArgs,
+	return agentStartCommand(s, &dbFlags{}, "db", "database", &cobra.Command{
+		Short: "Run an agent that fronts databases, in the foreground",
 		Long: "Runs the database service of this host in the foreground, as teleport start does with\n" +
 			"a file that says the same: for a first try, and for containers. Signals are those of\n" +
 			"teleport start. Without --name, the configuration file says what is fronted.",
@@ -105,11 +91,5 @@ func dbStartCommand(s Streams) *cobra.Command {
 			"  teleport db start --proxy-server=proxy.example.com:443 --token=TOKEN --ca-pin=sha256:… \\\n" +
 			"    --name=orders --protocol=postgres --uri=db.example.com:5432 --labels=env=prod\n" +
 			"  teleport db start -c /etc/teleport.yaml",
-		RunE: func(c *cobra.Command, _ []string) error {
-			return startAgent(c, s, &sf, "db", f.text)
-		},
-	}
-	f.flagSet(c, "proxy-server")
-	foregroundFlags(c, &sf, "database")
-	return c
+	})
 }
