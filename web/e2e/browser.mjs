@@ -33,7 +33,7 @@ export async function open(origin, shots, { args = [], apps = [] } = {}) {
     reducedMotion: 'reduce',
     permissions: ['clipboard-read', 'clipboard-write'],
   });
-  context.setDefaultTimeout(15_000);
+  context.setDefaultTimeout(30_000);
   const page = await context.newPage();
   const faults = [];
   const theirs = () => apps.some((a) => page.url().startsWith(`${a}/`));
