@@ -22,8 +22,12 @@ const (
 )
 
 // say answers the first request of a connection that is not let in: a tool of a cloud
-// in its own form, everybody else as fail does. Those of HTTP/2 hear nothing.
+// in its own form, everybody else as fail does. Those of HTTP/2 hear nothing, nor
+// does who may find another agent that lets them in.
 func (s *Service) say(v *visit, conn *tls.Conn, app *types.App, why error) {
+	if fault.KindOf(why) != fault.Denied {
+		return
+	}
 	if conn.ConnectionState().NegotiatedProtocol != "http/1.1" || conn.SetDeadline(time.Now().Add(sayWithin)) != nil {
 		return
 	}
