@@ -110,10 +110,11 @@ test: ## install what the tests talk to, build, lint, and run every test
 unit: userchild ## the Go tests, with the race detector
 	$(RACE) -timeout 20m $$($(GO) list ./... | grep -v '^teleport/test/')
 
-# Never from the cache: it does not know the commands that these tests run.
+# Never from the cache: it does not know the commands that these tests run. A story
+# waits for its processes more than it computes, so there are more at a time than cores.
 .PHONY: e2e
 e2e: build ## what a person does, with real processes and real clients
-	TELEPORT_BIN=$(abspath $(OUT)) $(GO) test -count=1 -timeout 20m ./test/...
+	TELEPORT_BIN=$(abspath $(OUT)) $(GO) test -count=1 -parallel 3 -timeout 20m ./test/...
 
 .PHONY: fuzz
 fuzz: ## each fuzz target for FUZZTIME
