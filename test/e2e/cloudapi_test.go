@@ -133,11 +133,8 @@ func TestTheProxyOfAWS(t *testing.T) {
 	t.Parallel()
 	w := newCloudWorld(t)
 	line := strings.Fields(strings.TrimPrefix(w.guide.line("tsh proxy aws"), "tsh "))
-	var live *cluster.Live
-	cluster.Until(t, within, "the app", func() bool {
-		return strings.Contains(w.alice.Tsh(append(line[:2:2], "--app=aws")...).Stderr, "--aws-role")
-	})
-	live = w.alice.StartTsh(t, line...)
+	cluster.Until(t, within, "the app", func() bool { return strings.Contains(w.alice.Tsh("apps", "ls").Stdout, "aws") })
+	live := w.alice.StartTsh(t, line...)
 	live.WaitFor(t, "AWS_SECRET_ACCESS_KEY")
 	env := map[string]string{}
 	for _, m := range regexp.MustCompile(`(?m)^export (\w+)='?([^'\n]*)'?$`).FindAllStringSubmatch(live.Out.String(), -1) {
@@ -158,6 +155,7 @@ func TestTheProxyOfAWS(t *testing.T) {
 			HTTPClient: &http.Client{Transport: &http.Transport{Proxy: http.ProxyURL(via), TLSClientConfig: &tls.Config{RootCAs: roots}, DisableKeepAlives: true}}})
 	}
 	c := client(env["AWS_ACCESS_KEY_ID"], env["AWS_SECRET_ACCESS_KEY"])
+	cluster.Until(t, within, "an answer through the proxy", func() bool { _, err := c.ListBuckets(context.Background(), nil); return err == nil })
 	body := bytes.Repeat([]byte("0123456789abcdef"), 1<<16)
 	ctx := context.Background()
 	if _, err := c.PutObject(ctx, &s3.PutObjectInput{Bucket: aws.String("demo"), Key: aws.String("k"), Body: bytes.NewReader(body)}); err != nil {
