@@ -16,6 +16,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"teleport/api/rpc"
 	"teleport/fault"
 	"teleport/netx"
 	"teleport/types"
@@ -326,27 +327,14 @@ func (p *patient) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// statusOf is how HTTP says a kind of fault.
+// statusOf is how HTTP says a kind of fault of a gateway: what is wrong behind it is
+// nothing that the client could mend.
 func statusOf(k fault.Kind) int {
 	switch k {
-	case fault.Denied:
-		return http.StatusForbidden
-	case fault.Unauthenticated:
-		return http.StatusUnauthorized
-	case fault.NotFound:
-		return http.StatusNotFound
-	case fault.Invalid:
-		return http.StatusBadRequest
-	case fault.Limit:
-		return http.StatusTooManyRequests
-	case fault.Unavailable:
-		return http.StatusServiceUnavailable
-	case fault.Timeout:
-		return http.StatusGatewayTimeout
-	case fault.Unimplemented:
-		return http.StatusNotImplemented
+	case fault.Untrusted, fault.Canceled, fault.Internal:
+		return http.StatusBadGateway
 	}
-	return http.StatusBadGateway
+	return rpc.Status(k)
 }
 
 const bufferSize = 32 << 10

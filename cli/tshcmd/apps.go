@@ -126,33 +126,11 @@ func publicAddr(s *session, app *types.App) string {
 
 // findApp finds one by name, or the only one with the labels of the flags.
 func (a *app) findApp(ctx context.Context, c *client.Client, f appFlags, name string) (*types.App, error) {
-	filter := client.Filter{Query: f.query}
-	if f.labels != "" {
-		var err error
-		if filter.Labels, err = parseLabels([]string{f.labels}); err != nil {
-			return nil, err
-		}
-	}
-	servers, err := c.Apps(ctx, filter)
+	server, err := findFronted(ctx, c.Apps, sought{labels: f.labels, query: f.query, name: name}, "app", "tsh apps ls")
 	if err != nil {
 		return nil, err
 	}
-	if name != "" {
-		servers = slices.DeleteFunc(servers, func(s *types.AppServer) bool { return s.Spec.App.Metadata.Name != name })
-	}
-	switch {
-	case len(servers) == 1:
-		return &servers[0].Spec.App, nil
-	case len(servers) > 1:
-		var names strings.Builder
-		for _, s := range servers {
-			names.WriteString("\n" + s.Spec.App.Metadata.Name)
-		}
-		return nil, fault.New(fault.Conflict, "several apps match:%s", names.String()).WithHint("name the one that you mean")
-	case name == "":
-		return nil, fault.New(fault.NotFound, "there is no app that you may see and that matches").WithHint("tsh apps ls lists what you can reach")
-	}
-	return nil, fault.New(fault.NotFound, "there is no app %q, or you may not see it", name).WithHint("tsh apps ls lists what you can reach")
+	return &server.Spec.App, nil
 }
 
 // appRoute is as what an app is used: as the flags say, and in a cloud where one's

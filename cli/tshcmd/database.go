@@ -227,31 +227,9 @@ func (f dbFlags) route(active []*profile.Database, d *types.Database, self strin
 
 // database finds one by name, or the only one with the labels of the flags.
 func (a *app) database(ctx context.Context, c *client.Client, f dbFlags, name string) (*types.Database, error) {
-	filter := client.Filter{Query: f.query}
-	if f.labels != "" {
-		var err error
-		if filter.Labels, err = parseLabels([]string{f.labels}); err != nil {
-			return nil, err
-		}
-	}
-	servers, err := c.Databases(ctx, filter)
+	server, err := findFronted(ctx, c.Databases, sought{labels: f.labels, query: f.query, name: name}, "database", "tsh db ls")
 	if err != nil {
 		return nil, err
 	}
-	if name != "" {
-		servers = slices.DeleteFunc(servers, func(s *types.DatabaseServer) bool { return s.Spec.Database.Metadata.Name != name })
-	}
-	switch {
-	case len(servers) == 1:
-		return &servers[0].Spec.Database, nil
-	case len(servers) > 1:
-		var names strings.Builder
-		for _, s := range servers {
-			names.WriteString("\n" + s.Spec.Database.Metadata.Name)
-		}
-		return nil, fault.New(fault.Conflict, "several databases match:%s", names.String()).WithHint("name the one that you mean")
-	case name == "":
-		return nil, fault.New(fault.NotFound, "there is no database that you may see and that matches").WithHint("tsh db ls lists what you can reach")
-	}
-	return nil, fault.New(fault.NotFound, "there is no database %q, or you may not see it", name).WithHint("tsh db ls lists what you can reach")
+	return &server.Spec.Database, nil
 }
