@@ -11,10 +11,12 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"io"
 	"net"
 	"net/http"
 	"net/url"
 	"strings"
+	"syscall"
 	"time"
 
 	"teleport/fault"
@@ -183,10 +185,17 @@ func (d *Dialer) explain(err error) error {
 		return hint(fault.Wrap(err, fault.Untrusted, "the certificate of %s is for another name", d.ProxyAddr), "check the proxy's address")
 	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
 		return hint(fault.Wrap(err, fault.Untrusted, "the certificate of %s has expired or is not valid yet", d.ProxyAddr), "check the clocks on both sides")
+	case ended(err):
+		return fault.Wrap(err, fault.Unavailable, "cannot connect to %s: it ended the connection before TLS began", d.ProxyAddr)
 	case fault.KindOf(err) == fault.Internal:
 		return fault.Wrap(err, fault.Unavailable, "no TLS connection to the proxy at %s", d.ProxyAddr)
 	}
 	return err
+}
+
+// ended reports whether the other side went away, as a proxy does that is killed.
+func ended(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 }
 
 func hint(err error, text string) error {

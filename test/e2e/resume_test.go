@@ -170,6 +170,13 @@ func (p prepended) Read(b []byte) (int, error) {
 // breath is between two rounds of copying: the machine has other tests to run.
 const breath = 3 * time.Second
 
+// neverBegan reports whether a program says that it found no proxy, or one that was
+// killed before it had answered.
+func neverBegan(stderr string) bool {
+	return strings.Contains(stderr, "cannot connect") || strings.Contains(stderr, "ended before the dial was answered") ||
+		strings.Contains(stderr, "the proxy closed the connection")
+}
+
 // copying copies a file to the node and back, again and again, and looks at what
 // came back.
 func (s *survivors) copying(t *testing.T, who *cluster.Person, node *cluster.Process) *conversation {
@@ -194,7 +201,7 @@ func (s *survivors) copying(t *testing.T, who *cluster.Person, node *cluster.Pro
 				var r cluster.Result
 				cluster.Poll(patience, func() bool {
 					r = who.Tsh("scp", "-q", pair[0], pair[1])
-					return r.Code != 255 || !strings.Contains(r.Stderr, "cannot connect")
+					return r.Code != 255 || !neverBegan(r.Stderr)
 				})
 				if r.Code != 0 && c.err == nil {
 					c.err = fmt.Errorf("%s", r)
