@@ -122,17 +122,23 @@ func (f authorizer) Authorize(_ context.Context, c Caller, p Permission) error {
 
 type status struct {
 	statusv1connect.UnimplementedStatusServiceHandler
-	ping func(context.Context) error
+	ping    func(context.Context) error
+	cluster string
 }
 
 func (s status) Ping(ctx context.Context, _ *connect.Request[statusv1.PingRequest]) (*connect.Response[statusv1.PingResponse], error) {
 	if err := s.ping(ctx); err != nil {
 		return nil, err
 	}
-	return connect.NewResponse(&statusv1.PingResponse{Cluster: "example"}), nil
+	return connect.NewResponse(&statusv1.PingResponse{Cluster: s.cluster}), nil
 }
 
 func newServer(t *testing.T, ping func(context.Context) error, l Limits) (*Server, *bytes.Buffer) {
+	t.Helper()
+	return newServerOf(t, status{ping: ping, cluster: "example"}, l)
+}
+
+func newServerOf(t *testing.T, impl status, l Limits) (*Server, *bytes.Buffer) {
 	t.Helper()
 	log := &bytes.Buffer{}
 	s := NewServer(Config{Table: AccessTable(), Verifier: fakeVerifier{}, Limits: l,
@@ -140,7 +146,7 @@ func newServer(t *testing.T, ping func(context.Context) error, l Limits) (*Serve
 		Log:        slog.New(slog.NewTextHandler(log, nil))})
 	err := s.Register(statusv1.File_teleport_status_v1_status_proto.Services().ByName("StatusService"),
 		func(o ...connect.HandlerOption) (string, http.Handler) {
-			return statusv1connect.NewStatusServiceHandler(status{ping: ping}, o...)
+			return statusv1connect.NewStatusServiceHandler(impl, o...)
 		})
 	if err != nil {
 		t.Fatal(err)
@@ -169,6 +175,21 @@ func TestUnlistedProcedureDoesNotRegister(t *testing.T) {
 	}
 	if w := post(s, accountv1connect.AccountServiceInviteUserProcedure, strings.NewReader("{}")); w.Code != http.StatusNotFound {
 		t.Errorf("a sibling was mounted: %d", w.Code)
+	}
+}
+
+// A short answer is not compressed, whatever the client takes.
+func TestOnlyLongAnswersAreCompressed(t *testing.T) {
+	for cluster, want := range map[string]string{"example": "", strings.Repeat("a", compressFrom): "gzip"} {
+		s, _ := newServerOf(t, status{ping: func(context.Context) error { return nil }, cluster: cluster}, Limits{})
+		r := httptest.NewRequest(http.MethodPost, statusv1connect.StatusServicePingProcedure, strings.NewReader("{}"))
+		r.Header.Set("Content-Type", "application/json")
+		r.Header.Set("Accept-Encoding", "gzip")
+		w := httptest.NewRecorder()
+		s.ServeHTTP(w, r)
+		if got := w.Header().Get("Content-Encoding"); w.Code != http.StatusOK || got != want {
+			t.Errorf("an answer of about %d bytes: %d, encoding %q, want %q", len(cluster), w.Code, got, want)
+		}
 	}
 }
 

@@ -98,6 +98,10 @@ type liveStream struct {
 	cut        context.CancelCauseFunc
 }
 
+// compressFrom is the least size of an answer, in bytes, that is worth compressing:
+// most are a few numbers, and a compressor is dearer than what they tell.
+const compressFrom = 4 << 10
+
 // NewServer returns a server without services.
 func NewServer(cfg Config) *Server {
 	if cfg.Now == nil {
@@ -122,6 +126,7 @@ func (s *Server) Register(service protoreflect.ServiceDescriptor, build func(...
 	path, handler := build(
 		connect.WithRequestGate(s.gate),
 		connect.WithInterceptors(&interceptor{s}),
+		connect.WithCompressMinBytes(compressFrom),
 		connect.WithConditionalHandlerOptions(func(spec connect.Spec) []connect.HandlerOption {
 			limit := s.limits.MessageBytes
 			switch s.cfg.Table[spec.Procedure].Level {
