@@ -181,6 +181,7 @@ func (x *exchange) change(out *http.Request) {
 	}
 	traits := x.visit.traits(x.token)
 	for _, h := range x.app.Spec.Rewrite.Headers {
+		unsay(out.Header, h.Name) // nobody says it themselves, least of all who has no such trait
 		values := x.svc.expand(h.Value, traits)
 		if len(values) == 0 {
 			x.svc.cfg.Log.Debug("a header is left out, as the user has no such trait", "app", x.app.Metadata.Name, "header", h.Name)
@@ -190,7 +191,6 @@ func (x *exchange) change(out *http.Request) {
 			out.Host = values[0]
 			continue
 		}
-		out.Header.Del(h.Name)
 		for _, value := range values {
 			out.Header.Add(h.Name, value)
 		}

@@ -27,7 +27,19 @@ const (
 
 // ownHeader reports whether a header is between us and the proxy or the app alone:
 // what a client, or an app, says in one is dropped.
-func ownHeader(name string) bool { return types.ReservedHeader(name) || name == HeaderRequestID }
+func ownHeader(name string) bool {
+	return types.ReservedHeader(name) || types.HeaderKey(name) == "x-request-id"
+}
+
+// unsay drops what a client says in a header, however it spells it.
+func unsay(h http.Header, name string) {
+	key := types.HeaderKey(name)
+	for said := range h {
+		if types.HeaderKey(said) == key {
+			delete(h, said)
+		}
+	}
+}
 
 // forwarded copies the headers of a request singly, and drops what only the agent
 // may tell the app.

@@ -352,16 +352,36 @@ func (h AppHeader) check() error {
 	return nil
 }
 
-// ReservedHeader reports whether a header of requests is the agent's alone, in any
-// letter case: what apps believe about who and whence, and what frames a request.
+// HeaderKey is what headers have in common that an app may take for one another: many
+// know a header as a variable of CGI, where X-User, x_user and X.User are all
+// HTTP_X_USER.
+func HeaderKey(name string) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case r >= 'A' && r <= 'Z':
+			return r - 'A' + 'a'
+		case r >= 'a' && r <= 'z' || r >= '0' && r <= '9':
+			return r
+		}
+		return '-'
+	}, name)
+}
+
+// ReservedHeader reports whether a header of requests is the agent's alone, however
+// it is spelt: what apps believe about who and whence, and what frames a request.
 func ReservedHeader(name string) bool {
-	name = strings.ToLower(name)
+	name = HeaderKey(name)
 	switch name {
-	case "teleport-jwt-assertion", "cf-access-token", "forwarded", "x-real-ip", "connection", "content-length", "transfer-encoding", "te",
+	case "cf-access-token", "forwarded", "x-real-ip", "connection", "content-length", "transfer-encoding", "te",
 		"trailer", "upgrade", "keep-alive", "expect":
 		return true
 	}
-	return strings.HasPrefix(name, "x-forwarded-") || strings.HasPrefix(name, "x-teleport-") || strings.HasPrefix(name, "proxy-")
+	for _, own := range []string{"teleport-", "x-forwarded-", "x-teleport-", "proxy-"} {
+		if strings.HasPrefix(name, own) {
+			return true
+		}
+	}
+	return false
 }
 
 // TCP reports whether the app is a TCP service.

@@ -128,13 +128,10 @@ func (w *patientWriter) Write(p []byte) (int, error) {
 	return w.ResponseWriter.Write(p)
 }
 
-// never are headers that no client sets for an app: those that say who the user is
-// and where a request comes from, and what belongs to one connection.
-var never = []string{"Cf-Access-Token", "Connection", "Forwarded", "Keep-Alive", "Proxy-Authenticate", "Proxy-Authorization", "Proxy-Connection",
-	"Teleport-Jwt-Assertion", "Trailer", "Transfer-Encoding", "Upgrade", requestID, "X-Real-Ip"}
-
+// passes reports whether clients set a header for an app: not those that say who the
+// user is and where a request comes from, and not what belongs to one connection.
 func passes(name string) bool {
-	return !slices.Contains(never, name) && !strings.HasPrefix(name, "X-Forwarded-") && !strings.HasPrefix(name, "X-Teleport-")
+	return !types.ReservedHeader(name) && types.HeaderKey(name) != "x-request-id"
 }
 
 // outbound builds the request that the agent gets, its headers from empty.
@@ -234,10 +231,11 @@ func (s *Server) broken(_ http.ResponseWriter, r *http.Request, err error) {
 }
 
 // ownOrigin reports whether a WebSocket was opened by a page of the app, or of one
-// that its CORS settings name. Programs send no origin.
+// that its CORS settings name and let use cookies: browsers send them with every
+// WebSocket. Programs send no origin.
 func (s *Server) ownOrigin(v *visit) bool {
-	origin := v.r.Header.Get("Origin")
-	return origin == "" || origin == "https://"+v.r.Host || allowsOrigin(v.app.Spec.CORS, origin)
+	origin, c := v.r.Header.Get("Origin"), v.app.Spec.CORS
+	return origin == "" || origin == "https://"+v.r.Host || c != nil && c.AllowCredentials && slices.Contains(c.AllowedOrigins, origin)
 }
 
 func allowsOrigin(c *types.AppCORS, origin string) bool {

@@ -2,8 +2,6 @@ package appproxy
 
 import (
 	"bytes"
-	"crypto/rand"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"html"
@@ -14,6 +12,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/google/uuid"
 
 	"teleport/api/rpc"
 	"teleport/fault"
@@ -39,11 +39,8 @@ func securePage(h http.Header) {
 // agent, and on every page and answer that says what went wrong.
 const requestID = "X-Request-Id"
 
-func newRequestID() string {
-	var b [8]byte
-	_, _ = rand.Read(b[:]) // crypto/rand.Read never fails
-	return hex.EncodeToString(b[:])
-}
+// The agent takes a UUID, and makes an id of its own of anything else.
+func newRequestID() string { return uuid.NewString() }
 
 // fail answers a request with what went wrong: a page for a person, JSON for a
 // program. A person whose session is over is led to the sign-in instead.

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"teleport/types"
 )
 
 func certAddr(*testing.T) netip.Addr { return netip.MustParseAddr("203.0.113.7") }
@@ -135,6 +137,29 @@ func TestWebSocket(t *testing.T) {
 	}
 	if len(w.failed) != 4 {
 		t.Errorf("told of %d", len(w.failed))
+	}
+}
+
+// Browsers send cookies with every WebSocket: a page of another site opens none
+// unless the app's settings name it and let it use cookies.
+func TestWebSocketOfOtherSites(t *testing.T) {
+	for name, c := range map[string]struct {
+		cors   types.AppCORS
+		status int
+	}{
+		"any site":                   {types.AppCORS{AllowedOrigins: []string{"*"}}, http.StatusForbidden},
+		"without cookies":            {types.AppCORS{AllowedOrigins: []string{"https://pages.test"}}, http.StatusForbidden},
+		"another one":                {types.AppCORS{AllowedOrigins: []string{"https://other.test"}, AllowCredentials: true}, http.StatusForbidden},
+		"this one, and with cookies": {types.AppCORS{AllowedOrigins: []string{"https://pages.test"}, AllowCredentials: true}, http.StatusSwitchingProtocols},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, app("wiki", func(s *types.AppSpec) { s.CORS = &c.cors }))
+			w.streams()
+			_, resp := w.socket(w.start("wiki", "alice", "", nil), "GET /ws HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nOrigin: https://pages.test\r\n")
+			if resp.StatusCode != c.status {
+				t.Errorf("%s", resp.Status)
+			}
+		})
 	}
 }
 
