@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
+
 	"teleport/audit/chain"
 	"teleport/types/event"
 )
@@ -95,7 +97,7 @@ func (f *fakeWriter) batch(t testing.TB, events ...event.Event) chain.Batch {
 			m.Time = f.at
 		}
 		if m.UID == "" {
-			m.UID = newUID()
+			m.UID = uuid.NewString()
 		}
 		m.Cluster = "test"
 		enc, err := f.c.Encode(e)

@@ -10,7 +10,6 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
-	"time"
 
 	"teleport/audit/chain"
 	"teleport/fault"
@@ -72,7 +71,7 @@ type Writer struct {
 	why       string // of the last refusal
 	segs      []segmentInfo
 	sessions  openSessions
-	changed   chan struct{} // closed and replaced when committed or acked moves
+	changed   chan struct{} // closed when committed or acked moves; nil while nobody looks
 
 	file  segmentFile // of the last of segs; used by the leader only
 	spare []byte      // the buffer of a group that was written
@@ -106,7 +105,7 @@ type group struct {
 	count    uint64 // of emitters' events
 	reported uint64 // Writer.reported when it was last added to
 	sessions []sessionChange
-	done     chan struct{}
+	done     chan struct{} // nil while nobody waits for it
 	err      error
 }
 
@@ -129,7 +128,7 @@ func NewWriter(o WriterOptions) (*Writer, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	w := &Writer{o: o, codec: event.NewCodec(), open: openAppend, changed: make(chan struct{}), sessions: make(openSessions)}
+	w := &Writer{o: o, codec: event.NewCodec(), open: openAppend, sessions: make(openSessions)}
 	w.idle = sync.NewCond(&w.mu)
 	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
 		return nil, diskFault(err, "the audit spool cannot be made", o.Dir)
@@ -176,54 +175,62 @@ func (w *Writer) Emit(ctx context.Context, events ...event.Event) error {
 	if err := ctx.Err(); err != nil || len(events) == 0 {
 		return err
 	}
-	list := make([]prepared, len(events))
-	for i, e := range events {
-		var err error
-		if list[i], err = w.prepare(e); err != nil {
-			return err
-		}
+	d := desks.Get().(*desk)
+	defer d.clear()
+	if err := w.prepare(d, events); err != nil {
+		return err
 	}
 	w.mu.Lock()
-	if err := w.admit(list); err != nil {
-		w.mu.Unlock()
+	defer w.mu.Unlock()
+	if err := w.admit(d); err != nil {
 		return err
 	}
 	if w.refused > w.reported {
 		if err := w.reportLost(); err != nil {
-			w.mu.Unlock()
 			return err
 		}
 	}
 	var g *group
-	for _, r := range list {
-		g = w.add(r)
+	for i := range d.list {
+		r := &d.list[i]
+		g = w.add(d, r)
 		g.count++
 		if r.session != nil {
 			g.sessions = append(g.sessions, *r.session)
 		}
 	}
 	if w.writing {
+		done := g.written()
 		w.mu.Unlock()
-		<-g.done // not ctx: the events may be on their way to the disk
+		<-done // not ctx: the events may be on their way to the disk
+		w.mu.Lock()
 		return g.err
 	}
 	w.writing = true
 	w.lead()
 	w.writing = false
 	w.idle.Broadcast()
-	w.mu.Unlock()
 	return g.err
 }
 
-// prepared is an event ready to be chained.
-type prepared struct {
-	encoded event.Encoded
-	salt    []byte
-	leaf    chain.Hash
-	session *sessionChange // nil for most
+// written is closed when the group is on disk, or refused. Most groups have no
+// emitter that waits for another's write.
+func (g *group) written() <-chan struct{} {
+	if g.done == nil {
+		g.done = make(chan struct{})
+	}
+	return g.done
 }
 
-func (w *Writer) admit(list []prepared) error {
+// end wakes those who wait for the group.
+func (g *group) end(err error) {
+	g.err = err
+	if g.done != nil {
+		close(g.done)
+	}
+}
+
+func (w *Writer) admit(d *desk) error {
 	if w.closed {
 		return fault.New(fault.Unavailable, "the audit log of this process is closed")
 	}
@@ -231,11 +238,9 @@ func (w *Writer) admit(list []prepared) error {
 	if w.pending != nil {
 		queued = int64(len(w.pending.buf))
 	}
-	for _, r := range list {
-		queued += int64(len(r.encoded.Public) + len(r.encoded.Sensitive) + 128)
-	}
+	queued += int64(len(d.buf) + 128*len(d.list))
 	if w.bytes+queued > w.o.Quota {
-		w.refuse("quota", uint64(len(list)))
+		w.refuse("quota", uint64(len(d.list)))
 		return fault.New(fault.Limit, "the audit spool %s is full: %d bytes wait for the auth service", w.dir, w.bytes).
 			WithHint("bring the auth service back, or give the spool a larger quota")
 	}
@@ -249,29 +254,31 @@ func (w *Writer) refuse(why string, n uint64) {
 
 // reportLost puts an audit.lost event before the first one that is taken again.
 func (w *Writer) reportLost() error {
-	r, err := w.prepare(&event.AuditLost{
+	d := desks.Get().(*desk)
+	defer d.clear()
+	err := w.prepare(d, []event.Event{&event.AuditLost{
 		AuditWriter: event.AuditWriter{Writer: w.id.UUID, Generation: w.id.Generation},
 		Count:       w.refused - w.reported, Reason: w.why,
-	})
+	}})
 	if err != nil {
 		return err
 	}
 	w.reported = w.refused
-	w.add(r)
+	w.add(d, &d.list[0])
 	return nil
 }
 
 // add gives the event its place in the chain and in the next write.
-func (w *Writer) add(r prepared) *group {
+func (w *Writer) add(d *desk, r *prepared) *group {
 	g := w.pending
 	if g == nil {
-		g = &group{first: w.sequence + 1, prev: w.head, done: make(chan struct{}), buf: w.spare[:0]}
+		g = &group{first: w.sequence + 1, prev: w.head, buf: w.spare[:0]}
 		w.spare = nil
 		w.pending = g
 	}
 	w.sequence++
 	w.head = chain.Next(w.head, w.sequence, r.leaf)
-	rec := chain.Record{Sequence: w.sequence, Event: r.encoded.Bytes(), Salt: r.salt, Chain: w.head}
+	rec := chain.Record{Sequence: w.sequence, Event: d.buf[r.start:r.end], Salt: r.salt[:], Chain: w.head}
 	g.buf = appendFrame(g.buf, func(b []byte) []byte { return chain.AppendRecord(b, rec) })
 	g.last = position{w.sequence, w.head}
 	g.reported = w.reported
@@ -306,7 +313,7 @@ func (w *Writer) lead() {
 		w.committed, w.onDisk = g.last, g.reported
 		w.sessions.apply(g.sessions)
 		w.notify()
-		close(g.done)
+		g.end(nil)
 	}
 }
 
@@ -340,8 +347,7 @@ func (w *Writer) fail(g *group, err error) {
 	err = diskFault(err, "the event cannot be written to the audit log", w.dir)
 	for _, x := range []*group{g, w.pending} {
 		if x != nil {
-			x.err = err
-			close(x.done)
+			x.end(err)
 		}
 	}
 	w.pending = nil
@@ -396,8 +402,10 @@ func (w *Writer) startSegment(g *group, open openSessions) (segmentInfo, error) 
 }
 
 func (w *Writer) notify() {
-	close(w.changed)
-	w.changed = make(chan struct{})
+	if w.changed != nil {
+		close(w.changed)
+		w.changed = nil
+	}
 }
 
 // progress is how far a generation of a writer has come.
@@ -413,6 +421,9 @@ func (p progress) drained() bool { return p.acked >= p.committed }
 func (w *Writer) state() progress {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if w.changed == nil {
+		w.changed = make(chan struct{})
+	}
 	return progress{w.id.Generation, w.committed.sequence, w.acked, w.changed}
 }
 
@@ -458,32 +469,4 @@ func (w *Writer) Close() error {
 		err = errors.Join(err, os.RemoveAll(w.dir))
 	}
 	return errors.Join(err, w.lock.Close())
-}
-
-// prepare fills an event and makes its bytes and leaf; no lock is needed.
-func (w *Writer) prepare(e event.Event) (prepared, error) {
-	if err := w.codec.Fill(e); err != nil {
-		return prepared{}, err
-	}
-	m := e.EventMeta()
-	if m.UID == "" {
-		m.UID = newUID()
-	}
-	if m.Time.IsZero() {
-		m.Time = time.Now().UTC()
-	}
-	if m.Cluster == "" {
-		m.Cluster = w.o.Cluster
-	}
-	if s, ok := e.(interface{ EventServer() *event.Server }); ok {
-		if g := s.EventServer(); g.ServerID != "" && g.ServerID != w.id.UUID {
-			g.ForwardedBy = w.id.UUID
-		}
-	}
-	encoded, err := w.codec.Encode(e)
-	if err != nil {
-		return prepared{}, err
-	}
-	salt := newSalt()
-	return prepared{encoded, salt, chain.Leaf(chain.Commit(salt, encoded.Sensitive), encoded.Public), changeOf(e)}, nil
 }

@@ -2,7 +2,6 @@ package dbaccess
 
 import (
 	"context"
-	"reflect"
 	"sync"
 	"time"
 
@@ -117,34 +116,24 @@ func (s *Session) record() error {
 	if len(list) == 0 {
 		return nil
 	}
-	texts := make([][]byte, len(list))
-	for i, e := range list {
-		encoded, err := s.svc.codec.Encode(bare(e))
-		if err == nil {
-			texts[i], err = encoded.JSON()
-		}
-		if err != nil {
+	texts := event.NewTexts()
+	defer texts.Free()
+	for _, e := range list {
+		if err := texts.Add(s.svc.codec, e, introduces(e)); err != nil {
 			return err
 		}
 	}
-	return fault.Wrap(s.rec.Event(texts...), fault.Unavailable, "the session cannot be recorded, so nothing may happen in it")
+	return fault.Wrap(s.rec.Event(texts.List()...), fault.Unavailable, "the session cannot be recorded, so nothing may happen in it")
 }
 
-// bare is an event without what every event of a session says: a recording begins
-// with that.
-func bare(e event.Event) event.Event {
+// introduces reports whether an event says in a recording what every event of its
+// session does. The others leave it out there.
+func introduces(e event.Event) bool {
 	switch e.(type) {
 	case *event.DBStart, *event.DBEnd:
-		return e
+		return true
 	}
-	v := reflect.New(reflect.TypeOf(e).Elem()) // the log's own is not touched
-	v.Elem().Set(reflect.ValueOf(e).Elem())
-	e = v.Interface().(event.Event)
-	if of, ok := e.(event.OfDatabase); ok {
-		u, x, srv, db := of.OfDatabase()
-		*u, *x, *srv, *db = event.User{}, event.Session{}, event.Server{}, event.Database{}
-	}
-	return e
+	return false
 }
 
 // CommitSoon sees to it that what was told is written within 50 ms: for what has

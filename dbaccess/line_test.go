@@ -1,6 +1,7 @@
 package dbaccess
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"log/slog"
@@ -130,7 +131,9 @@ func (r *tape) Mode() string { return r.mode }
 func (r *tape) Event(json ...[]byte) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.events = append(r.events, json...)
+	for _, j := range json {
+		r.events = append(r.events, bytes.Clone(j))
+	}
 	return r.fail
 }
 

@@ -63,6 +63,7 @@ type Recording interface {
 	// Resize takes a change of the terminal's size.
 	Resize(columns, rows int) error
 	// Event takes anything else that belongs into the recording, each as audit JSON.
+	// It does not keep them.
 	Event(json ...[]byte) error
 	// Close ends the recording and returns once what was taken is safe.
 	Close() error

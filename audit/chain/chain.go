@@ -72,7 +72,9 @@ func Commit(salt, sensitive []byte) Hash {
 	h.Write([]byte{byte(len(salt))})
 	h.Write(salt)
 	h.Write(sensitive)
-	return Hash(h.Sum(nil))
+	var out Hash
+	h.Sum(out[:0])
+	return out
 }
 
 // Leaf binds an event: the commitment to its sensitive half, and its public
@@ -82,7 +84,9 @@ func Leaf(commit Hash, public []byte) Hash {
 	h.Write([]byte("audit leaf v1\n"))
 	h.Write(commit[:])
 	h.Write(public)
-	return Hash(h.Sum(nil))
+	var out Hash
+	h.Sum(out[:0])
+	return out
 }
 
 // Next is the chain value after the record with this sequence and leaf.

@@ -2,6 +2,7 @@ package event
 
 import (
 	"encoding/json"
+	"errors"
 	"reflect"
 	"slices"
 	"sync"
@@ -15,24 +16,25 @@ const MaxSize = 1 << 20
 // Codec turns events into their bytes and back. It is compiled once from the
 // catalogue, is immutable and may be used concurrently.
 type Codec struct {
-	types map[string]*entryPlan
-	codes map[string]string // code → type
+	types   map[string]*entryPlan
+	codes   map[string]string // code → type
+	structs map[reflect.Type]*entryPlan
 }
 
 type entryPlan struct {
 	Entry
-	goType reflect.Type
-	plan   *structPlan
+	plan *structPlan
 }
 
 // NewCodec returns the codec of the catalogue, which is compiled once in a process.
 func NewCodec() *Codec { return compiled() }
 
 var compiled = sync.OnceValue(func() *Codec {
-	c := &Codec{types: make(map[string]*entryPlan), codes: make(map[string]string)}
+	c := &Codec{types: make(map[string]*entryPlan), codes: make(map[string]string), structs: make(map[reflect.Type]*entryPlan)}
 	for _, e := range Catalogue() {
-		t := reflect.TypeOf(e.New()).Elem()
-		c.types[e.Type] = &entryPlan{Entry: e, goType: t, plan: compile(t)}
+		t := reflect.TypeOf(e.New())
+		p := &entryPlan{Entry: e, plan: compile(t.Elem())}
+		c.types[e.Type], c.structs[t] = p, p
 		for _, code := range e.Codes {
 			c.codes[code] = e.Type
 		}
@@ -56,67 +58,103 @@ func (c *Codec) TypeOf(code string) string { return c.codes[code] }
 // code, or the code from the struct where its type has only one. It returns
 // fault.Invalid when they are missing, unknown or do not belong to the struct.
 func (c *Codec) Fill(e Event) error {
-	p, err := c.planOf(e)
-	if err != nil {
-		return err
+	_, _, err := c.planned(e)
+	return err
+}
+
+// planned fills e, and returns its plan and its struct.
+func (c *Codec) planned(e Event) (*entryPlan, reflect.Value, error) {
+	t := reflect.TypeOf(e)
+	if t == nil || t.Kind() != reflect.Pointer || reflect.ValueOf(e).IsNil() {
+		return nil, reflect.Value{}, fault.New(fault.Invalid, "an event is a pointer to a struct of the catalogue")
+	}
+	p := c.structs[t]
+	if p == nil {
+		return nil, reflect.Value{}, fault.New(fault.Invalid, "%s is not in the catalogue of events", t.Elem())
 	}
 	m := e.EventMeta()
 	if m.Code == "" && len(p.Codes) == 1 {
 		m.Code = p.Codes[0]
 	}
 	if !slices.Contains(p.Codes, m.Code) {
-		return fault.New(fault.Invalid, "event %s has no code %q", p.Type, m.Code)
+		return nil, reflect.Value{}, fault.New(fault.Invalid, "event %s has no code %q", p.Type, m.Code)
 	}
 	if m.Type == "" {
 		m.Type = p.Type
 	}
 	if m.Type != p.Type {
-		return fault.New(fault.Invalid, "event type %q does not belong to code %s", m.Type, m.Code)
+		return nil, reflect.Value{}, fault.New(fault.Invalid, "event type %q does not belong to code %s", m.Type, m.Code)
 	}
-	return nil
-}
-
-// planOf finds the plan of e by its Go type. Codes are the quickest way in;
-// a struct without one is looked for.
-func (c *Codec) planOf(e Event) (*entryPlan, error) {
-	t := reflect.TypeOf(e)
-	if t == nil || t.Kind() != reflect.Pointer || reflect.ValueOf(e).IsNil() {
-		return nil, fault.New(fault.Invalid, "an event is a pointer to a struct of the catalogue")
-	}
-	t = t.Elem()
-	if p := c.types[c.codes[e.EventMeta().Code]]; p != nil && p.goType == t {
-		return p, nil
-	}
-	for _, p := range c.types {
-		if p.goType == t {
-			return p, nil
-		}
-	}
-	return nil, fault.New(fault.Invalid, "%s is not in the catalogue of events", t)
+	return p, reflect.ValueOf(e).Elem(), nil
 }
 
 // Encode returns the bytes of e that are hashed, stored and exported: Type and
 // Code are filled, secret and unclassed fields are left out, keys are sorted.
 func (c *Codec) Encode(e Event) (Encoded, error) {
-	if err := c.Fill(e); err != nil {
-		return Encoded{}, err
-	}
-	p := c.types[e.EventMeta().Type]
-	v := reflect.ValueOf(e).Elem()
-	buf := make([]byte, 0, 1024)
-	buf, err := p.plan.appendHalf(buf, v, false)
+	_, out, err := c.Append(make([]byte, 0, 1024), e)
+	return out, err
+}
+
+// Append appends what Bytes of the encoded event returns to dst. The halves share
+// the memory of what it returns.
+func (c *Codec) Append(dst []byte, e Event) ([]byte, Encoded, error) {
+	p, v, err := c.planned(e)
 	if err != nil {
-		return Encoded{}, fault.Wrap(err, fault.Invalid, "event %s cannot be written", p.Type)
+		return dst, Encoded{}, err
 	}
-	cut := len(buf)
-	buf, err = p.plan.appendHalf(buf, v, true)
+	var all found
+	p.plan.find(v, &all)
+	out, err := p.plan.appendTo(dst, &all, publicHalf)
+	cut := len(out)
+	if err == nil {
+		out, err = p.plan.appendTo(append(out, '\n'), &all, sensitiveHalf)
+	}
+	if err == nil {
+		err = p.fits(len(out) - len(dst) - 1)
+	}
 	if err != nil {
-		return Encoded{}, fault.Wrap(err, fault.Invalid, "event %s cannot be written", p.Type)
+		return dst, Encoded{}, p.unwritten(err)
 	}
-	if len(buf) > MaxSize {
-		return Encoded{}, fault.New(fault.Limit, "event %s is %d bytes long, more than the %d that fit", p.Type, len(buf), MaxSize)
+	return out, Encoded{Public: out[len(dst):cut:cut], Sensitive: out[cut+1:]}, nil
+}
+
+// AppendJSON appends the whole of e as one object, as Encoded.JSON returns it, to
+// dst. Without shared it leaves out what all events of a session with a database
+// have in common.
+func (c *Codec) AppendJSON(dst []byte, e Event, shared bool) ([]byte, error) {
+	p, v, err := c.planned(e)
+	if err != nil {
+		return dst, err
 	}
-	return Encoded{Public: buf[:cut:cut], Sensitive: buf[cut:]}, nil
+	which := own
+	if shared {
+		which = whole
+	}
+	var all found
+	p.plan.find(v, &all)
+	out, err := p.plan.appendTo(dst, &all, which)
+	if err == nil {
+		err = p.fits(len(out) - len(dst))
+	}
+	if err != nil {
+		return dst, p.unwritten(err)
+	}
+	return out, nil
+}
+
+func (p *entryPlan) fits(size int) error {
+	if size > MaxSize {
+		return fault.New(fault.Limit, "event %s is %d bytes long, more than the %d that fit", p.Type, size, MaxSize)
+	}
+	return nil
+}
+
+// unwritten says of what error an event was not written.
+func (p *entryPlan) unwritten(err error) error {
+	if errors.Is(err, fault.Limit) {
+		return err
+	}
+	return fault.Wrap(err, fault.Invalid, "event %s cannot be written", p.Type)
 }
 
 // Decode reads an event's whole JSON (Encoded.JSON) into its struct. A type
