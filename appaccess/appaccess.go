@@ -138,7 +138,7 @@ func (s *Service) Run(ctx context.Context) error {
 	defer left()
 	stop := context.AfterFunc(ctx, func() { s.feed.Close() })
 	defer stop()
-	err := s.server.Serve(s.feed)
+	err := (&netx.Unread{Told: s.unread}).Serve(s.server, s.feed)
 	if ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
 		err = nil
 	}
@@ -152,21 +152,21 @@ func (s *Service) Serve(ctx context.Context, in *dial.Inbound) error {
 	defer in.Close()
 	app := s.app(in.Header.Name)
 	if app == nil {
-		return fault.New(fault.NotFound, "this agent does not front the app %q any more", in.Header.Name)
+		return s.turnedAway(ctx, in, fault.New(fault.NotFound, "this agent does not front the app %q any more", in.Header.Name))
 	}
 	c := newCarried(in)
 	conn, err := s.door.Secure(ctx, c)
 	if err != nil {
-		return err
+		return s.turnedAway(ctx, in, err)
 	}
 	defer conn.Close()
 	v := &visit{in: in, shown: conn.ConnectionState().PeerCertificates[0], start: time.Now()}
 	if v.identity, err = s.door.Identify(in, conn.ConnectionState()); err != nil {
-		return err
+		return s.turnedAway(ctx, in, err)
 	}
 	v.app, v.route = app, types.AppRouteOf(v.identity.Authority.Route)
 	if tcp := conn.ConnectionState().NegotiatedProtocol == tunframe.ALPNTCP; tcp != app.Spec.TCP() {
-		return fault.New(fault.Invalid, "the app %s is reached in another way than this one", app.Metadata.Name)
+		return s.turnedAway(ctx, in, fault.New(fault.Invalid, "the app %s is reached in another way than this one", app.Metadata.Name))
 	} else if tcp {
 		return s.serveTCP(ctx, v, conn, c)
 	}

@@ -114,7 +114,7 @@ func TestRefusals(t *testing.T) {
 	for what, x := range map[string]struct {
 		id    *types.Identity
 		roles func(*types.RoleSpec)
-		told  bool // in the log
+		told  bool // who it is; otherwise the log has what was shown instead
 	}{
 		"no role":           {apptest.User("alice", types.AppRoute{}), func(r *types.RoleSpec) { r.Allow.AppLabels = types.Labels{"env": {"prod"}} }, true},
 		"a deny":            {apptest.User("alice", types.AppRoute{}), func(r *types.RoleSpec) { r.Deny.AppLabels = types.Labels{"env": {"test"}} }, true},
@@ -125,7 +125,7 @@ func TestRefusals(t *testing.T) {
 		"another's bridge":  {wrong, func(*types.RoleSpec) {}, false},
 	} {
 		w.Role(x.roles)
-		before := len(w.Log.Events(event.TypeAppStart))
+		before, others := len(w.Log.Events(event.TypeAppStart)), len(w.Log.Events(event.TypeAuth))
 		resp, err := w.Client(x.id).Get("https://wiki.example.test/")
 		if err == nil {
 			resp.Body.Close()
@@ -137,13 +137,54 @@ func TestRefusals(t *testing.T) {
 		}
 		if x.told {
 			w.Await(func() bool { return len(w.Log.Events(event.TypeAppStart)) > before })
-			if e := w.Log.Events(event.TypeAppStart)[before].(*event.AppStart); e.Code != event.CodeAppStartFail || e.Decision.Allow {
+			if e := w.Log.Events(event.TypeAppStart)[before].(*event.AppStart); e.Code != event.CodeAppStartFail || e.Decision.Allow || e.Error == "" {
 				t.Errorf("%s: %+v", what, e)
 			}
+			continue
+		}
+		w.Await(func() bool { return len(w.Log.Events(event.TypeAuth)) > others })
+		if e := w.Log.Events(event.TypeAuth)[others].(*event.AuthFail); e.User.User != "alice" || e.ResourceName != apptest.App || !strings.Contains(e.Error, "certificate") {
+			t.Errorf("%s: %+v", what, e)
 		}
 	}
 	if reached {
 		t.Error("the app was reached")
+	}
+}
+
+// TestUnreadableRequests: what passes for a request of a session is in its log, and
+// reaches nothing.
+func TestUnreadableRequests(t *testing.T) {
+	app := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/" {
+			t.Error("the app was reached")
+		}
+	}))
+	defer app.Close()
+	w := apptest.New(t, types.AppSpec{URI: app.URL}, nil)
+	for name, c := range map[string]struct{ ask, why string }{
+		"two lengths":      {"POST /a HTTP/1.1\r\nHost: wiki\r\nContent-Length: 3\r\nContent-Length: 5\r\n\r\nabc", "400 Bad Request"},
+		"an unknown code":  {"POST /a HTTP/1.1\r\nHost: wiki\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", "501"},
+		"after a good one": {"GET / HTTP/1.1\r\nHost: wiki\r\n\r\nPOST /a HTTP/1.1\r\nHost: wiki\r\nTransfer-Encoding : chunked\r\n\r\n", "400 Bad Request"},
+		"no path":          {"OPTIONS * HTTP/1.1\r\nHost: wiki\r\nConnection: close\r\n\r\n", "within the app"},
+		"a proxy's method": {"CONNECT vault:443 HTTP/1.1\r\nHost: wiki\r\nConnection: close\r\n\r\n", "within the app"},
+	} {
+		before := len(w.Log.Events(event.TypeAppRequest))
+		conn, err := w.Dial(t.Context(), apptest.User("alice", types.AppRoute{}), "http/1.1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = io.WriteString(conn, c.ask)
+		_, _ = io.ReadAll(conn)
+		conn.Close()
+		list := w.Log.Events(event.TypeAppRequest)[before:]
+		if len(list) == 0 {
+			t.Errorf("%s is not told", name)
+			continue
+		}
+		if e := list[len(list)-1].(*event.AppRequest); e.Code != event.CodeAppRequestFail || e.User.User != "alice" || e.AppName != apptest.App || !strings.Contains(e.Error, c.why) {
+			t.Errorf("%s: %+v", name, e)
+		}
 	}
 }
 

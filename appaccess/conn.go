@@ -112,7 +112,7 @@ type visitKey struct{}
 
 // connContext tells requests whose connection they came by.
 func connContext(ctx context.Context, c net.Conn) context.Context {
-	if t, ok := c.(*tls.Conn); ok {
+	if t, ok := c.(interface{ NetConn() net.Conn }); ok { // a *tls.Conn, or around one
 		if under, ok := t.NetConn().(*carried); ok {
 			return context.WithValue(ctx, visitKey{}, under.visit)
 		}

@@ -3,12 +3,17 @@ package appaccess
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"crypto/tls"
 	"encoding/json"
+	"errors"
 	"io"
+	"net"
 	"net/http"
+	"os"
 	"time"
 
+	"teleport/dial"
 	"teleport/fault"
 	"teleport/types"
 	"teleport/types/event"
@@ -20,6 +25,50 @@ const (
 	// leftUnread bounds what is read of the body of a request that is refused.
 	leftUnread = 256 << 10
 )
+
+// turnedAway tells the audit log of a connection that came through the gate and goes
+// no further, as what is shown inside does not fit. Whoever breaks off was not refused.
+func (s *Service) turnedAway(ctx context.Context, in *dial.Inbound, why error) error {
+	if errors.Is(why, io.EOF) || errors.Is(why, io.ErrUnexpectedEOF) || errors.Is(why, net.ErrClosed) || errors.Is(why, os.ErrDeadlineExceeded) || ctx.Err() != nil {
+		return why
+	}
+	e := &event.AuthFail{Server: event.Server{Namespace: "default", ServerID: s.cfg.HostID, ServerHostname: s.cfg.Hostname},
+		Connection: event.Connection{RemoteAddr: in.RemoteAddr().String(), Protocol: "app"}, Status: event.Status{Error: fault.Message(why)},
+		ResourceKind: types.KindApp, ResourceName: in.Header.Name}
+	e.Type, e.Code = event.TypeAuth, event.CodeAuthFail
+	if g := in.Header.Gateway; g != nil {
+		e.User = event.User{User: g.User, UserCluster: g.Cluster}
+	}
+	if cause := errors.Unwrap(why); cause != nil { // what is wrong with a certificate
+		e.Error += ": " + cause.Error()
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), emitWithin)
+	defer cancel()
+	if err := s.cfg.Audit.Emit(ctx, e); err != nil {
+		s.cfg.Log.Error("a refused connection was not recorded", "error", err)
+	}
+	return why
+}
+
+// unread tells of a request that the server refused by itself: the requests of a
+// session are in the log, and so is what passes for one.
+func (s *Service) unread(c *tls.Conn, answer string) {
+	under, ok := c.NetConn().(*carried)
+	if !ok || under.visit == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), emitWithin)
+	defer cancel()
+	x := under.visit.session
+	e := &event.AppRequest{Status: event.Status{Error: "a request that cannot be read as one was refused: " + answer}, StatusCode: http.StatusBadRequest}
+	err := x.emit(ctx, e, event.TypeAppRequest, event.CodeAppRequestFail)
+	if err == nil {
+		err = x.chunk.add(ctx, e)
+	}
+	if err != nil {
+		s.cfg.Log.Error("a request that was refused could not be kept", "session", x.id, "error", err)
+	}
+}
 
 // say answers the first request of a connection that is not let in: a tool of a cloud
 // in its own form, everybody else as fail does. Those of HTTP/2 hear nothing, nor

@@ -2,17 +2,16 @@ package assembly
 
 import (
 	"context"
-	"crypto/sha256"
 	"crypto/tls"
-	"encoding/hex"
 	"net"
 	"net/http"
 
-	"teleport/access"
 	"teleport/api/rpc"
 	"teleport/cert/tlscert"
+	"teleport/fault"
 	"teleport/proxy/appproxy"
 	"teleport/proxy/proxyd"
+	"teleport/proxy/webapi"
 	"teleport/telemetry"
 	"teleport/types"
 	"teleport/types/event"
@@ -54,23 +53,27 @@ func (x *proxyParts) webTLS(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 	return c, nil
 }
 
-// appRefused records an attempt to use a session with an app that is nobody's to make.
+// appRefused records what is refused at the address of an app; of strangers, as far
+// as they may write to the audit log.
 func (x *proxyParts) appRefused(ctx context.Context, f appproxy.Failure) {
+	if !f.Proven && !x.p.strangers.Take(f.Client, x.p.clock.Now()) {
+		return
+	}
 	e := &event.AuthFail{User: event.User{User: f.User}, Server: event.Server{ServerID: x.uuid, ServerHostname: x.p.cfg.Nodename},
-		Connection: event.Connection{RemoteAddr: f.Client.String(), Protocol: "app"}, Status: event.Status{Error: f.Err.Error(), Message: f.App}}
+		Connection: event.Connection{RemoteAddr: f.Client.String(), Protocol: "app"}, Status: event.Status{Error: fault.Message(f.Err), Message: f.App},
+		ResourceKind: types.KindApp, ResourceName: f.App, RequestID: f.Request}
 	if err := x.p.writer.Emit(ctx, e); err != nil {
 		x.p.log.Warn("a refused session with an app was not recorded", telemetry.KeyErr, err)
 	}
 }
 
 // launchRefused records that a signed-in person may not open an app.
-func (x *proxyParts) launchRefused(ctx context.Context, c rpc.Caller, app *types.App, d access.Decision) {
-	hash := ""
-	if c.Certificate != nil {
-		sum := sha256.Sum256(c.Certificate.Raw)
-		hash = hex.EncodeToString(sum[:])
+func (x *proxyParts) launchRefused(ctx context.Context, c rpc.Caller, l webapi.Refusal) {
+	r := proxyd.Refusal{Caller: proxyd.Caller{Identity: c.Identity, Addr: c.Addr}, Kind: types.KindApp, Name: l.Host, Decision: l.Decision, Err: l.Err}
+	if l.App != nil {
+		r.Name, r.Resource = l.App.Metadata.Name, l.App
 	}
-	x.p.dialRefused(ctx, proxyd.Refusal{Caller: proxyd.Caller{Identity: c.Identity, CertSHA256: hash, Addr: c.Addr}, Resource: app, Decision: d})
+	x.p.dialRefused(ctx, r)
 }
 
 // withWildcards adds a name for all apps below each host name of the proxy.

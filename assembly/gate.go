@@ -39,16 +39,15 @@ func (p *Process) dialRefused(ctx context.Context, r proxyd.Refusal) {
 	id, d := r.Caller.Identity, r.Decision
 	e := &event.AuthFail{User: event.User{User: id.Name, UserKind: 1, UserCluster: id.Cluster, UserRoles: id.Authority.Roles,
 		Impersonator: id.Proofs.Impersonator, AccessRequests: id.Proofs.AccessRequests},
-		Server:     event.Server{ServerID: r.Resource.Head().Name()},
+		ResourceKind: r.Kind, ResourceName: r.Name,
 		Connection: event.Connection{RemoteAddr: r.Caller.Addr.String(), Protocol: "dial"},
 		Decision: &event.Decision{Action: string(access.ActionDial), Policy: d.Policy, Roles: id.Authority.Roles, Traits: id.Authority.Traits,
 			ClientAddr: r.Caller.Addr.Addr().String(), Expires: id.Authority.Expires, At: time.Now()}}
-	if n, ok := r.Resource.(*types.Node); ok {
-		e.ServerHostname, e.ServerLabels = n.Spec.Hostname, n.AllLabels()
-		e.Decision.Labels = e.ServerLabels
+	if r.Err != nil {
+		e.Error, e.Decision = fault.Message(r.Err), nil
 	}
-	if a, ok := r.Resource.(*types.App); ok {
-		e.ServerLabels, e.Decision.Labels = a.AllLabels(), a.AllLabels()
+	if r.Resource != nil {
+		e.ServerID = r.Resource.Head().Name()
 	}
 	for _, why := range d.Reasons {
 		e.Decision.Reasons = append(e.Decision.Reasons, why.Code)
@@ -56,9 +55,24 @@ func (p *Process) dialRefused(ctx context.Context, r proxyd.Refusal) {
 	if len(d.Reasons) > 0 {
 		e.Error = d.Reasons[0].Text
 	}
+	if labels := labelsOf(e, r.Resource); e.Decision != nil {
+		e.Decision.Labels = labels
+	}
 	if err := p.writer.Emit(ctx, e); err != nil {
 		p.log.Warn("a refused dial was not recorded", telemetry.KeyErr, err)
 	}
+}
+
+// labelsOf tells an event on what host or to what app a dial went, and returns its
+// labels.
+func labelsOf(e *event.AuthFail, to types.Resource) map[string]string {
+	switch x := to.(type) {
+	case *types.Node:
+		e.ServerHostname, e.ServerLabels = x.Spec.Hostname, x.AllLabels()
+	case types.Fronted:
+		e.ServerLabels = x.AllLabels()
+	}
+	return e.ServerLabels
 }
 
 // sessionsOn lists the live sessions of a node, as the copy of the policy knows them.

@@ -386,7 +386,10 @@ func (x *proxyParts) serveWeb(ctx context.Context, ln net.Listener) error {
 		}
 	})
 	defer stop()
-	err := s.Serve(ln)
+	unread := &netx.Unread{Told: func(c *tls.Conn, answer string) {
+		x.apps.Unread(c.ConnectionState().ServerName, netx.AddrPort(c.RemoteAddr()), answer)
+	}}
+	err := unread.Serve(s, ln)
 	if errors.Is(err, net.ErrClosed) { // the port has closed, as a drain begins
 		<-ctx.Done()
 	}

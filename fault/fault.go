@@ -133,6 +133,16 @@ func KindOf(err error) Kind {
 	return Internal
 }
 
+// Refusal reports whether an error says no to whoever asks. All others say that
+// something is broken or late, or that somebody left.
+func Refusal(err error) bool {
+	switch KindOf(err) {
+	case Denied, Unauthenticated, Untrusted, Invalid, NotFound, Limit:
+		return true
+	}
+	return false
+}
+
 // Message returns what may be shown to a user: the message of the outermost
 // fault, or a generic line for an unclassified error.
 func Message(err error) string {

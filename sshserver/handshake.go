@@ -146,7 +146,7 @@ func (a *attempt) failed(err error) {
 	if a.s.cfg.AuthFailed == nil || f.User == "" && !errors.As(err, &auth) {
 		return
 	}
-	if m := a.s.cfg.Strangers; m != nil && f.Identity == nil && !m.take(f.ClientAddr, time.Now()) {
+	if m := a.s.cfg.Strangers; m != nil && f.Identity == nil && !m.Take(f.ClientAddr, time.Now()) {
 		return
 	}
 	f.User = printable(f.User)

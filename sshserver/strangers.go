@@ -41,8 +41,9 @@ func NewStrangers(tell func(ctx context.Context, f Failure)) *Strangers {
 	return &Strangers{tell: tell, more: make(chan struct{}, 1), networks: map[netip.Prefix]time.Time{}}
 }
 
-// take spends one event of the client's network, or counts the failure.
-func (s *Strangers) take(client netip.AddrPort, now time.Time) bool {
+// Take spends one event of the client's network, or counts the failure and reports
+// that it is not to be told.
+func (s *Strangers) Take(client netip.AddrPort, now time.Time) bool {
 	network := netx.ClientNetwork(client.Addr())
 	s.mu.Lock()
 	defer s.mu.Unlock()

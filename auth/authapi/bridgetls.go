@@ -20,6 +20,14 @@ import (
 // a proxy has merely seen, as it passed by in a handshake, leads nowhere else. Who
 // may do what in the database or app, its agent decides, from the policy of then.
 func (s issueService) BridgeTLS(ctx context.Context, req *connect.Request[issuev1.BridgeTLSRequest]) (*connect.Response[issuev1.IssuedCerts], error) {
+	resp, err := s.bridgeTLS(ctx, req)
+	if fault.Refusal(err) {
+		return nil, s.a.refusedFor(ctx, "BridgeTLS", "", "", err)
+	}
+	return resp, err
+}
+
+func (s issueService) bridgeTLS(ctx context.Context, req *connect.Request[issuev1.BridgeTLSRequest]) (*connect.Response[issuev1.IssuedCerts], error) {
 	m, c := req.Msg, rpc.CallerFrom(ctx)
 	chain, id, client, err := s.shown(m, types.IdentityUser)
 	if err != nil {

@@ -14,6 +14,7 @@ import (
 	"teleport/fault"
 	"teleport/store"
 	"teleport/types"
+	"teleport/types/event"
 )
 
 // maxRouteText bounds the names of a cloud in a route.
@@ -45,8 +46,28 @@ func appRoute(r *types.Route) (*types.Route, error) {
 
 // AppToken issues an agent the token by which an app learns who a user is. Whether
 // they may use the app is decided here once more, and the agent must be one that
-// fronts it: one that is stolen speaks for nobody elsewhere.
+// fronts it: one that is stolen speaks for nobody elsewhere. A refusal is recorded
+// here too, as such an agent would not.
 func (s issueService) AppToken(ctx context.Context, req *connect.Request[issuev1.AppTokenRequest]) (*connect.Response[issuev1.AppTokenResponse], error) {
+	resp, err := s.appToken(ctx, req)
+	if fault.Refusal(err) {
+		return nil, s.a.refusedFor(ctx, "AppToken", types.KindApp, req.Msg.App, err)
+	}
+	return resp, err
+}
+
+// refusedFor records that a process was refused what it asked for, for a user.
+func (a *API) refusedFor(ctx context.Context, procedure, kind, name string, why error) error {
+	c := rpc.CallerFrom(ctx)
+	e := &event.AccessDenied{User: who(c), Connection: from(c), ResourceKind: kind, Procedure: procedure}
+	e.Name, e.Error, e.Message = name[:min(len(name), maxRouteText)], why.Error(), fault.Message(why)
+	if err := a.emit(ctx, e); err != nil {
+		return err
+	}
+	return why
+}
+
+func (s issueService) appToken(ctx context.Context, req *connect.Request[issuev1.AppTokenRequest]) (*connect.Response[issuev1.AppTokenResponse], error) {
 	m, c := req.Msg, rpc.CallerFrom(ctx)
 	chain, id, client, err := s.shown(m, types.IdentityUser, types.IdentityBridge)
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 	"teleport/cert/jwtcert"
 	"teleport/store"
 	"teleport/types"
+	"teleport/types/event"
 )
 
 // serves stores an app as an agent with that UUID announces it.
@@ -63,8 +64,12 @@ func TestAppToken(t *testing.T) {
 		"to another agent's app":      ask("alice", "visitor", "payroll", "payroll"),
 		"of a host":                   {UserCert: own.Certificate[0], App: "wiki", ClientAddr: "192.0.2.9:4000"},
 	} {
+		before := len(w.events.Events(event.TypeAccessDenied))
 		if _, err := agent.AppToken(t.Context(), r); err == nil {
 			t.Errorf("%s: it is issued", name)
+		}
+		if told := w.events.Events(event.TypeAccessDenied)[before:]; len(told) != 1 || told[0].(*event.AccessDenied).Procedure != "AppToken" {
+			t.Errorf("%s: the log has %+v", name, told)
 		}
 	}
 	for _, as := range []*tls.Certificate{other, node} {

@@ -68,18 +68,23 @@ type Options struct {
 	Bridge func(ctx context.Context, user *x509.Certificate, client netip.AddrPort, key crypto.PublicKey) ([]byte, error)
 	// ClientAddr is where a request comes from.
 	ClientAddr func(r *http.Request) (netip.AddrPort, error)
-	// Failed is told of attempts to use or take over a session that are refused.
+	// Failed is told of everything that is refused here, and not beyond: what agents
+	// and the gate to them refuse, they tell themselves.
 	Failed func(ctx context.Context, f Failure)
 	Log    *slog.Logger
 	Now    func() time.Time
 }
 
-// Failure is an attempt that was refused.
+// Failure is a request that was refused.
 type Failure struct {
-	User   string // whose session it was, where that is known
-	App    string
-	Client netip.AddrPort
-	Err    error
+	User string // whose session or certificate it was, where that is known
+	// Proven says that the request was User's. All others are of strangers, who can
+	// make any number of them.
+	Proven  bool
+	App     string // "" where the address is no app's
+	Client  netip.AddrPort
+	Request string // its id
+	Err     error
 }
 
 // Server answers at the addresses of apps. Safe for concurrent use.
@@ -148,7 +153,9 @@ type visit struct {
 	app    *types.App
 	client netip.AddrPort
 	user   string   // who makes it, once known
+	proven bool     // that it is theirs
 	who    *visitor // whose connections it takes
+	told   bool     // why it failed is in the audit log, or is no refusal
 }
 
 // wellShaped refuses requests that no browser makes, and that mean one thing here
@@ -200,17 +207,45 @@ func (s *Server) serveApp(v *visit) {
 		return
 	}
 	defer who.leave()
-	v.user = who.user
+	v.user, v.proven = who.user, true
 	if wantsUpgrade(v.r) && !s.ownOrigin(v) {
-		err := fault.New(fault.Denied, "a page of another site opened this WebSocket")
-		s.refused(v, who.user, err)
-		s.fail(v, err)
+		s.fail(v, fault.New(fault.Denied, "a page of another site opened this WebSocket"))
 		return
 	}
 	s.pass(v, who)
 }
 
-// refused records an attempt that is nobody's to make.
-func (s *Server) refused(v *visit, user string, err error) {
-	s.o.Failed(context.WithoutCancel(v.r.Context()), Failure{User: user, App: v.app.Metadata.Name, Client: v.client, Err: err})
+// refused tells the audit log of a request that is refused, once: of all that is
+// wrong with it, what counts was found first.
+func (s *Server) refused(v *visit, err error) {
+	if v.told {
+		return
+	}
+	f := Failure{User: v.user, Proven: v.proven, Client: v.client, Request: v.id, Err: err}
+	if v.app != nil {
+		f.App = v.app.Metadata.Name
+	}
+	v.told = s.tell(v.r.Context(), f)
+}
+
+// tell records a failure that is a refusal; something may be down, or somebody have
+// left, as well.
+func (s *Server) tell(ctx context.Context, f Failure) bool {
+	if !fault.Refusal(f.Err) {
+		return false
+	}
+	s.o.Failed(context.WithoutCancel(ctx), f)
+	return true
+}
+
+// Unread tells of a request that nobody can read, or that could be read in two ways:
+// the server of the proxy's port has refused it with answer. sni is what the client
+// asked for in its TLS.
+func (s *Server) Unread(sni string, client netip.AddrPort, answer string) {
+	app, ok := s.o.Hosts.ByHost(sni)
+	if !ok {
+		return // not one for an app
+	}
+	s.o.Failed(context.Background(), Failure{App: app.Metadata.Name, Client: client,
+		Err: fault.New(fault.Invalid, "a request that cannot be read as one was refused: %s", answer)})
 }

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"crypto/tls"
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
 	"net/url"
@@ -86,6 +87,7 @@ func TestWithoutASession(t *testing.T) {
 		"a WebSocket": {"GET", map[string]string{"Accept": "text/html", "Connection": "Upgrade", "Upgrade": "websocket"}},
 		"OPTIONS":     {"OPTIONS", map[string]string{"Accept": "*/*"}},
 	} {
+		w.failed = nil
 		resp, body := w.do(w.browser(), c.method, wiki+"/x", "", c.headers)
 		var b struct {
 			Error struct {
@@ -97,6 +99,9 @@ func TestWithoutASession(t *testing.T) {
 			b.Error.RequestID == "" || resp.Header.Get("X-Request-Id") != b.Error.RequestID || resp.Header.Get("Location") != "" {
 			t.Errorf("%s: %s %s", name, resp.Status, body)
 		}
+		if f := w.failed; len(f) != 1 || f[0].Proven || f[0].App != "wiki" || f[0].Request != b.Error.RequestID || !errors.Is(f[0].Err, fault.Unauthenticated) {
+			t.Errorf("%s: told %+v", name, f)
+		}
 	}
 	ask := func(origin, method, headers string) (*http.Response, string) {
 		return w.do(w.browser(), "OPTIONS", wiki+"/x", "", map[string]string{"Origin": origin, "Access-Control-Request-Method": method, "Access-Control-Request-Headers": headers})
@@ -106,10 +111,14 @@ func TestWithoutASession(t *testing.T) {
 		!strings.Contains(h.Get("Access-Control-Allow-Methods"), "PUT") || h.Get("Access-Control-Max-Age") != "60" {
 		t.Errorf("preflight: %s %v", resp.Status, h)
 	}
+	w.failed = nil
 	for _, r := range [][3]string{{"https://evil.test", "GET", ""}, {"https://pages.test", "DELETE", ""}, {"https://pages.test", "GET", "x-other"}, {"null", "GET", ""}} {
 		if resp, _ := ask(r[0], r[1], r[2]); resp.StatusCode != http.StatusForbidden || strings.Contains(r[0], "evil") && resp.Header.Get("Access-Control-Allow-Origin") != "" {
 			t.Errorf("preflight %v: %s", r, resp.Status)
 		}
+	}
+	if len(w.failed) != 4 {
+		t.Errorf("4 preflights were refused, and told %+v", w.failed)
 	}
 	if w.dials != 0 || w.uses != 0 {
 		t.Error("a request without a session went on")
@@ -144,7 +153,7 @@ func TestCookiesThatOpenNothing(t *testing.T) {
 	uses := w.uses
 	for name, c := range map[string]struct {
 		cookie string
-		told   int
+		told   int // of whom it was; otherwise that there is no session
 	}{
 		"only the id":               {cookies(id, ""), 0},
 		"only the secret":           {cookies("", secret), 0},
@@ -164,8 +173,8 @@ func TestCookiesThatOpenNothing(t *testing.T) {
 	} {
 		w.failed = nil
 		resp, body := w.do(w.browser(), "GET", wiki+"/", "", map[string]string{"Cookie": c.cookie})
-		if resp.StatusCode != http.StatusUnauthorized || len(w.failed) != c.told {
-			t.Errorf("%s: %s %s, told %v", name, resp.Status, body, w.failed)
+		if resp.StatusCode != http.StatusUnauthorized || len(w.failed) != 1 || w.failed[0].Proven || (w.failed[0].User != "") != (c.told > 0) {
+			t.Errorf("%s: %s %s, told %+v", name, resp.Status, body, w.failed)
 		}
 		if resp, _ := w.do(w.browser(), "GET", wiki+"/", "", map[string]string{"Cookie": c.cookie, "Accept": "text/html"}); resp.StatusCode != http.StatusFound {
 			t.Errorf("%s: a person gets %s", name, resp.Status)
@@ -225,8 +234,8 @@ func TestHandOverIsRefused(t *testing.T) {
 				at = c.at
 			}
 			resp, said := w.finish(b, at, body, c.headers)
-			if resp.StatusCode < 400 || len(w.failed) > 1 {
-				t.Fatalf("%s %s", resp.Status, said)
+			if resp.StatusCode < 400 || len(w.failed) > 1 || len(w.failed) == 0 && name != "a second time" && name != "at another app" {
+				t.Fatalf("%s %s, told %+v", resp.Status, said, w.failed)
 			}
 			for _, k := range resp.Cookies() {
 				if k.MaxAge > 0 {
@@ -257,6 +266,28 @@ func TestNoOpenRedirect(t *testing.T) {
 		if got := (appproxy.Trip{Apps: l}).Clean().Apps; got != "" {
 			t.Errorf("the hosts %q became %q", l, got)
 		}
+	}
+}
+
+// A sign-in that was to lead out goes to the app's root, and is told.
+func TestOpenRedirectIsTold(t *testing.T) {
+	w := newWorld(t)
+	c := w.browser()
+	resp, _ := w.do(c, "GET", wiki+"/x-teleport-auth?path=%2F%2Fevil.test&apps=evil.test/x", "", pageHeaders)
+	u, err := url.Parse(resp.Header.Get("Location"))
+	must(t, err)
+	if strings.Contains(u.String(), "evil") || u.Query().Get("path") != "/" || len(w.failed) != 1 || w.failed[0].Proven || !strings.Contains(w.failed[0].Err.Error(), "evil.test") {
+		t.Errorf("it leads to %s, told %+v", u, w.failed)
+	}
+	secret, _ := appproxy.StateSecret(u.Query().Get("state"))
+	bearer := w.start("wiki", "alice", secret.Reveal(), nil)
+	resp, body := w.finish(c, wiki, `{"state":"`+u.Query().Get("state")+`","session":"`+bearer+`","path":"https://evil.test"}`, nil)
+	if resp.StatusCode != http.StatusOK || !strings.Contains(body, `"next":"/"`) || len(w.failed) != 2 {
+		t.Errorf("%s %s, told %+v", resp.Status, body, w.failed)
+	}
+	w.failed = nil
+	if _, body := w.do(c, "GET", wiki+"/x-teleport-auth?path=%2Fa%3Fb%3D1", "", pageHeaders); len(w.failed) != 0 {
+		t.Errorf("%s: told %+v", body, w.failed)
 	}
 }
 

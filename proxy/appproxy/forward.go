@@ -218,6 +218,7 @@ func (s *Server) broken(_ http.ResponseWriter, r *http.Request, err error) {
 	if !ok {
 		return
 	}
+	v.told = true // by whoever refused it beyond, if somebody did
 	if why := ended(v); why != nil {
 		err = why
 	}

@@ -57,7 +57,27 @@ func (t Trip) values() url.Values {
 	return q
 }
 
-func tripOf(q url.Values) Trip { return Trip{q.Get("path"), q.Get("apps"), q.Get("as")}.Clean() }
+func asTold(q url.Values) Trip { return Trip{q.Get("path"), q.Get("apps"), q.Get("as")} }
+
+// Strays says what of a trip leads elsewhere than it may, and is not followed; nil
+// where nothing does.
+func (t Trip) Strays() error {
+	clean := t.Clean()
+	if t.Path == "" {
+		t.Path = clean.Path
+	}
+	if t == clean {
+		return nil
+	}
+	return fault.New(fault.Invalid, "a sign-in was to lead elsewhere than to a page of an app: to %.200q, then %.200q as %.200q", t.Path, t.Apps, t.As)
+}
+
+// tellTrip records a trip that strays: it goes on without what it must not have.
+func (s *Server) tellTrip(v *visit, t Trip) {
+	if err := t.Strays(); err != nil {
+		s.refused(v, err)
+	}
+}
 
 // launcher is the path of the proxy's own page that opens the app at a host.
 func launcher(host string, t Trip, more url.Values) string {
@@ -164,12 +184,14 @@ func (s *Server) static(v *visit, name, mimeType string) {
 // begin leaves the state of a hand-over with the browser and sends it to the
 // launcher with the same.
 func (s *Server) begin(v *visit) {
+	asked := asTold(v.r.URL.Query())
+	s.tellTrip(v, asked)
 	var b [48]byte
 	_, _ = rand.Read(b[:]) // crypto/rand.Read never fails
 	secret, cookie := hex.EncodeToString(b[:32]), hex.EncodeToString(b[32:])
 	http.SetCookie(v.w, &http.Cookie{Name: stateCookie + cookie, Value: secret, Path: "/", MaxAge: int(handOverLife.Seconds()),
 		Secure: true, HttpOnly: true, SameSite: http.SameSiteLaxMode})
-	http.Redirect(v.w, v.r, "https://"+s.o.PublicAddr+launcher(s.o.Hosts.HostOf(v.app), tripOf(v.r.URL.Query()), url.Values{"state": {secret + "_" + cookie}}), http.StatusFound)
+	http.Redirect(v.w, v.r, "https://"+s.o.PublicAddr+launcher(s.o.Hosts.HostOf(v.app), asked, url.Values{"state": {secret + "_" + cookie}}), http.StatusFound)
 }
 
 // cleanAs is the name of a role or identity; what is none is "".
@@ -218,10 +240,8 @@ func (s *Server) finish(v *visit) {
 		return
 	}
 	if err := s.ownState(v, in.State); err != nil { // nobody shall use what it brought
-		ended := s.o.Auth.EndAppSession(v.r.Context(), &loginv1.EndAppSessionRequest{Bearer: in.Session})
-		s.refused(v, "", err)
-		if ended != nil {
-			s.o.Log.Warn("the session of a failed sign-in to an app was not ended", "err", ended)
+		if err := s.o.Auth.EndAppSession(v.r.Context(), &loginv1.EndAppSessionRequest{Bearer: in.Session}); err != nil {
+			s.o.Log.Warn("the session of a failed sign-in to an app was not ended", "err", err)
 		}
 		s.fail(v, err)
 		return
@@ -230,9 +250,11 @@ func (s *Server) finish(v *visit) {
 	out, err := s.o.Auth.OpenAppSession(v.r.Context(), &loginv1.OpenAppSessionRequest{Bearer: in.Session, App: v.app.Metadata.Name,
 		State: state.Reveal(), ClientAddr: v.client.String()})
 	if err != nil {
+		v.told = fault.KindOf(err) == fault.Denied // by auth, which knows whose it was
 		s.fail(v, err)
 		return
 	}
+	s.tellTrip(v, Trip{Path: in.Path, Apps: in.Apps, As: in.As})
 	s.known(v.r.Context(), id) // so that the next request finds it
 	life := max(int(time.Unix(out.ExpiresUnix, 0).Sub(s.o.Now()).Seconds()), 1)
 	setCookie(v.w, sessionCookie, id, life)

@@ -46,6 +46,7 @@ func newRequestID() string { return uuid.NewString() }
 // program. A person whose session is over is led to the sign-in instead.
 func (s *Server) fail(v *visit, err error) {
 	kind := fault.KindOf(err)
+	s.refused(v, err)
 	if kind == fault.Unauthenticated && v.app != nil && !strings.HasPrefix(v.r.URL.Path, authPath) && wantsPage(v.r) {
 		s.signIn(v)
 		return

@@ -57,9 +57,8 @@ func (s *Server) who(v *visit) (*visitor, error) {
 		bad = "the session is pinned to the address of its login"
 	}
 	if bad != "" {
-		err := fault.New(fault.Unauthenticated, "the cookies of this request open nothing: %s", bad).WithHint("sign in again")
-		s.refused(v, doc.Spec.User, err)
-		return nil, err
+		v.user = doc.Spec.User
+		return nil, fault.New(fault.Unauthenticated, "the cookies of this request open nothing: %s", bad).WithHint("sign in again")
 	}
 	return s.visitors.enter(id, func() *visitor {
 		return &visitor{user: doc.Spec.User, app: doc.Spec.App,
@@ -67,6 +66,7 @@ func (s *Server) who(v *visit) (*visitor, error) {
 			fetch: func(ctx context.Context, client netip.AddrPort, key *bridgeKey) ([]byte, error) {
 				out, err := s.o.Auth.UseAppSession(ctx, &loginv1.UseAppSessionRequest{Bearer: bearerOf(id, secret), TlsPublic: key.public, ClientAddr: client.String()})
 				if err != nil {
+					s.tell(ctx, Failure{User: doc.Spec.User, Proven: true, App: doc.Spec.App, Client: client, Err: err})
 					return nil, err
 				}
 				return out.TlsCert, nil
@@ -122,6 +122,7 @@ func (s *Server) byCertificate(v *visit) (*visitor, error) {
 	if err != nil {
 		return nil, fault.Wrap(err, fault.Unauthenticated, "%s", fault.Message(err))
 	}
+	v.user, v.proven = id.Name, true
 	route := id.Authority.Route
 	if route == nil || route.Kind != types.KindApp || route.Name != v.app.Metadata.Name {
 		return nil, fault.New(fault.Denied, "the certificate is not for this app").WithHint("tsh apps login %s gets one that is", v.app.Metadata.Name)
@@ -139,7 +140,11 @@ func (s *Server) byCertificate(v *visit) (*visitor, error) {
 				if err != nil {
 					return nil, err
 				}
-				return s.o.Bridge(ctx, leaf, client, public)
+				text, err := s.o.Bridge(ctx, leaf, client, public)
+				if err != nil {
+					s.tell(ctx, Failure{User: id.Name, Proven: true, App: route.Name, Client: client, Err: err})
+				}
+				return text, err
 			}}
 	})
 }

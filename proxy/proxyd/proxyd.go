@@ -60,7 +60,9 @@ type Options struct {
 	// without any other right there. Nil: nobody joins through this proxy.
 	LiveSessions func(node string) []*types.SessionTracker
 	// Refused is told of every dial that the policy refuses, for the audit log: a
-	// caller who may not know of the resource is answered that there is none.
+	// caller who may not know of the resource is answered that there is none. Of
+	// databases and apps, it is told of names that nothing has, and of what an agent
+	// refuses before it knows who is there.
 	Refused func(ctx context.Context, r Refusal)
 	Log     *slog.Logger
 	Now     func() time.Time
@@ -68,9 +70,11 @@ type Options struct {
 
 // Refusal is a dial that was refused.
 type Refusal struct {
-	Caller   Caller
-	Resource types.Resource
-	Decision access.Decision
+	Caller     Caller
+	Kind, Name string         // as the caller said them
+	Resource   types.Resource // nil: there is none of that name
+	Decision   access.Decision
+	Err        error // of what no decision refused
 }
 
 // Proxy passes connections on. Safe for concurrent use.
@@ -200,7 +204,7 @@ func (p *Proxy) open(ctx context.Context, c Caller, h dial.Header) (net.Conn, di
 	}
 	d := ours(p.decide(c, resource, p.o.Now(), false))
 	if !d.Allow {
-		p.o.Refused(ctx, Refusal{c, resource, d})
+		p.o.Refused(ctx, Refusal{Caller: c, Kind: h.Kind, Name: h.Name, Resource: resource, Decision: d})
 		return nil, dial.Reply{}, info, refusal(d)
 	}
 	out := dial.New(h.Kind, resource.Head().Name())
@@ -217,6 +221,9 @@ func (p *Proxy) open(ctx context.Context, c Caller, h dial.Header) (net.Conn, di
 	defer cancel()
 	conn, reply, err := p.o.Router.Dial(ctx, resource, out)
 	if err != nil {
+		if kind := fault.KindOf(err); kind == fault.Denied || kind == fault.NotFound {
+			p.unled(ctx, Refusal{Caller: c, Kind: h.Kind, Name: h.Name, Resource: resource, Err: err})
+		}
 		return nil, reply, info, err
 	}
 	id := c.Identity
@@ -237,7 +244,7 @@ func (p *Proxy) resolve(ctx context.Context, c Caller, kind, name string) (types
 	resource, err := p.o.Router.Resolve(kind, name, func(r types.Resource) bool {
 		d := p.decide(c, r, now, false)
 		if !d.Allow {
-			hidden = &Refusal{c, r, d}
+			hidden = &Refusal{Caller: c, Kind: kind, Name: name, Resource: r, Decision: d}
 		}
 		if !d.Allow && aboutCaller(d) {
 			own = &d
@@ -249,11 +256,22 @@ func (p *Proxy) resolve(ctx context.Context, c Caller, kind, name string) (types
 	}
 	if hidden != nil {
 		p.o.Refused(ctx, *hidden)
+	} else {
+		p.unled(ctx, Refusal{Caller: c, Kind: kind, Name: name, Err: err})
 	}
 	if own != nil {
 		return nil, refusal(*own)
 	}
 	return nil, err
+}
+
+// unled tells of a dial that leads nowhere without a decision. Names of nodes are
+// typed by people and resolved by programs; those of what agents front come out of a
+// certificate.
+func (p *Proxy) unled(ctx context.Context, r Refusal) {
+	if types.ServerKind(r.Kind) != "" {
+		p.o.Refused(ctx, r)
+	}
 }
 
 // ours keeps of a decision's limits what can be judged from cipher text: the

@@ -335,6 +335,11 @@ func TestRefusedDialsAreTold(t *testing.T) {
 		}
 	}
 	w.refused = nil
+	if _, _, err := w.dial(t, alice(), dial.New(types.KindApp, "wiki")); err == nil || len(w.refused) != 1 || w.refused[0].Kind != types.KindApp || w.refused[0].Name != "wiki" ||
+		!errors.Is(w.refused[0].Err, fault.NotFound) {
+		t.Errorf("an app that there is not: %v, told %+v", err, w.refused)
+	}
+	w.refused = nil
 	w.policy.lock(types.LockTarget{User: "alice"})
 	if _, _, err := w.dial(t, alice(), header("web-1")); err == nil || len(w.refused) != 1 {
 		t.Errorf("a locked caller: %v, told %d times", err, len(w.refused))

@@ -23,6 +23,9 @@ type launchRequest struct {
 	State string `json:"state"`
 }
 
+// maxHost bounds what is kept of the name of a host that is none.
+const maxHost = 253
+
 // launch decides whether somebody may open an app, and says where the browser goes
 // next: nowhere but to an app of this cluster.
 func (h *Handler) launch(w http.ResponseWriter, r *http.Request, c rpc.Caller) error {
@@ -31,17 +34,27 @@ func (h *Handler) launch(w http.ResponseWriter, r *http.Request, c rpc.Caller) e
 		return err
 	}
 	app, ok := h.hosts.ByHost(in.Host)
+	astray := func(err error) error { // no decision refused it
+		if fault.Refusal(err) {
+			h.o.Refused(r.Context(), c, Refusal{Host: in.Host[:min(len(in.Host), maxHost)], App: app, Err: err})
+		}
+		return err
+	}
 	if !ok {
-		return fault.New(fault.NotFound, "there is no app at %.200q, or no agent that fronts it at the moment", in.Host)
+		return astray(fault.New(fault.NotFound, "there is no app at %.200q, or no agent that fronts it at the moment", in.Host))
 	}
 	route := appRoute(app, in.As)
 	req := h.request(c, app, access.ActionApp)
 	req.App = route
 	if d := access.Decide(req); !d.Allow {
-		h.o.Refused(r.Context(), c, app, d)
+		h.o.Refused(r.Context(), c, Refusal{App: app, Decision: d})
 		return h.refusedApp(c, app, d)
 	}
-	trip := appproxy.Trip{Path: in.Path, Apps: in.Apps, As: in.As}.Clean()
+	trip := appproxy.Trip{Path: in.Path, Apps: in.Apps, As: in.As}
+	if err := trip.Strays(); err != nil {
+		_ = astray(err) // it goes on without what it must not have
+	}
+	trip = trip.Clean()
 	if in.State == "" {
 		first := app
 		if !in.Chain {
@@ -55,13 +68,13 @@ func (h *Handler) launch(w http.ResponseWriter, r *http.Request, c rpc.Caller) e
 	secret, ok := appproxy.StateSecret(in.State)
 	cookie, err := r.Cookie(CookieName)
 	if !ok || err != nil {
-		return fault.New(fault.Invalid, "the sign-in to %s is not complete", app.Metadata.Name).WithHint("open the app again")
+		return astray(fault.New(fault.Invalid, "the sign-in to %s is not complete", app.Metadata.Name).WithHint("open the app again"))
 	}
 	route.PublicAddr = h.hosts.HostOf(app)
 	made, err := h.o.Auth.StartAppSession(r.Context(), &loginv1.StartAppSessionRequest{Bearer: cookie.Value, App: app.Metadata.Name,
 		Params: route.Route(app.Metadata.Name).Params, State: secret.Reveal(), ClientAddr: c.Addr.String(), UserAgent: userAgent(r)})
 	if err != nil {
-		return err
+		return astray(err)
 	}
 	return rpc.WriteJSON(w, map[string]string{"url": h.hosts.Finish(app, in.State, made.Bearer, trip), "app": app.Metadata.Name})
 }

@@ -147,8 +147,12 @@ func newWorld(t *testing.T, change func(*Options)) *world {
 	o := Options{Cluster: cluster, Version: "1.0.0", PublicAddr: "proxy.example.com:3080", Hosts: []string{"alias.example.com"},
 		Auth: w.auth, Policy: w.policy, Log: slog.New(slog.DiscardHandler), Now: func() time.Time { return w.now },
 		Upgrade: func(http.ResponseWriter, *http.Request, net.Addr) error { return nil },
-		Refused: func(_ context.Context, _ rpc.Caller, app *types.App, _ access.Decision) {
-			w.refused = append(w.refused, app.Metadata.Name)
+		Refused: func(_ context.Context, _ rpc.Caller, r Refusal) {
+			why := fault.Message(r.Err)
+			if r.Err == nil {
+				why = r.Decision.Reasons[0].Code
+			}
+			w.refused = append(w.refused, why)
 		},
 		Assets: fstest.MapFS{"index.html": {Data: []byte("<p>app</p>")}, "signin.html": {Data: []byte("<p>sign in</p>")},
 			"assets/a.js": {Data: []byte("1")}}}

@@ -66,7 +66,7 @@ type Options struct {
 	Auth   Auth
 	Policy Policy
 	// Refused is told when a person may not open an app.
-	Refused func(ctx context.Context, c rpc.Caller, app *types.App, d access.Decision)
+	Refused func(ctx context.Context, c rpc.Caller, r Refusal)
 	// Upgrade answers a WebSocket that carries the client's own TLS, and takes the
 	// stream over: tlsroute.Router.Upgrade.
 	Upgrade func(w http.ResponseWriter, r *http.Request, client net.Addr) error
@@ -77,6 +77,14 @@ type Options struct {
 	Cache        *predicate.Cache // may be nil
 	Log          *slog.Logger
 	Now          func() time.Time
+}
+
+// Refusal is an app that somebody was not led to.
+type Refusal struct {
+	Host     string     // as the browser named it
+	App      *types.App // nil: there is none at that host
+	Decision access.Decision
+	Err      error // of what no decision refused
 }
 
 // Handler serves the proxy's HTTP. Safe for concurrent use.

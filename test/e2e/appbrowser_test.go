@@ -35,6 +35,7 @@ type browsing struct {
 	client *http.Client
 	at     atomic.Int32 // the proxy that it dials
 	port   string       // of the proxies' public address
+	from   net.Addr     // its own, where that counts
 }
 
 // withApps is a cluster whose proxies have a name, and an agent that fronts apps.
@@ -81,7 +82,7 @@ func newBrowsing(t *testing.T, c *cluster.Cluster) *browsing {
 }
 
 func (b *browsing) dial(ctx context.Context, _, _ string) (net.Conn, error) {
-	return new(net.Dialer).DialContext(ctx, "tcp", b.c.Proxies[b.at.Load()].WebAddr)
+	return (&net.Dialer{LocalAddr: b.from}).DialContext(ctx, "tcp", b.c.Proxies[b.at.Load()].WebAddr)
 }
 
 // turn has it dial another proxy from now on.

@@ -147,7 +147,8 @@ type ResetToken struct {
 }
 
 // AuthFail is an SSH or TLS authentication that was refused, or a login that
-// the roles of an authenticated user do not allow.
+// the roles of an authenticated user do not allow; and what is refused at the
+// address of an app, or on the way to one.
 type AuthFail struct {
 	Meta
 	User
@@ -155,6 +156,10 @@ type AuthFail struct {
 	Connection
 	Status
 	Decision *Decision `json:"decision,omitempty" class:"struct"`
+	// ResourceKind and ResourceName say what was wanted, where that is known.
+	ResourceKind string `json:"resource_kind,omitempty" class:"public"`
+	ResourceName string `json:"resource_name,omitempty" class:"public"`
+	RequestID    string `json:"request_id,omitempty" class:"public"` // as pages of errors show it
 	// Count is how many refusals the event sums up; 0 is one.
 	Count uint64 `json:"count,omitempty" class:"public"`
 }
