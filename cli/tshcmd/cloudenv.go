@@ -6,7 +6,6 @@ import (
 	"crypto"
 	"encoding/json"
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -39,6 +38,9 @@ func (a *app) cloudAs(ctx context.Context, c *client.Client, s *session, tool cl
 	return cmp.Or(route.AWSRoleARN, route.AzureIdentity, route.GCPServiceAccount), route, err
 }
 
+// caFile is PEM of whom tools trust, in the folder of a local proxy.
+const caFile = "ca.pem"
+
 // cloudEnv makes the credentials of a local proxy, and the environment by which tools
 // find both. Files are in the folder that is removed at the end, but for what tools
 // keep for themselves.
@@ -48,7 +50,7 @@ func (a *app) cloudEnv(s *session, tool cloudTool, l *cloudLocal, authority *clo
 	if err != nil {
 		return nil, err
 	}
-	file := filepath.Join(l.folder, "ca.pem")
+	file := filepath.Join(l.folder, caFile)
 	if err := os.WriteFile(file, bundle, 0o600); err != nil {
 		return nil, fault.Unwritable(err, file)
 	}
@@ -61,15 +63,16 @@ func (a *app) cloudEnv(s *session, tool cloudTool, l *cloudLocal, authority *clo
 		return cloudproxy.AWS{Keys: keys}, nil
 	case types.CloudAzure:
 		cloud := &cloudproxy.Azure{Secret: cloudproxy.NewSecret(), Key: key, Identity: l.as}
-		l.env = append(l.env, "MSI_ENDPOINT="+cloud.Endpoint(), "AZURE_CONFIG_DIR="+cloudFolder(s, l, "azure"))
+		l.env = append(append(l.env, cloud.Environment()...), "AZURE_CONFIG_DIR="+cloudFolder(s, l, "azure"))
 		return cloud, nil
 	}
 	cloud := cloudproxy.Google{Secret: cloudproxy.NewSecret()}
-	boto, err := writeBoto(l, cloud.Secret, file)
+	boto, err := writeBoto(l, cloud.Secret)
 	if err != nil {
 		return nil, err
 	}
-	l.env = append(l.env, "CLOUDSDK_AUTH_ACCESS_TOKEN="+cloud.Secret, "CLOUDSDK_CONFIG="+cloudFolder(s, l, "gcloud"), "BOTO_CONFIG="+boto)
+	l.env = append(l.env, "CLOUDSDK_AUTH_ACCESS_TOKEN="+cloud.Secret, "CLOUDSDK_CONFIG="+cloudFolder(s, l, "gcloud"), "BOTO_CONFIG="+boto,
+		"REQUESTS_CA_BUNDLE="+file, "http_proxy=") // both for gsutil, which prefers the latter
 	if project := projectOf(l.as); project != "" {
 		l.env = append(l.env, "CLOUDSDK_CORE_PROJECT="+project)
 	}
@@ -87,12 +90,9 @@ func projectOf(account string) string {
 }
 
 // writeBoto writes what gsutil reads: it exchanges the proxy's secret for a token, at
-// the proxy.
-func writeBoto(l *cloudLocal, secret, bundle string) (string, error) {
-	host, port, err := net.SplitHostPort(l.ln.Addr().String())
-	if err != nil {
-		return "", err
-	}
+// the proxy. Where that is does not stand here: gsutil would forget its environment,
+// which the library that exchanges the secret knows the proxy from.
+func writeBoto(l *cloudLocal, secret string) (string, error) {
 	subject, account, boto := filepath.Join(l.folder, "subject"), filepath.Join(l.folder, "account.json"), filepath.Join(l.folder, "boto")
 	external, err := json.Marshal(map[string]any{"type": "external_account", "audience": "//iam.googleapis.com/locations/global/workforcePools/tsh/providers/tsh",
 		"subject_token_type": "urn:ietf:params:oauth:token-type:jwt", "token_url": "https://sts.googleapis.com/v1/token",
@@ -100,8 +100,8 @@ func writeBoto(l *cloudLocal, secret, bundle string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	text := fmt.Sprintf("[Credentials]\ngs_external_account_file = %s\n[Boto]\nproxy = %s\nproxy_port = %s\nhttps_validate_certificates = True\nca_certificates_file = %s\n"+
-		"[GSUtil]\nstate_dir = %s\ndefault_project_id = %s\n[OAuth2]\ntoken_cache = in_memory\n", account, host, port, bundle, l.folder, projectOf(l.as))
+	text := fmt.Sprintf("[Credentials]\ngs_external_account_file = %s\n[Boto]\nhttps_validate_certificates = True\nca_certificates_file = %s\n"+
+		"[GSUtil]\nstate_dir = %s\ndefault_project_id = %s\n[OAuth2]\ntoken_cache = in_memory\n", account, filepath.Join(l.folder, caFile), l.folder, projectOf(l.as))
 	for name, data := range map[string][]byte{subject: []byte(secret), account: external, boto: []byte(text)} {
 		if err := os.WriteFile(name, data, 0o600); err != nil {
 			return "", fault.Unwritable(err, name)

@@ -38,8 +38,21 @@ type Azure struct {
 
 var _ Cloud = (*Azure)(nil)
 
-// Endpoint is MSI_ENDPOINT of tools.
+// Endpoint is where tools ask.
 func (a *Azure) Endpoint() string { return "https://" + azureMSI + "/" + a.Secret }
+
+// Environment is by which tools find it: the first variable is that of older ones, and
+// the others are those of App Service, by which newer ones and SDKs ask.
+func (a *Azure) Environment() []string {
+	return []string{"MSI_ENDPOINT=" + a.Endpoint(), "IDENTITY_ENDPOINT=" + a.Endpoint(), "IDENTITY_HEADER=" + a.Secret}
+}
+
+// asks reports whether a request for a token is from a tool that was given the secret,
+// and not from a page of a browser, which cannot send such headers.
+func (a *Azure) asks(r *http.Request) bool {
+	is := func(text string) bool { return subtle.ConstantTimeCompare([]byte(text), []byte(a.Secret)) == 1 }
+	return is(strings.TrimPrefix(r.URL.Path, "/")) && (r.Header.Get("Metadata") == "true" || is(r.Header.Get("X-Identity-Header")))
+}
 
 // Takes implements Cloud.
 func (a *Azure) Takes(host string) bool {
@@ -56,10 +69,9 @@ func (a *Azure) Answer(w http.ResponseWriter, r *http.Request) bool {
 		return false
 	}
 	w.Header().Set("Content-Type", "application/json")
-	given := []byte(strings.TrimPrefix(r.URL.Path, "/"))
-	if subtle.ConstantTimeCompare(given, []byte(a.Secret)) != 1 || r.Header.Get("Metadata") != "true" {
+	if !a.asks(r) {
 		w.WriteHeader(http.StatusForbidden)
-		writeJSON(w, map[string]string{"error": "access_denied", "error_description": "this is another's endpoint, or the header Metadata is missing"})
+		writeJSON(w, map[string]string{"error": "access_denied", "error_description": "this is another's endpoint, or the header by which tools ask is missing"})
 		return true
 	}
 	r.Body = http.MaxBytesReader(w, r.Body, maxBody)

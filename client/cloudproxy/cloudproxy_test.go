@@ -384,6 +384,10 @@ func TestAzure(t *testing.T) {
 	if err := token.Claims(key.Public(), &claims); err != nil || claims.Issuer != cloudhost.LocalIssuer || len(claims.Audience) != 1 || claims.Audience[0] != resource {
 		t.Errorf("%+v, %v", claims, err)
 	}
+	asService := map[string]string{"X-Identity-Header": a.Secret}
+	if status, body := w.do(t, http.MethodGet, a.Endpoint()+"?api-version=2019-08-01&resource="+url.QueryEscape(resource), "", asService); status != http.StatusOK || !strings.Contains(body, "expires_on") {
+		t.Errorf("as App Service has it: %d %s", status, body)
+	}
 	const api = "https://management.azure.com/subscriptions?api-version=2020-01-01"
 	if status, _ := w.do(t, http.MethodGet, api, "", map[string]string{"Authorization": "Bearer " + out.Token}); status != http.StatusOK {
 		t.Errorf("with the token: %d", status)
@@ -398,6 +402,8 @@ func TestAzure(t *testing.T) {
 	}{
 		"another's endpoint": {"https://" + azureMSI + "/x", "resource=" + resource, metadata, http.StatusForbidden},
 		"no header":          {a.Endpoint(), "resource=" + resource, nil, http.StatusForbidden},
+		"another's header":   {a.Endpoint(), "resource=" + resource, map[string]string{"X-Identity-Header": NewSecret()}, http.StatusForbidden},
+		"the header alone":   {"https://" + azureMSI + "/x", "resource=" + resource, asService, http.StatusForbidden},
 		"another API":        {a.Endpoint(), "resource=https://evil.test", metadata, http.StatusBadRequest},
 		"no token":           {api, "", nil, http.StatusForbidden},
 		"another token":      {api, "", map[string]string{"Authorization": "Bearer x"}, http.StatusForbidden},

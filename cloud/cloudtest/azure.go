@@ -26,6 +26,7 @@ const (
 	AzureVM         = "/subscriptions/s1/resourceGroups/g1/providers/Microsoft.Compute/virtualMachines/agent"
 	// AzureIdentityHeader is what App Service wants of its own.
 	AzureIdentityHeader = "of-the-service"
+	AzureSubscription   = "99999999-0000-0000-0000-000000000001"
 	azureManager        = "https://management.azure.com/"
 	azureIssuer         = "https://sts.windows.net/" + AzureTenant + "/"
 	clusterIssuer       = "https://oidc.example.test/"
@@ -54,7 +55,7 @@ func NewAzure(t testing.TB) *Azure {
 		}
 		*p = key
 	}
-	s := httptest.NewServer(http.HandlerFunc(a.serve))
+	s := httptest.NewServer(a)
 	t.Cleanup(s.Close)
 	a.URL = s.URL
 	return a
@@ -132,7 +133,8 @@ func (a *Azure) RoundTrip(r *http.Request) (*http.Response, error) {
 	return http.DefaultTransport.RoundTrip(out)
 }
 
-func (a *Azure) serve(w http.ResponseWriter, r *http.Request) {
+// ServeHTTP implements http.Handler.
+func (a *Azure) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	machine := r.Header.Get("Metadata") == "true" && r.Header.Get("X-Forwarded-For") == ""
@@ -154,9 +156,25 @@ func (a *Azure) serve(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// Token is one of an identity, for an audience.
+func (a *Azure) Token(t testing.TB, client, audience string) string {
+	t.Helper()
+	token, err := a.token(client, audience)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return token
+}
+
+func (a *Azure) token(client, audience string) (string, error) {
+	now := time.Now()
+	return sign(a.key, jwt.Claims{Issuer: azureIssuer, Subject: client, Audience: jwt.Audience{audience}, Expiry: jwt.NewNumericDate(now.Add(time.Hour)),
+		NotBefore: jwt.NewNumericDate(now.Add(-time.Minute)), IssuedAt: jwt.NewNumericDate(now)})
+}
+
 // hand writes a token. The caller holds a.mu.
 func (a *Azure) hand(w http.ResponseWriter, client, audience string, text bool) {
-	token, err := sign(a.key, jwt.Claims{Issuer: azureIssuer, Subject: client, Audience: jwt.Audience{audience}, Expiry: jwt.NewNumericDate(time.Now().Add(time.Hour))})
+	token, err := a.token(client, audience)
 	if err != nil {
 		w.WriteHeader(http.StatusInternalServerError)
 		return
@@ -212,6 +230,24 @@ func (a *Azure) identity(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	writeJSON(w, map[string]any{"properties": map[string]string{"clientId": a.identities[strings.TrimPrefix(r.URL.Path, AzureIdentities)]}})
+}
+
+// Manager is the part of the resource manager that people use: subscriptions, and the
+// groups of one.
+func (a *Azure) Manager() *Gate {
+	return a.Gate(azureManager, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		const id = "/subscriptions/" + AzureSubscription
+		switch strings.ToLower(r.Method + " " + r.URL.Path) {
+		case "get /subscriptions":
+			writeJSON(w, map[string]any{"value": []any{map[string]any{"id": id, "subscriptionId": AzureSubscription, "tenantId": AzureTenant, "displayName": "Shop", "state": "Enabled",
+				"authorizationSource": "RoleBased"}}})
+		case "get " + id + "/resourcegroups":
+			writeJSON(w, map[string]any{"value": []any{map[string]any{"id": id + "/resourceGroups/orders", "name": "orders", "type": "Microsoft.Resources/resourceGroups",
+				"location": "westeurope", "properties": map[string]string{"provisioningState": "Succeeded"}}}})
+		default:
+			refuseAsManager(w, http.StatusNotFound, "there is no "+r.URL.Path)
+		}
+	}))
 }
 
 // trusts reports whether an identity lets the pod become it: all that are assigned

@@ -48,7 +48,7 @@ func NewGoogle(t testing.TB) *Google {
 		t.Fatal(err)
 	}
 	g := &Google{tokens: map[string]googleToken{}, grants: map[string][]string{}, key: key}
-	s := httptest.NewServer(http.HandlerFunc(g.serve))
+	s := httptest.NewServer(g)
 	t.Cleanup(s.Close)
 	g.URL = s.URL
 	return g
@@ -105,7 +105,8 @@ func (g *Google) hand(account string, scopes []string) string {
 	return token
 }
 
-func (g *Google) serve(w http.ResponseWriter, r *http.Request) {
+// ServeHTTP implements http.Handler.
+func (g *Google) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	switch {
@@ -185,5 +186,6 @@ func (g *Google) impersonate(w http.ResponseWriter, r *http.Request) {
 }
 
 func writeJSON(w http.ResponseWriter, v any) {
+	w.Header().Set("Content-Type", "application/json")
 	_ = json.NewEncoder(w).Encode(v) // whoever asked may be gone
 }

@@ -5,12 +5,14 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"fmt"
 	"io"
 	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -24,8 +26,7 @@ import (
 
 const s3Role = "arn:aws:iam::123456789012:role/reader"
 
-// cloudWorld is a cluster whose agent is in AWS, in front of an S3 that verifies what
-// it signs.
+// cloudWorld is a cluster whose agent is in a cloud.
 type cloudWorld struct {
 	*cluster.Cluster
 	guide *guide
@@ -33,36 +34,107 @@ type cloudWorld struct {
 	alice *cluster.Person
 }
 
-// newCloudWorld sets one up as docs/cloud-apis.md says.
-func newCloudWorld(t *testing.T) *cloudWorld {
+// newCloudWorld sets up a cluster as docs/cloud-apis.md says: an agent with an app, in
+// an environment, and somebody with a role of the page.
+func newCloudWorld(t *testing.T, env []string, app map[string]any, role string, replace ...string) *cloudWorld {
 	t.Helper()
 	page, err := os.ReadFile("../../docs/cloud-apis.md")
 	if err != nil {
 		t.Fatal(err)
 	}
+	w := &cloudWorld{Cluster: cluster.New(t, cluster.Opts{Env: env}), guide: &guide{t, string(page), replace}}
+	token := w.Token(t, "app")
+	w.AddAgent(t, "app-1", func(d cluster.Doc) {
+		d.Set("ssh_service.enabled", false).Set("app_service.enabled", true)
+		d.Set("teleport.join_params.token_name", token).Set("app_service.apps", []any{app})
+	})
+	w.TctlIn(w.guide.block("metadata: {name: "+role+"}"), "create", "-f").OK(t)
+	w.alice = w.User(t, "alice", []string{role}, nil)
+	w.alice.Login(t)
+	w.alice.MoreEnv = append(w.alice.MoreEnv, "PATH=/usr/bin:/bin")
+	cluster.Until(t, within, "the app", func() bool { return strings.Contains(w.alice.Tsh("apps", "ls").Stdout, app["name"].(string)) })
+	return w
+}
+
+// newAWSWorld is one in AWS, before an S3 that verifies what the agent signs.
+func newAWSWorld(t *testing.T) *cloudWorld {
+	t.Helper()
 	in := cloudtest.NewAWS(t)
 	in.Role(s3Role, cloudtest.AWSRole{Trusts: cloudtest.AgentARN, ExternalID: "ours"})
-	w := &cloudWorld{s3: cloudtest.NewS3(t, in)}
-	env := []string{"AWS_CA_BUNDLE=" + write(t, t.TempDir()+"/s3.pem", w.s3.CA())}
+	s3 := cloudtest.NewS3(t, in)
+	env := []string{"AWS_CA_BUNDLE=" + write(t, t.TempDir()+"/s3.pem", s3.CA())}
 	for k, v := range in.Environment(t.TempDir()) {
 		if v != "" {
 			env = append(env, k+"="+v)
 		}
 	}
-	w.Cluster = cluster.New(t, cluster.Opts{Env: env})
-	token := w.Token(t, "app")
-	w.AddAgent(t, "app-1", func(d cluster.Doc) {
-		d.Set("ssh_service.enabled", false).Set("app_service.enabled", true)
-		d.Set("teleport.join_params.token_name", token)
-		d.Set("app_service.apps", []any{map[string]any{"name": "aws", "uri": "cloud://AWS", "labels": map[string]any{"env": "test"},
-			"aws": map[string]any{"external_id": "ours"}, "cloud_endpoints": map[string]any{"s3": w.s3.URL}}})
-	})
-	w.guide = &guide{t, string(page), []string{"8443", cluster.FreePort(t)}}
-	w.TctlIn(w.guide.block("kind: role"), "create", "-f").OK(t)
-	w.alice = w.User(t, "alice", []string{"aws-reader"}, nil)
-	w.alice.Login(t)
-	w.alice.MoreEnv = append(w.alice.MoreEnv, "PATH=/usr/bin:/bin", "AWS_PROFILE=none", "AWS_SESSION_TOKEN=of-something-else", "AWS_EC2_METADATA_DISABLED=true", "AWS_REGION=eu-west-1")
+	w := newCloudWorld(t, env, map[string]any{"name": "aws", "uri": "cloud://AWS", "labels": map[string]any{"env": "test"},
+		"aws": map[string]any{"external_id": "ours"}, "cloud_endpoints": map[string]any{"s3": s3.URL}}, "aws-reader", "8443", cluster.FreePort(t))
+	w.s3 = s3
+	w.alice.MoreEnv = append(w.alice.MoreEnv, "AWS_PROFILE=none", "AWS_SESSION_TOKEN=of-something-else", "AWS_EC2_METADATA_DISABLED=true", "AWS_REGION=eu-west-1")
 	return w
+}
+
+// openProxy starts a tsh proxy of a cloud, and returns the environment that it prints
+// and what a program makes of it. bundle is the variable of whom to trust; the others
+// must be there too.
+func (w *cloudWorld) openProxy(t *testing.T, line, bundle string, others ...string) (map[string]string, *http.Client) {
+	t.Helper()
+	live := w.alice.StartTsh(t, strings.Fields(strings.TrimPrefix(line, "tsh "))...)
+	env := map[string]string{}
+	cluster.Until(t, within, "the environment", func() bool {
+		for _, m := range regexp.MustCompile(`(?m)^export (\w+)='?([^'\n]*)'?$`).FindAllStringSubmatch(live.Out.String(), -1) {
+			env[m[1]] = m[2]
+		}
+		return !slices.ContainsFunc(append(others, bundle, "HTTPS_PROXY"), func(name string) bool { return env[name] == "" })
+	})
+	via, err := url.Parse(env["HTTPS_PROXY"])
+	if err != nil || via.Host == "" {
+		t.Fatalf("the environment is %v", env)
+	}
+	pem, err := os.ReadFile(env[bundle])
+	if err != nil {
+		t.Fatal(err)
+	}
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(pem)
+	return env, &http.Client{Transport: &http.Transport{Proxy: http.ProxyURL(via), TLSClientConfig: &tls.Config{RootCAs: roots}, DisableKeepAlives: true}}
+}
+
+// askCloud asks an API of a cloud with headers, by names and values.
+func askCloud(t *testing.T, c *http.Client, target string, headers ...string) (int, string) {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, target, http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := 0; i < len(headers); i += 2 {
+		r.Header.Set(headers[i], headers[i+1])
+	}
+	resp, err := c.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp.StatusCode, string(text)
+}
+
+// requests waits until the log, which the agent ships in its own time, has answers of
+// the cloud with these statuses, and returns what it has.
+func (w *cloudWorld) requests(t *testing.T, statuses ...int) string {
+	t.Helper()
+	log := ""
+	cluster.Until(t, within, "the requests in the audit log", func() bool {
+		log = w.Tctl("audit", "search", "app.session.request", "--format=json").OK(t)
+		return !slices.ContainsFunc(statuses, func(s int) bool {
+			return !regexp.MustCompile(fmt.Sprintf(`"status_code": ?%d\b`, s)).MatchString(log)
+		})
+	})
+	return log
 }
 
 // tsh runs a line of the guide, with more words.
@@ -77,9 +149,8 @@ func (w *cloudWorld) tsh(t *testing.T, line string, more ...string) cluster.Resu
 func TestTheAWSCommandUsesS3(t *testing.T) {
 	t.Parallel()
 	cluster.Need(t, "/usr/bin/aws", "awscli")
-	w := newCloudWorld(t)
+	w := newAWSWorld(t)
 	ls := w.guide.line("tsh aws --app=aws")
-	cluster.Until(t, within, "the app", func() bool { return w.tsh(t, ls).Code == 0 })
 	own := strings.TrimSuffix(ls, " s3 ls")
 	contains(t, w.tsh(t, ls).OK(t), "demo")
 	file := filepath.Join(t.TempDir(), "a file+b")
@@ -117,11 +188,7 @@ func TestTheAWSCommandUsesS3(t *testing.T) {
 	if len(signers) == 0 || signers[0].ARN != s3Role || signers[0].Session != "alice" {
 		t.Errorf("signed by %+v", signers)
 	}
-	log := ""
-	cluster.Until(t, within, "the requests in the audit log", func() bool { // which the agent ships in its own time
-		log = w.Tctl("audit", "search", "app.session.request", "--format=json").OK(t)
-		return strings.Contains(log, `"status_code":503`) || strings.Contains(log, `"status_code": 503`)
-	})
+	log := w.requests(t, http.StatusForbidden, http.StatusServiceUnavailable)
 	contains(t, log, "ListBuckets", "PutObject", `"s3"`, "eu-west-1", s3Role, "demo.s3.eu-west-1.amazonaws.com", "T2009I")
 	if strings.Contains(log, "of-something-else") {
 		t.Error("the log holds a token")
@@ -131,28 +198,11 @@ func TestTheAWSCommandUsesS3(t *testing.T) {
 // TestTheProxyOfAWS opens tsh proxy aws, and gives an SDK what it prints.
 func TestTheProxyOfAWS(t *testing.T) {
 	t.Parallel()
-	w := newCloudWorld(t)
-	line := strings.Fields(strings.TrimPrefix(w.guide.line("tsh proxy aws"), "tsh "))
-	cluster.Until(t, within, "the app", func() bool { return strings.Contains(w.alice.Tsh("apps", "ls").Stdout, "aws") })
-	live := w.alice.StartTsh(t, line...)
-	live.WaitFor(t, "AWS_SECRET_ACCESS_KEY")
-	env := map[string]string{}
-	for _, m := range regexp.MustCompile(`(?m)^export (\w+)='?([^'\n]*)'?$`).FindAllStringSubmatch(live.Out.String(), -1) {
-		env[m[1]] = m[2]
-	}
-	via, err := url.Parse(env["HTTPS_PROXY"])
-	if err != nil || via.Host == "" {
-		t.Fatalf("the environment is %v", env)
-	}
-	pem, err := os.ReadFile(env["AWS_CA_BUNDLE"])
-	if err != nil {
-		t.Fatal(err)
-	}
-	roots := x509.NewCertPool()
-	roots.AppendCertsFromPEM(pem)
+	w := newAWSWorld(t)
+	env, via := w.openProxy(t, w.guide.line("tsh proxy aws"), "AWS_CA_BUNDLE", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 	client := func(id, secret string) *s3.Client {
 		return s3.New(s3.Options{Region: "eu-west-1", RetryMaxAttempts: 1, Credentials: credentials.NewStaticCredentialsProvider(id, secret, ""),
-			HTTPClient: &http.Client{Transport: &http.Transport{Proxy: http.ProxyURL(via), TLSClientConfig: &tls.Config{RootCAs: roots}, DisableKeepAlives: true}}})
+			HTTPClient: via})
 	}
 	c := client(env["AWS_ACCESS_KEY_ID"], env["AWS_SECRET_ACCESS_KEY"])
 	cluster.Until(t, within, "an answer through the proxy", func() bool { _, err := c.ListBuckets(context.Background(), nil); return err == nil })
