@@ -259,6 +259,29 @@ func TestTwoGenerations(t *testing.T) {
 	}
 }
 
+// A session that is over soon is sent as a whole, in one call, and one that goes on is
+// sent while it does.
+func TestAShortRecordingIsOneCall(t *testing.T) {
+	w := newWorld(t)
+	p := w.start(true)
+	begun := time.Now()
+	for n := 1; n <= 5; n++ {
+		r := p.begin(n, true)
+		show(t, r, "a word\n")
+		closeIt(t, r)
+	}
+	quick := time.Since(begun) < firstAfter
+	for n := 1; n <= 5; n++ {
+		w.wantOutput(n, "a word\n", recfmt.EndSession)
+	}
+	if n := w.auth.Appends(); quick && n != 5 {
+		t.Errorf("%d calls for five short recordings", n)
+	}
+	r := p.begin(6, true)
+	w.until("a recording that goes on arrives", func() bool { b, _ := w.auth.Held(sessionID(6)); return len(b) > 0 })
+	closeIt(t, r)
+}
+
 // A damaged recording is set aside with an event; what is good of it is stored,
 // and the others go on.
 func TestDamagedIsSetAside(t *testing.T) {
@@ -291,9 +314,7 @@ func TestDamagedIsSetAside(t *testing.T) {
 	}
 	w.until("two events", func() bool { return len(w.events.Events(event.TypeRecordingBroken)) == 2 })
 	for _, n := range []int{1, 2} {
-		if _, err := os.Stat(filepath.Join(w.dir, sessionID(n)+chunksSuffix+".broken")); err != nil {
-			t.Errorf("session %d: %v", n, err)
-		}
+		w.untilSetAside(n)
 	}
 	if _, stored := w.auth.Held(sessionID(2)); stored {
 		t.Error("a recording without a first frame was stored")
@@ -316,7 +337,14 @@ func TestRefusedIsSetAside(t *testing.T) {
 	show(t, r, "mine")
 	closeIt(t, r)
 	w.until("an event", func() bool { return len(w.events.Events(event.TypeRecordingBroken)) == 1 })
-	if _, err := os.Stat(filepath.Join(w.dir, sessionID(1)+chunksSuffix+".broken")); err != nil {
-		t.Error(err)
-	}
+	w.untilSetAside(1)
+}
+
+// untilSetAside waits for the file, which is moved once the log has the event.
+func (w *world) untilSetAside(n int) {
+	w.t.Helper()
+	w.until("a file that was set aside", func() bool {
+		_, err := os.Stat(filepath.Join(w.dir, sessionID(n)+chunksSuffix+".broken"))
+		return err == nil
+	})
 }

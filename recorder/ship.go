@@ -54,6 +54,9 @@ func (s *Spool) stop() {
 func (s *Spool) push(u *upload, now bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if _, known := s.uploads[u]; !known {
+		return // a timer that ran out as its files went
+	}
 	switch {
 	case u.retry != nil && !now, u.queued:
 		return

@@ -115,7 +115,7 @@ func (t *tape) create() error {
 		return err
 	}
 	t.enc = enc
-	t.up = t.spool.live(t.info, t.path(chunksSuffix), t.end)
+	t.up = t.spool.live(t.info, t.path(chunksSuffix), t.end, t.sync)
 	enc.Rest()
 	return nil
 }

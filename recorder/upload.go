@@ -39,10 +39,22 @@ type upload struct {
 	retry               *time.Timer
 }
 
-// live files a recording that has begun.
-func (s *Spool) live(i Info, chunks string, end int64) *upload {
-	u := &upload{spool: s, sessionID: i.SessionID, hostname: i.Hostname, chunks: chunks, end: end, moved: make(chan struct{})}
-	s.file(u)
+// firstAfter is how long a recording that has begun waits for more before its first
+// attempt: one that ends before is shipped as a whole, in one call.
+const firstAfter = 500 * time.Millisecond
+
+// live files a recording that has begun. Nobody else sends it, so auth holds nothing
+// of it. An urgent one is waited for.
+func (s *Spool) live(i Info, chunks string, end int64, urgent bool) *upload {
+	u := &upload{spool: s, sessionID: i.SessionID, hostname: i.Hostname, chunks: chunks, end: end, known: true, moved: make(chan struct{})}
+	if urgent {
+		s.file(u)
+		return u
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.uploads[u] = struct{}{}
+	u.retry = time.AfterFunc(firstAfter, func() { s.push(u, true) })
 	return u
 }
 

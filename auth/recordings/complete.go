@@ -253,7 +253,7 @@ func (s *Service) begin(m *Meta, seg *recfmt.Segment, f *recfmt.Frame) *recfmt.O
 	}
 	m.Generation = seg.Generation
 	m.Segments = append(m.Segments, f.Offset)
-	o, err := seg.Open(s.d.Keys.Identities()...)
+	o, err := s.opener(seg)
 	if err != nil {
 		s.d.Log.Warn("a recording does not open with the cluster's keys; it is kept as it is", "session", m.SessionID, "error", err)
 		return nil

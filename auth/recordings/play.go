@@ -184,7 +184,7 @@ func (r *Reader) begin(offset int64, part func(offset, length int64) ([]byte, er
 	if seg.SessionID != r.m.SessionID {
 		return &recfmt.BrokenError{Offset: at, Why: "it belongs to another session"}
 	}
-	if r.open, err = seg.Open(r.s.d.Keys.Identities()...); err != nil {
+	if r.open, err = r.s.opener(seg); err != nil {
 		return err
 	}
 	var chain recfmt.Hash
@@ -234,7 +234,7 @@ func (r *Reader) Next() ([]recfmt.Record, error) {
 		}
 		switch f.Type {
 		case recfmt.FrameSegment:
-			if r.open, err = r.sc.Segment().Open(r.s.d.Keys.Identities()...); err != nil {
+			if r.open, err = r.s.opener(r.sc.Segment()); err != nil {
 				return nil, err
 			}
 		case recfmt.FrameChunk:

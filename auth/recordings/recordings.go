@@ -97,6 +97,8 @@ type Service struct {
 	sync syncer
 	work chan *storing
 
+	openers openers
+
 	mu      sync.Mutex
 	entries map[string]*entry
 	held    map[string]int // recordings under way, by process

@@ -177,7 +177,7 @@ func (e *entry) note(f *recfmt.Frame, host string) error {
 // introduce reads who the session is of from its first chunk. A recording that
 // does not open is taken all the same: it is proven by its hashes.
 func (e *entry) introduce(f *recfmt.Frame) {
-	o, err := e.scanner.Segment().Open(e.s.d.Keys.Identities()...)
+	o, err := e.s.opener(e.scanner.Segment())
 	if err != nil {
 		return
 	}

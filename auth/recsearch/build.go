@@ -60,7 +60,8 @@ type builder struct {
 	failed error
 	seed   maphash.Seed
 	seen   map[uint64]bool
-	ring   []uint64
+	ring   []uint64 // nil before a full-screen program
+	filter *filter  // of dir, to be given back
 	next   int
 	tell   bool // a session with a database, whose events are its text
 }
@@ -70,8 +71,8 @@ func newBuilder(name string, out io.Writer, to []age.Recipient) (*builder, error
 	if err != nil {
 		return nil, err
 	}
-	b := &builder{out: out, enc: enc, every: keyframeEvery, seed: maphash.MakeSeed(), seen: map[uint64]bool{}, ring: make([]uint64, rememberLines)}
-	b.dir.Filter = newFilter()
+	b := &builder{out: out, enc: enc, every: keyframeEvery, seed: maphash.MakeSeed(), seen: map[uint64]bool{}, filter: filters.Get().(*filter)}
+	b.dir.Filter = *b.filter
 	b.begin(screen.NewPlain(screen.MaxColumns, 24))
 	b.write(head)
 	return b, b.failed
@@ -177,6 +178,9 @@ func (b *builder) line(l screen.Line) {
 
 // again tells whether a line was told lately.
 func (b *builder) again(text []byte) bool {
+	if b.ring == nil {
+		b.ring = make([]uint64, rememberLines)
+	}
 	h := maphash.Bytes(b.seed, text)
 	if b.seen[h] {
 		return true
@@ -192,6 +196,9 @@ func (b *builder) finish() error {
 	b.write(b.enc.Chunk(nil))
 	b.dir.Filter = b.dir.Filter.fold()
 	data, err := json.Marshal(b.dir)
+	clear(*b.filter)
+	filters.Put(b.filter)
+	b.dir.Filter, b.filter = nil, nil
 	if err != nil {
 		return fault.Wrap(err, fault.Internal, "the index cannot be written")
 	}

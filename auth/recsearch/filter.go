@@ -1,7 +1,10 @@
 package recsearch
 
 import (
+	"encoding/binary"
+	"math/bits"
 	"strings"
+	"sync"
 	"unicode"
 	"unicode/utf8"
 )
@@ -13,6 +16,13 @@ type filter []byte
 const filterBytes = 128 << 10
 
 func newFilter() filter { return make(filter, filterBytes) }
+
+// filters are used again: a short recording would else cost as much memory as a
+// long one.
+var filters = sync.Pool{New: func() any {
+	f := newFilter()
+	return &f
+}}
 
 func (f filter) add(text string) {
 	trigrams(text, func(h uint32) bool {
@@ -37,21 +47,19 @@ func (f filter) may(text string) bool {
 	return found
 }
 
-// fold makes a filter smaller as long as few of its bits are set.
+// fold makes a filter smaller as long as few of its bits are set. It works in f.
 func (f filter) fold() filter {
 	for len(f) > 64 {
 		set := 0
-		for _, b := range f {
-			for ; b != 0; b &= b - 1 {
-				set++
-			}
+		for at := 0; at < len(f); at += 8 {
+			set += bits.OnesCount64(binary.LittleEndian.Uint64(f[at:]))
 		}
 		if set > len(f) { // an eighth of the bits
 			break
 		}
-		half := f[:len(f)/2]
-		for i, b := range f[len(f)/2:] {
-			half[i] |= b
+		half, rest := f[:len(f)/2], f[len(f)/2:]
+		for at := 0; at < len(half); at += 8 {
+			binary.LittleEndian.PutUint64(half[at:], binary.LittleEndian.Uint64(half[at:])|binary.LittleEndian.Uint64(rest[at:]))
 		}
 		f = half
 	}

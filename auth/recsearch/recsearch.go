@@ -195,26 +195,17 @@ func (s *Service) index(ctx context.Context, id string) error {
 	if r.Meta().Key == "" {
 		return nil
 	}
-	f, err := os.CreateTemp(s.d.Dir, "index")
-	if err != nil {
-		return fault.Unwritable(err, s.d.Dir)
-	}
-	defer f.Close()
-	if err := os.Remove(f.Name()); err != nil { // nothing is left behind, whatever happens
-		return fault.Unwritable(err, f.Name())
-	}
+	f := &draft{dir: s.d.Dir}
+	defer f.close()
 	name := nameOf(r.Meta())
 	if err := s.build(ctx, name, r, f); err != nil {
 		return err
 	}
-	size, err := f.Seek(0, io.SeekEnd)
+	body, size, err := f.whole()
 	if err != nil {
-		return fault.Unwritable(err, s.d.Dir)
+		return err
 	}
-	if _, err := f.Seek(0, io.SeekStart); err != nil {
-		return fault.Unwritable(err, s.d.Dir)
-	}
-	if err := s.d.Blobs.Put(ctx, name+suffix, f, size); err != nil {
+	if err := s.d.Blobs.Put(ctx, name+suffix, body, size); err != nil {
 		return err
 	}
 	// A longer copy may have taken its place meanwhile, with what was prepared of it.

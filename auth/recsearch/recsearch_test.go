@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -280,6 +281,58 @@ func BenchmarkSeek(b *testing.B) {
 			if r.Type == recfmt.RecordOutput && (r.At >= from || len(paint) > 0 && r.At == paint[0].At) {
 				_, _ = show.Write(r.Data)
 			}
+		}
+	}
+}
+
+// TestDrafts: a long index leaves memory, is the same, and leaves no file behind.
+func TestDrafts(t *testing.T) {
+	for _, size := range []int{0, 100, shortDraft, shortDraft + 1, 3 * shortDraft} {
+		d := &draft{dir: t.TempDir()}
+		want := bytes.Repeat([]byte("0123456789abcdef"), size/16+1)[:size]
+		for rest := want; len(rest) > 0; {
+			n, err := d.Write(rest[:min(len(rest), 60000)])
+			if err != nil {
+				t.Fatal(err)
+			}
+			rest = rest[n:]
+		}
+		body, n, err := d.whole()
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := io.ReadAll(body)
+		if err != nil || n != int64(size) || !bytes.Equal(got, want) {
+			t.Errorf("%d bytes come back as %d, said to be %d: %v", size, len(got), n, err)
+		}
+		if inFile := d.file != nil; inFile != (size > shortDraft) {
+			t.Errorf("%d bytes are in a file: %t", size, inFile)
+		}
+		d.close()
+		if left, err := os.ReadDir(d.dir); err != nil || len(left) > 0 {
+			t.Errorf("%v is left, %v", left, err)
+		}
+	}
+}
+
+// TestFiltersAreUsedAgain: nothing of one recording is found in the next.
+func TestFiltersAreUsedAgain(t *testing.T) {
+	s := newService(t)
+	for i := range 3 {
+		m := &recordings.Meta{SessionID: fmt.Sprint(i), Key: fmt.Sprintf("%d/x.rec", i)}
+		indexed(t, s, m, []recfmt.Record{{Type: recfmt.RecordOutput, Data: fmt.Appendf(nil, "only%dhere\n", i)}})
+		for j := range 3 {
+			hits, err := s.hits(t.Context(), m, newMatcher(fmt.Sprintf("only%dhere", j)))
+			if err != nil || (len(hits) > 0) != (i == j) {
+				t.Errorf("in recording %d, what is in %d: %v %v", i, j, hits, err)
+			}
+		}
+		x, err := s.open(t.Context(), nameOf(m), nameOf(m)+suffix)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if x.dir.Filter.may("only9here") {
+			t.Errorf("the filter of recording %d has what was never shown", i)
 		}
 	}
 }

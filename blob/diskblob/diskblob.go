@@ -16,7 +16,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"syscall"
 	"time"
 
@@ -33,8 +32,8 @@ const staleAfter = 24 * time.Hour
 // Disk is a Store over a directory. Safe for concurrent use, of several
 // processes too.
 type Disk struct {
-	root string
-	fans sync.Map // names of folders that the root durably has
+	root    string
+	folders folders
 }
 
 var _ blob.Store = (*Disk)(nil)
@@ -104,26 +103,48 @@ func (d *Disk) Put(ctx context.Context, key string, r io.ReadSeeker, size int64)
 // place moves a whole file to its name, durably.
 func (d *Disk) place(from, to string) error {
 	dir := filepath.Dir(to)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return err
-	}
-	if err := os.Rename(from, to); err != nil {
-		return err
-	}
-	for ; dir != d.root; dir = filepath.Dir(dir) {
-		if err := syncDir(dir); err != nil {
-			return err
+	err := os.Rename(from, to)
+	if errors.Is(err, fs.ErrNotExist) {
+		if err = d.folder(dir); err == nil {
+			err = os.Rename(from, to)
 		}
 	}
-	first, _, _ := strings.Cut(to[len(d.root)+1:], string(filepath.Separator))
-	if _, durable := d.fans.Load(first); durable {
-		return nil
-	}
-	if err := syncDir(d.root); err != nil {
+	if err != nil {
 		return err
 	}
-	d.fans.Store(first, nil)
+	for at := dir; ; at = filepath.Dir(at) {
+		if err := syncDir(at); err != nil {
+			return err
+		}
+		if at == d.root || d.folders.has(at) {
+			break
+		}
+	}
+	for ; dir != d.root; dir = filepath.Dir(dir) {
+		d.folders.add(dir)
+	}
 	return nil
+}
+
+// folder makes a folder that is not, or no longer, there.
+func (d *Disk) folder(dir string) error {
+	if dir == d.root {
+		return nil // it would be another directory: the next object says so
+	}
+	d.folders.forget(dir)
+	err := os.Mkdir(dir, 0o700)
+	switch {
+	case errors.Is(err, fs.ErrExist):
+		return nil
+	case errors.Is(err, fs.ErrNotExist):
+		if err = d.folder(filepath.Dir(dir)); err == nil {
+			err = os.Mkdir(dir, 0o700)
+		}
+		if errors.Is(err, fs.ErrExist) {
+			return nil
+		}
+	}
+	return err
 }
 
 func syncDir(dir string) error {

@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -47,6 +48,49 @@ func TestModes(t *testing.T) {
 	})
 	if err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestFoldersThatVanish: a folder that somebody removed is made again.
+func TestFoldersThatVanish(t *testing.T) {
+	root := filepath.Join(t.TempDir(), "records")
+	d, err := diskblob.Open(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	put := func(key string) {
+		t.Helper()
+		if err := d.Put(t.Context(), key, strings.NewReader("x"), 1); err != nil {
+			t.Fatal(err)
+		}
+		if info, err := d.Stat(t.Context(), key); err != nil || info.Size != 1 {
+			t.Errorf("%s: %v %v", key, info, err)
+		}
+	}
+	for _, gone := range []func(string) string{filepath.Dir, func(p string) string { return filepath.Dir(filepath.Dir(p)) }} {
+		put("a/b.rec")
+		put("a/b.index")
+		if err := os.RemoveAll(gone(strings.TrimPrefix(d.URL("a/b.rec"), "file://"))); err != nil {
+			t.Fatal(err)
+		}
+		put("a/c.rec")
+		if _, err := d.Stat(t.Context(), "a/b.rec"); !errors.Is(err, fault.NotFound) {
+			t.Errorf("what was removed: %v", err)
+		}
+	}
+}
+
+// TestManyFolders: those that are remembered are bounded.
+func TestManyFolders(t *testing.T) {
+	d, err := diskblob.Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 2*diskblob.MostFolders + 1 {
+		d.Remember(strconv.Itoa(i))
+	}
+	if n := d.Remembered(); n != diskblob.MostFolders {
+		t.Errorf("%d folders are remembered", n)
 	}
 }
 
