@@ -216,15 +216,7 @@ func AppPrincipals(r Request) []string {
 	}
 	slices.Sort(named)
 	return slices.DeleteFunc(slices.Compact(named), func(value string) bool {
-		r.Action, r.App = ActionApp, types.AppRoute{}
-		switch p.cloud {
-		case types.CloudAWS:
-			r.App.AWSRoleARN = value
-		case types.CloudAzure:
-			r.App.AzureIdentity = value
-		case types.CloudGCP:
-			r.App.GCPServiceAccount = value
-		}
+		r.Action, r.App = ActionApp, app.Spec.RouteAs(value)
 		return value == types.Wildcard || !Decide(r).Allow
 	})
 }

@@ -70,6 +70,7 @@ func Explain(r Request) Explanation {
 	if r.Resource != nil && familyOf(e.Kind).usage == "ssh" {
 		e.Logins = Logins(r)
 	}
+	e.Logins = append(e.Logins, AppPrincipals(r)...)
 	for _, name := range r.Identity.Authority.Roles {
 		e.Roles = append(e.Roles, sayOf(r, name))
 	}

@@ -20,13 +20,15 @@ const (
 )
 
 // Plan is what a change of roles would give and take. Counts are of (user,
-// resource, login); of a database a login is a user in it and one of its databases.
+// resource, login); of a database a login is a user in it and one of its databases,
+// and of an app it is a role or identity of its cloud, or its use.
 type Plan struct {
 	Policy      string       `json:"policy,omitempty"` // revision of the policy compared with
 	Roles       []RoleChange `json:"roles"`
 	Users       int          `json:"users"`     // looked at
 	Resources   int          `json:"resources"` // looked at
 	Databases   int          `json:"databases"` // of these
+	Apps        int          `json:"apps"`      // of these
 	GainedCount int          `json:"gained_count"`
 	LostCount   int          `json:"lost_count"`
 	Gained      []Shift      `json:"gained"`
@@ -45,7 +47,7 @@ type RoleChange struct {
 type Shift struct {
 	User      string   `json:"user"`
 	Kind      string   `json:"kind"`
-	Logins    []string `json:"logins"`    // in databases "app in shop", where * is whatever roles do not name
+	Logins    []string `json:"logins"`    // in databases "app in shop", where * is whatever roles do not name; of apps of no cloud "use"
 	Count     int      `json:"count"`     // resources
 	Resources []string `json:"resources"` // the first ones, by the name that people know
 }
@@ -67,7 +69,7 @@ type PastSession struct {
 	Time      time.Time `json:"time"`
 	User      string    `json:"user"`
 	Login     string    `json:"login"`
-	Host      string    `json:"host"` // or the database, as the cluster calls it
+	Host      string    `json:"host"` // or the database or app, as the cluster calls it
 	Reason    Reason    `json:"reason"`
 }
 
@@ -78,6 +80,7 @@ type PlanInput struct {
 	Users     []*types.User
 	Nodes     []*types.Node
 	Databases []*types.Database
+	Apps      []*types.App
 	Old, New  map[string]*types.Role
 	Settings  Settings
 	Now       time.Time
@@ -88,8 +91,9 @@ type PlanInput struct {
 // thousand users and a thousand nodes take no million decisions. Second factors
 // and devices count as shown. It ends with ctx.
 func Compare(ctx context.Context, in PlanInput) (Plan, error) {
-	nodes, databases := newPlanner(in, types.KindNode), newPlanner(in, types.KindDatabase)
-	out := Plan{Users: len(in.Users), Resources: len(in.Nodes) + len(in.Databases), Databases: len(in.Databases), Gained: []Shift{}, Lost: []Shift{}}
+	nodes, databases, apps := newPlanner(in, types.KindNode), newPlanner(in, types.KindDatabase), newPlanner(in, types.KindApp)
+	out := Plan{Users: len(in.Users), Resources: len(in.Nodes) + len(in.Databases) + len(in.Apps), Databases: len(in.Databases), Apps: len(in.Apps),
+		Gained: []Shift{}, Lost: []Shift{}}
 	var changed map[string]bool
 	out.Roles, changed = in.roleChanges()
 	for _, n := range in.Nodes {
@@ -98,11 +102,14 @@ func Compare(ctx context.Context, in PlanInput) (Plan, error) {
 	for _, d := range in.Databases {
 		databases.add(d, shapeOf(d))
 	}
+	for _, a := range in.Apps {
+		apps.add(a, shapeOfApp(a))
+	}
 	for _, u := range in.Users {
 		if !slices.ContainsFunc(u.Spec.Roles, func(r string) bool { return changed[r] }) {
 			continue
 		}
-		for _, p := range []*planner{nodes, databases} {
+		for _, p := range []*planner{nodes, databases, apps} {
 			if err := p.user(ctx, u, &out); err != nil {
 				return Plan{}, err
 			}
@@ -255,7 +262,8 @@ func (pl *Plan) add(list []Shift, n int, user, kind string, by map[string]shifte
 	return list, n
 }
 
-// grant is what a user may be on a resource: a login, or a user of a database.
+// grant is what a user may be on a resource: a login, a user of a database, or a role
+// of a cloud.
 type grant struct {
 	login string
 	roles string // of a user that is made: those of the database
@@ -301,8 +309,11 @@ func (p *planner) grants(u *types.User, roles []*types.Role, res types.Resource,
 	id := p.bearer(u, roles)
 	r := Request{Identity: id, ClientAddr: id.Authority.PinnedIP, Roles: roles, Settings: p.in.Settings,
 		Resource: res, HostID: res.Head().Metadata.Name, Cache: p.cache, Now: p.in.Now}
-	if d, ok := res.(*types.Database); ok {
-		return inDatabase(r, d, named)
+	switch x := res.(type) {
+	case *types.Database:
+		return inDatabase(r, x, named)
+	case *types.App:
+		return inApp(r, x, named)
 	}
 	var out []grant
 	for _, l := range Logins(r) {

@@ -20,6 +20,9 @@ type names struct{ users, databases []string }
 // named collects them from the roles of both policies: what only one of them names
 // is for the other part of "*".
 func (p *planner) named(u *types.User, sides ...[]*types.Role) names {
+	if p.kind == types.KindApp {
+		return principalsIn(p.cache, predicate.Traits{Internal: u.Spec.Traits, External: u.Spec.Traits}, slices.Concat(sides...))
+	}
 	if p.kind != types.KindDatabase {
 		return names{users: []string{types.Wildcard}, databases: []string{types.Wildcard}}
 	}

@@ -481,6 +481,20 @@ const (
 	routeAppPort    = "target_port"
 )
 
+// RouteAs is the use of an app as a role or identity of its cloud; of an app of no
+// cloud there is only one use.
+func (s *AppSpec) RouteAs(principal string) AppRoute {
+	switch s.Cloud {
+	case CloudAWS:
+		return AppRoute{AWSRoleARN: principal}
+	case CloudAzure:
+		return AppRoute{AzureIdentity: principal}
+	case CloudGCP:
+		return AppRoute{GCPServiceAccount: principal}
+	}
+	return AppRoute{}
+}
+
 // Route makes the route of a certificate for one app.
 func (a AppRoute) Route(app string) *Route {
 	r := &Route{Kind: KindApp, Name: app, Params: map[string]string{}}

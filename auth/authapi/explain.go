@@ -84,6 +84,8 @@ func usesOf(kind string) (uses []string, session access.Action) {
 			string(access.ActionForwardAgent), string(access.ActionFileCopy), string(access.ActionX11)}, access.ActionLogin
 	case types.KindDatabase:
 		return []string{string(access.ActionDial), string(access.ActionDatabase)}, access.ActionDatabase
+	case types.KindApp:
+		return []string{string(access.ActionDial), string(access.ActionApp)}, access.ActionApp
 	}
 	return nil, ""
 }
@@ -102,7 +104,7 @@ func actionOf(kind string, m *accessv1.ExplainRequest) (access.Action, string, e
 	case len(uses) > 0:
 		known = append(slices.Clone(uses), verbs...)
 		switch {
-		case action == "" && m.Login != "":
+		case action == "" && (m.Login != "" || session == access.ActionApp):
 			action = string(session)
 		case action == "":
 			action = string(access.ActionDial)
@@ -122,7 +124,7 @@ func actionOf(kind string, m *accessv1.ExplainRequest) (access.Action, string, e
 	case len(uses) > 0 && action == types.VerbList:
 		return access.ActionList, "", nil
 	case slices.Contains(uses, action):
-		if m.Login == "" && action != string(access.ActionDial) {
+		if m.Login == "" && action != string(access.ActionDial) && action != string(access.ActionApp) { // most apps have no logins
 			return "", "", fault.New(fault.Invalid, "the action %q is decided for a login", action).WithHint("add --login=NAME")
 		}
 		return access.Action(action), "", nil
@@ -168,23 +170,43 @@ func (a *API) subjectOf(ctx context.Context, c rpc.Caller, kind types.KindInfo, 
 			break
 		}
 	}
-	if len(found) == 0 && kind.Name == types.KindDatabase {
-		servers, err := store.Of[*types.DatabaseServer](a.d.Store).All(ctx)
+	if len(found) == 0 {
+		fronted, err := a.fronted(ctx, kind.Name)
 		if err != nil {
 			return nil, err
 		}
-		for _, s := range servers { // those of agents' own files are nowhere else
-			d := &s.Spec.Database
-			if !see(d) && !a.ownOrPublic(c, kind.Name, d.Metadata.Name, d) {
+		for _, r := range fronted { // those of agents' own files are nowhere else
+			own := r.Head().Metadata.Name
+			if !see(r) && !a.ownOrPublic(c, kind.Name, own, r) {
 				continue
 			}
-			if len(found) == 0 && d.Metadata.Name == name {
-				found = append(found, d)
+			if len(found) == 0 && own == name {
+				found = append(found, r)
 			}
-			names = append(names, d.Metadata.Name)
+			names = append(names, own)
 		}
 	}
 	return oneOf(kind.Name, name, found, names)
+}
+
+// fronted are the resources of a kind as agents announce them; none of a kind that
+// they announce as it is.
+func (a *API) fronted(ctx context.Context, kind string) (out []types.Resource, err error) {
+	switch kind {
+	case types.KindDatabase:
+		servers, err := store.Of[*types.DatabaseServer](a.d.Store).All(ctx)
+		for _, s := range servers {
+			out = append(out, &s.Spec.Database)
+		}
+		return out, err
+	case types.KindApp:
+		servers, err := store.Of[*types.AppServer](a.d.Store).All(ctx)
+		for _, s := range servers {
+			out = append(out, &s.Spec.App)
+		}
+		return out, err
+	}
+	return nil, nil
 }
 
 func hostnameOf(r types.Resource) string {
@@ -245,7 +267,14 @@ func (a *API) explain(ctx context.Context, m *accessv1.ExplainRequest, doc types
 			r.HostID = doc.Head().Metadata.Name
 		}
 	}
+	if app, ok := r.Resource.(*types.App); ok {
+		if m.Login != "" && !app.Spec.CloudAPI() {
+			return nil, fault.New(fault.Invalid, "the app %s is of no cloud: it is used as oneself", app.Metadata.Name)
+		}
+		r.Login, r.App = "", app.Spec.RouteAs(m.Login)
+	}
 	e := access.Explain(r)
+	e.Login = m.Login
 	if action == access.ActionRule {
 		e.Action = verb
 	}

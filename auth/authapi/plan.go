@@ -32,7 +32,7 @@ const (
 )
 
 // Plan tells what a change of roles would do, and writes nothing. Who asks lists
-// roles, users, nodes and databases without a where clause, and for sessions of the
+// roles, users, nodes, databases and apps without a where clause, and for sessions of the
 // past the audit log: a plan from half a view would say that all is well.
 func (s accessService) Plan(ctx context.Context, req *connect.Request[accessv1.PlanRequest]) (*connect.Response[accessv1.PlanResponse], error) {
 	m, c := req.Msg, rpc.CallerFrom(ctx)
@@ -63,7 +63,7 @@ func (s accessService) Plan(ctx context.Context, req *connect.Request[accessv1.P
 }
 
 func (a *API) mayPlan(ctx context.Context, c rpc.Caller, days int32) error {
-	for _, kind := range []string{types.KindRole, types.KindUser, types.KindNode, types.KindDatabase, types.KindDatabaseServer} {
+	for _, kind := range []string{types.KindRole, types.KindUser, types.KindNode, types.KindDatabase, types.KindDatabaseServer, types.KindApp, types.KindAppServer} {
 		for _, verb := range []string{types.VerbList, types.VerbReadNoSecrets} {
 			if err := a.rule(ctx, c, kind, verb, nil); err != nil {
 				return err
@@ -98,26 +98,31 @@ func (a *API) planInput(ctx context.Context, m *accessv1.PlanRequest) (access.Pl
 	if in.Nodes, err = store.Of[*types.Node](a.d.Store).All(ctx); err != nil {
 		return in, err
 	}
-	in.Databases, err = a.allDatabases(ctx)
+	if in.Databases, err = allFronted[*types.Database](ctx, a, types.KindDatabase); err != nil {
+		return in, err
+	}
+	in.Apps, err = allFronted[*types.App](ctx, a, types.KindApp)
 	return in, err
 }
 
-// allDatabases are those that agents front, as they have them, and those that are
-// registered for one to come. Each name stands once.
-func (a *API) allDatabases(ctx context.Context) ([]*types.Database, error) {
-	servers, err := store.Of[*types.DatabaseServer](a.d.Store).All(ctx)
+// allFronted are the resources of a kind that agents front, as they have them, and
+// those that are registered for one to come. Each name stands once.
+func allFronted[R types.Resource](ctx context.Context, a *API, kind string) ([]R, error) {
+	fronted, err := a.fronted(ctx, kind)
 	if err != nil {
 		return nil, err
 	}
-	out, err := store.Of[*types.Database](a.d.Store).All(ctx)
+	out, err := store.Of[R](a.d.Store).All(ctx)
 	if err != nil {
 		return nil, err
 	}
-	for _, s := range servers {
-		out = append(out, &s.Spec.Database)
+	for _, r := range fronted {
+		if of, ok := r.(R); ok {
+			out = append(out, of)
+		}
 	}
-	slices.SortStableFunc(out, func(x, y *types.Database) int { return strings.Compare(x.Metadata.Name, y.Metadata.Name) })
-	return slices.CompactFunc(out, func(x, y *types.Database) bool { return x.Metadata.Name == y.Metadata.Name }), nil
+	slices.SortStableFunc(out, func(x, y R) int { return strings.Compare(x.Head().Metadata.Name, y.Head().Metadata.Name) })
+	return slices.CompactFunc(out, func(x, y R) bool { return x.Head().Metadata.Name == y.Head().Metadata.Name }), nil
 }
 
 func (a *API) changedRoles(ctx context.Context, old map[string]*types.Role, m *accessv1.PlanRequest) (map[string]*types.Role, error) {
@@ -174,7 +179,7 @@ func (a *API) past(ctx context.Context, in access.PlanInput, days int) (*access.
 		}}
 	}
 	old, next := under(in.Old), under(in.New)
-	q := audit.Query{From: p.From, To: in.Now, Types: []string{event.TypeSessionStart, event.TypeDBStart}, Limit: maxEventsPage}
+	q := audit.Query{From: p.From, To: in.Now, Types: []string{event.TypeSessionStart, event.TypeDBStart, event.TypeAppStart}, Limit: maxEventsPage}
 	for {
 		found, err := a.d.Audit.Search(ctx, q)
 		if err != nil {
@@ -194,13 +199,14 @@ func (a *API) past(ctx context.Context, in access.PlanInput, days int) (*access.
 }
 
 // started is what the events that open sessions have in common. Sessions with
-// databases have more: which one, and that they were refused.
+// databases and apps have more: which one, and that they were refused.
 type started struct {
 	Code string    `json:"code"`
 	Time time.Time `json:"time"`
 	event.Session
 	event.Server
 	Database string         `json:"db_service"`
+	App      string         `json:"app_name"`
 	Decision event.Decision `json:"decision"`
 }
 
@@ -208,7 +214,7 @@ type started struct {
 func again(p *access.Past, raw []byte, old, next access.Policy) {
 	var e started
 	err := json.Unmarshal(raw, &e)
-	if e.Code == event.CodeDBStartFail {
+	if e.Code == event.CodeDBStartFail || e.Code == event.CodeAppStartFail {
 		return // there was none
 	}
 	p.Sessions++
@@ -234,10 +240,10 @@ func again(p *access.Past, raw []byte, old, next access.Policy) {
 		p.Truncated = true
 		return
 	}
-	login := e.Decision.Login
+	login := cmp.Or(e.Decision.Login, e.Decision.AppAWSRole, e.Decision.AppAzureIdentity, e.Decision.AppGCPAccount)
 	if e.Decision.DBName != "" {
 		login += " in " + e.Decision.DBName
 	}
 	p.List = append(p.List, access.PastSession{SessionID: e.SessionID, Time: e.Time, User: e.Decision.User, Login: login,
-		Host: cmp.Or(e.Database, e.ServerHostname), Reason: d.Reasons[0]})
+		Host: cmp.Or(e.Database, e.App, e.ServerHostname), Reason: d.Reasons[0]})
 }

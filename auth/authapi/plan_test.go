@@ -25,7 +25,7 @@ type past struct {
 
 func (p *past) Search(_ context.Context, q audit.Query) (audit.Result, error) {
 	i := len(q.Page)
-	if i >= len(p.events) || !slices.Equal(q.Types, []string{event.TypeSessionStart, event.TypeDBStart}) || q.From.IsZero() {
+	if i >= len(p.events) || !slices.Equal(q.Types, []string{event.TypeSessionStart, event.TypeDBStart, event.TypeAppStart}) || q.From.IsZero() {
 		return audit.Result{}, nil
 	}
 	r := audit.Result{Events: p.events[i : i+1]}

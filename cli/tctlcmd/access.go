@@ -28,8 +28,9 @@ what each role says, and who set each limit.
 
 Nodes are named by host name or UUID; their actions are dial, login,
 forward_local, forward_remote, forward_agent, file_copy, x11 and list. Databases
-are named as tsh db ls does; their actions are dial, database and list. Of any
-kind the verbs list, read, readnosecrets, create, update and delete are actions
+are named as tsh db ls does; their actions are dial, database and list. Apps are
+named as tsh apps ls does; their actions are dial, app and list, and --as says as
+which role or identity that of a cloud is used. Of any kind the verbs list, read, readnosecrets, create, update and delete are actions
 too.
 
 Everybody may ask about themselves. About others may ask who reads users and the
@@ -37,27 +38,28 @@ kind in question. The answer is printed and the exit code is 0 whether access is
 allowed or not.`
 
 func (a *app) accessExplain() *cobra.Command {
-	var login, action, at, ip, dbUser, dbName string
+	var login, action, at, ip, dbUser, dbName, as string
 	var dbRoles []string
 	var show func(any, func() error) error
 	c := a.verb("explain USER KIND[/NAME]", "Tell why a user may or may not do something",
 		"  tctl access explain alice node/web-1 --login=root\n  tctl access explain alice node/web-1 --login=root --action=file_copy --client-ip=192.0.2.7\n"+
 			"  tctl access explain alice db/orders --db-user=app --db-name=shop\n"+
+			"  tctl access explain alice app/aws --as=arn:aws:iam::123456789012:role/reader\n"+
 			"  tctl access explain alice role/editor --action=update\n  tctl access explain alice node/web-1 --login=root --at=2026-12-24T18:00:00Z",
 		cobra.ExactArgs(2), func(ctx context.Context, api *authclient.Client, args []string) error {
 			_, ref, err := parseRef(args[1])
 			if err != nil {
 				return err
 			}
-			if login != "" && dbUser != "" {
-				return fault.New(fault.Invalid, "--login is about nodes and --db-user about databases").WithHint("keep one")
+			if login != "" && dbUser != "" || as != "" && login+dbUser != "" {
+				return fault.New(fault.Invalid, "--login is about nodes, --db-user about databases, and --as about apps").WithHint("keep one")
 			}
 			when, err := output.ParseTime(at)
 			if err != nil {
 				return err
 			}
 			e, err := api.Explain(ctx, &accessv1.ExplainRequest{User: args[0], Kind: ref.Kind, Name: ref.Name,
-				Action: action, Login: cmp.Or(login, dbUser), DbName: dbName, DbRoles: dbRoles, AtUnixNano: output.UnixNano(when), ClientIp: ip})
+				Action: action, Login: cmp.Or(login, dbUser, as), DbName: dbName, DbRoles: dbRoles, AtUnixNano: output.UnixNano(when), ClientIp: ip})
 			if err != nil {
 				return err
 			}
@@ -68,8 +70,9 @@ func (a *app) accessExplain() *cobra.Command {
 	fl.StringVar(&login, "login", "", "the login on the node")
 	fl.StringVar(&dbUser, "db-user", "", "the user in the database")
 	fl.StringVar(&dbName, "db-name", "", "the database within the server")
+	fl.StringVar(&as, "as", "", "the role or identity in the cloud of the app")
 	fl.StringSliceVar(&dbRoles, "db-roles", nil, "roles that an automatic user asks for, comma separated")
-	fl.StringVar(&action, "action", "", "what is done (default: login or dial on a node, database or dial on a database, read of other documents)")
+	fl.StringVar(&action, "action", "", "what is done (default: login or dial on a node, database or dial on a database, app on an app, read of other documents)")
 	fl.StringVar(&at, "at", "", "decide for this time: 2026-01-31T12:00:00Z (default: now)")
 	fl.StringVar(&ip, "client-ip", "", "decide for a user at this address")
 	show = a.formatFlag(fl)

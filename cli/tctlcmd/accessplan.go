@@ -18,8 +18,8 @@ import (
 )
 
 const planLong = `Plan compares the roles in a file with those that the cluster has, and prints who
-would gain or lose which login on which nodes, and whom they may be in which
-databases. Nothing is written.
+would gain or lose which login on which nodes, whom they may be in which databases,
+and which apps they may use, as what in a cloud. Nothing is written.
 
 Roles in the file are created, or take the place of the role of their name;
 --delete takes roles away. With --days the sessions of the last days in the
@@ -27,7 +27,7 @@ audit log are decided again, each with what it was decided from then: those that
 the new roles would have refused are listed with the reason.
 
 Of a database, "app in shop" is the user app in its database shop, and * whatever
-user or database roles do not name.
+user or database roles do not name. Of an app of no cloud, "use" is all there is.
 
 Second factors and devices count as shown. What users have from approved requests
 and what locks forbid is left out.`
@@ -88,8 +88,8 @@ func (a *app) printPlan(p *access.Plan, limit int) error {
 	for _, r := range p.Roles {
 		fmt.Fprintf(a.Out, "The role %s would be %sd.\n", output.Clean(r.Role), r.Change)
 	}
-	fmt.Fprintf(a.Out, "Compared for %s on %s and %s, from policy revision %s.\n", counted(p.Users, "user"),
-		counted(p.Resources-p.Databases, "node"), counted(p.Databases, "database"), output.Clean(p.Policy))
+	fmt.Fprintf(a.Out, "Compared for %s on %s, %s and %s, from policy revision %s.\n", counted(p.Users, "user"),
+		counted(p.Resources-p.Databases-p.Apps, "node"), counted(p.Databases, "database"), counted(p.Apps, "app"), output.Clean(p.Policy))
 	for _, part := range []struct {
 		title string
 		count int
@@ -99,7 +99,7 @@ func (a *app) printPlan(p *access.Plan, limit int) error {
 			fmt.Fprintf(a.Out, "\n%s: nothing\n", part.title)
 			continue
 		}
-		fmt.Fprintf(a.Out, "\n%s: %s, each of one user on one node or database\n", part.title, counted(part.count, "login"))
+		fmt.Fprintf(a.Out, "\n%s: %s, each of one user on one node, database or app\n", part.title, counted(part.count, "login"))
 		if err := a.printShifts(part.list, limit); err != nil {
 			return err
 		}
@@ -112,7 +112,7 @@ func (a *app) printPlan(p *access.Plan, limit int) error {
 
 func (a *app) printShifts(list []access.Shift, limit int) error {
 	shown := list[:min(limit, len(list))]
-	for _, part := range []struct{ kind, logins, resources string }{{types.KindNode, "Logins", "Nodes"}, {types.KindDatabase, "As", "Databases"}} {
+	for _, part := range []struct{ kind, logins, resources string }{{types.KindNode, "Logins", "Nodes"}, {types.KindDatabase, "As", "Databases"}, {types.KindApp, "As", "Apps"}} {
 		t, rows := output.NewTable("User", part.logins, part.resources, "Which"), 0
 		for _, s := range shown {
 			if s.Kind != part.kind {

@@ -43,7 +43,7 @@ func (h *Handler) launch(w http.ResponseWriter, r *http.Request, c rpc.Caller) e
 	if !ok {
 		return astray(fault.New(fault.NotFound, "there is no app at %.200q, or no agent that fronts it at the moment", in.Host))
 	}
-	route := appRoute(app, in.As)
+	route := app.Spec.RouteAs(in.As)
 	req := h.request(c, app, access.ActionApp)
 	req.App = route
 	if d := access.Decide(req); !d.Allow {
@@ -77,19 +77,6 @@ func (h *Handler) launch(w http.ResponseWriter, r *http.Request, c rpc.Caller) e
 		return astray(err)
 	}
 	return rpc.WriteJSON(w, map[string]string{"url": h.hosts.Finish(app, in.State, made.Bearer, trip), "app": app.Metadata.Name})
-}
-
-// appRoute is the route of a session with an app as a role or identity of its cloud.
-func appRoute(app *types.App, as string) types.AppRoute {
-	switch app.Spec.Cloud {
-	case types.CloudAWS:
-		return types.AppRoute{AWSRoleARN: as}
-	case types.CloudAzure:
-		return types.AppRoute{AzureIdentity: as}
-	case types.CloudGCP:
-		return types.AppRoute{GCPServiceAccount: as}
-	}
-	return types.AppRoute{}
 }
 
 // refusedApp says why somebody may not open an app: in full to those who may know

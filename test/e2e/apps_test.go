@@ -107,6 +107,9 @@ func TestCurlThroughTshProxyApp(t *testing.T) {
 		t.Errorf("%s", out)
 	}
 	contains(t, m.Tctl("apps", "ls").OK(t), "app-1", "payroll")
+	contains(t, m.Tctl("access", "explain", "alice", "app/wiki").OK(t), "ALLOWED: alice, app on app/wiki", "By role   apps")
+	contains(t, m.Tctl("access", "explain", "alice", "app/payroll").OK(t), "DENIED: alice, app on app/payroll")
+	contains(t, m.Tctl("access", "plan", "--delete=apps").OK(t), "3 apps", "Apps", "use")
 	_, port := m.opened(t, "wiki", "")
 	curl := func(args ...string) cluster.Result {
 		return m.alice.Run(cluster.Command{Path: cluster.Need(t, "curl", "curl"), Args: append([]string{"-sS", "--max-time", "20"}, args...)})
