@@ -13,7 +13,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"net/http/httputil"
 	"sync"
 	"time"
 
@@ -25,6 +24,7 @@ import (
 	"teleport/fault"
 	"teleport/healthcheck"
 	"teleport/netx"
+	"teleport/netx/http1"
 	"teleport/predicate"
 	"teleport/recorder"
 	"teleport/session"
@@ -77,10 +77,10 @@ type Service struct {
 	cfg    Config
 	door   *inside.Door
 	codec  *event.Codec
-	server *http.Server
-	// forward passes requests on to apps.
-	forward *httputil.ReverseProxy
-	feed    *feed
+	server *http1.Server
+	// second is for connections of HTTP/2, which it is fed with.
+	second *http.Server
+	feed   *netx.Feed
 
 	mu       sync.Mutex
 	sessions map[sessionKey]*Session
@@ -100,11 +100,11 @@ func New(cfg Config) (*Service, error) {
 		cfg.Recorder == nil || cfg.Dialer == nil || cfg.Log == nil || cfg.Token == nil {
 		return nil, errors.New("appaccess: incomplete configuration")
 	}
-	s := &Service{cfg: cfg, codec: event.NewCodec(), sessions: map[sessionKey]*Session{}, feed: newFeed(),
+	s := &Service{cfg: cfg, codec: event.NewCodec(), sessions: map[sessionKey]*Session{}, feed: netx.NewFeed(),
 		door: inside.NewDoor(types.KindApp, "app", "tsh apps login gets one that is", cfg.TLS, "h2", "http/1.1", tunframe.ALPNTCP)}
-	s.server = &http.Server{Handler: s, ReadHeaderTimeout: headerTimeout, MaxHeaderBytes: maxHeader, IdleTimeout: keptIdle, DisableGeneralOptionsHandler: true,
+	s.server = &http1.Server{Handler: s, HeadTimeout: headerTimeout, BodyTimeout: bodyPause, IdleTimeout: keptIdle, MaxHead: maxHeader, Refused: s.unread, Log: cfg.Log}
+	s.second = &http.Server{Handler: s, ReadHeaderTimeout: headerTimeout, MaxHeaderBytes: maxHeader, IdleTimeout: keptIdle, DisableGeneralOptionsHandler: true,
 		ErrorLog: slog.NewLogLogger(cfg.Log.Handler(), slog.LevelDebug), ConnContext: connContext}
-	s.forward = newForward(s)
 	return s, nil
 }
 
@@ -134,15 +134,18 @@ func (s *Service) Check(ctx context.Context, app *types.App) error {
 
 // Run answers the requests of the connections that Serve takes, until ctx ends.
 func (s *Service) Run(ctx context.Context) error {
-	left := s.cfg.Sessions.OnDrain(func() { s.server.SetKeepAlivesEnabled(false) })
+	left := s.cfg.Sessions.OnDrain(func() {
+		s.server.Drain()
+		s.second.SetKeepAlivesEnabled(false)
+	})
 	defer left()
 	stop := context.AfterFunc(ctx, func() { s.feed.Close() })
 	defer stop()
-	err := (&netx.Unread{Told: s.unread}).Serve(s.server, s.feed)
+	err := s.second.Serve(s.feed)
 	if ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
 		err = nil
 	}
-	err = errors.Join(err, s.server.Close())
+	err = errors.Join(err, s.second.Close())
 	s.endAll()
 	return err
 }
@@ -154,7 +157,8 @@ func (s *Service) Serve(ctx context.Context, in *dial.Inbound) error {
 	if app == nil {
 		return s.turnedAway(ctx, in, fault.New(fault.NotFound, "this agent does not front the app %q any more", in.Header.Name))
 	}
-	c := newCarried(in)
+	c := newCarried(ctx, in)
+	defer c.Close()
 	conn, err := s.door.Secure(ctx, c)
 	if err != nil {
 		return s.turnedAway(ctx, in, err)
@@ -179,14 +183,18 @@ func (s *Service) Serve(ctx context.Context, in *dial.Inbound) error {
 	return s.serve(ctx, v, c, conn)
 }
 
-// serve has the connection's requests answered until it ends or ctx does.
+// serve answers the connection's requests until it ends or ctx does.
 func (s *Service) serve(ctx context.Context, v *visit, c *carried, conn *tls.Conn) error {
 	c.visit = v
 	stop := context.AfterFunc(ctx, func() { c.Close() })
 	defer stop()
-	if err := s.feed.put(ctx, conn); err != nil {
+	if conn.ConnectionState().NegotiatedProtocol != "h2" {
+		s.server.ServeConn(context.WithValue(c.ctx, visitKey{}, v), conn)
+		return v.why.get()
+	}
+	if err := s.feed.Put(ctx, conn); err != nil {
 		return err
 	}
-	<-c.done
+	<-c.ctx.Done()
 	return v.why.get()
 }

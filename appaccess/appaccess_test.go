@@ -163,9 +163,9 @@ func TestUnreadableRequests(t *testing.T) {
 	defer app.Close()
 	w := apptest.New(t, types.AppSpec{URI: app.URL}, nil)
 	for name, c := range map[string]struct{ ask, why string }{
-		"two lengths":      {"POST /a HTTP/1.1\r\nHost: wiki\r\nContent-Length: 3\r\nContent-Length: 5\r\n\r\nabc", "400 Bad Request"},
-		"an unknown code":  {"POST /a HTTP/1.1\r\nHost: wiki\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", "501"},
-		"after a good one": {"GET / HTTP/1.1\r\nHost: wiki\r\n\r\nPOST /a HTTP/1.1\r\nHost: wiki\r\nTransfer-Encoding : chunked\r\n\r\n", "400 Bad Request"},
+		"two lengths":      {"POST /a HTTP/1.1\r\nHost: wiki\r\nContent-Length: 3\r\nContent-Length: 5\r\n\r\nabc", "two lengths"},
+		"an unknown code":  {"POST /a HTTP/1.1\r\nHost: wiki\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", "encoding of the request is not known"},
+		"after a good one": {"GET / HTTP/1.1\r\nHost: wiki\r\n\r\nPOST /a HTTP/1.1\r\nHost: wiki\r\nTransfer-Encoding : chunked\r\n\r\n", "no name and value"},
 		"no path":          {"OPTIONS * HTTP/1.1\r\nHost: wiki\r\nConnection: close\r\n\r\n", "within the app"},
 		"a proxy's method": {"CONNECT vault:443 HTTP/1.1\r\nHost: wiki\r\nConnection: close\r\n\r\n", "within the app"},
 	} {

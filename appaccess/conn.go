@@ -2,7 +2,6 @@ package appaccess
 
 import (
 	"context"
-	"crypto/tls"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -16,11 +15,16 @@ type carried struct {
 	net.Conn
 	live  atomic.Pointer[session.Live]
 	visit *visit // set before the server gets it
-	once  sync.Once
-	done  chan struct{}
+	// ctx ends with the connection.
+	ctx context.Context
+	end context.CancelFunc
 }
 
-func newCarried(c net.Conn) *carried { return &carried{Conn: c, done: make(chan struct{})} }
+func newCarried(ctx context.Context, conn net.Conn) *carried {
+	c := &carried{Conn: conn}
+	c.ctx, c.end = context.WithCancel(ctx)
+	return c
+}
 
 // Read implements net.Conn.
 func (c *carried) Read(p []byte) (int, error) {
@@ -44,9 +48,8 @@ func (c *carried) touch() {
 
 // Close implements net.Conn.
 func (c *carried) Close() error {
-	err := c.Conn.Close()
-	c.once.Do(func() { close(c.done) })
-	return err
+	defer c.end()
+	return c.Conn.Close()
 }
 
 // reason is why a connection was ended from outside; the first one counts.
@@ -68,45 +71,6 @@ func (r *reason) get() error {
 	defer r.mu.Unlock()
 	return r.err
 }
-
-// feed is the listener of connections that come through dials.
-type feed struct {
-	conns  chan *tls.Conn
-	closed chan struct{}
-	once   sync.Once
-}
-
-func newFeed() *feed { return &feed{conns: make(chan *tls.Conn), closed: make(chan struct{})} }
-
-func (f *feed) put(ctx context.Context, c *tls.Conn) error {
-	select {
-	case f.conns <- c:
-		return nil
-	case <-f.closed:
-		return net.ErrClosed
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-}
-
-// Accept implements net.Listener.
-func (f *feed) Accept() (net.Conn, error) {
-	select {
-	case c := <-f.conns:
-		return c, nil
-	case <-f.closed:
-		return nil, net.ErrClosed
-	}
-}
-
-// Close implements net.Listener.
-func (f *feed) Close() error {
-	f.once.Do(func() { close(f.closed) })
-	return nil
-}
-
-// Addr implements net.Listener.
-func (f *feed) Addr() net.Addr { return &net.UnixAddr{Name: "dials", Net: "dials"} }
 
 type visitKey struct{}
 

@@ -8,10 +8,8 @@ import (
 	"maps"
 	"net"
 	"net/http"
-	"net/http/httputil"
 	"net/netip"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -19,6 +17,7 @@ import (
 	"teleport/api/rpc"
 	"teleport/fault"
 	"teleport/netx"
+	"teleport/netx/http1"
 	"teleport/types"
 	"teleport/types/event"
 )
@@ -30,12 +29,11 @@ type exchange struct {
 	app   *types.App // as it is now
 	way   *way       // nil for clouds
 	asked string     // the host that the client named
+	wants http1.Asked
 	token types.Secret
 	told  event.AppRequest
 	noted bool // the log has it
 }
-
-type exchangeKey struct{}
 
 // ServeHTTP implements http.Handler for the connections of Serve.
 func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -43,8 +41,11 @@ func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		panic(http.ErrAbortHandler) // nobody was identified
 	}
-	x := &exchange{svc: s, visit: v, app: s.app(v.app.Metadata.Name), asked: r.Host}
-	x.told = event.AppRequest{Method: r.Method, Path: r.URL.EscapedPath(), Query: r.URL.RawQuery, RequestID: x.requestID(r), Upgrade: upgrade(r)}
+	x := &exchange{svc: s, visit: v, app: s.app(v.app.Metadata.Name), asked: r.Host, wants: http1.Take(r.Header)}
+	if !strings.EqualFold(x.wants.Upgrade, "websocket") {
+		x.wants.Upgrade = "" // nobody would see what goes on in another protocol
+	}
+	x.told = event.AppRequest{Method: r.Method, Path: r.URL.EscapedPath(), Query: r.URL.RawQuery, RequestID: x.requestID(r), Upgrade: strings.ToLower(x.wants.Upgrade)}
 	v.session.requests.Add(1)
 	w.Header().Set(HeaderRequestID, x.told.RequestID)
 	if err := x.prepare(r); err != nil {
@@ -62,29 +63,11 @@ func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.ContentLength != 0 {
 		r.Body = &patient{ReadCloser: r.Body, c: http.NewResponseController(w)}
 	}
-	s.forward.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), exchangeKey{}, x)))
-}
-
-func newForward(s *Service) *httputil.ReverseProxy {
-	of := func(r *http.Request) *exchange {
-		x, _ := r.Context().Value(exchangeKey{}).(*exchange)
-		return x
-	}
-	return &httputil.ReverseProxy{
-		Rewrite:        func(p *httputil.ProxyRequest) { of(p.In).rewrite(p) },
-		Transport:      roundTrip(func(r *http.Request) (*http.Response, error) { return of(r).send(r) }),
-		ModifyResponse: func(resp *http.Response) error { return of(resp.Request).answer(resp) },
-		ErrorHandler:   func(w http.ResponseWriter, r *http.Request, err error) { of(r).fail(w, r, err) },
-		FlushInterval:  -1, // an event is passed on when it comes
-		BufferPool:     buffers{},
-		ErrorLog:       s.server.ErrorLog,
+	hop := http1.Hop{Send: x.send, Look: x.answer}
+	if err := hop.Pass(w, x.outbound(r)); err != nil {
+		x.fail(w, r, err)
 	}
 }
-
-type roundTrip func(*http.Request) (*http.Response, error)
-
-// RoundTrip implements http.RoundTripper.
-func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
 // requestID is the one that the proxy gave a browser's request, or a new one.
 func (x *exchange) requestID(r *http.Request) string {
@@ -94,13 +77,6 @@ func (x *exchange) requestID(r *http.Request) string {
 		}
 	}
 	return uuid.NewString()
-}
-
-func upgrade(r *http.Request) string {
-	if strings.EqualFold(r.Header.Get("Upgrade"), "websocket") {
-		return "websocket"
-	}
-	return ""
 }
 
 // prepare refuses what is not a request for this app, and finds the way there.
@@ -127,7 +103,7 @@ func (x *exchange) prepare(r *http.Request) (err error) {
 // entry is where somebody is sent who opens the app's root, "" for all others: the
 // path in the app's URI.
 func (x *exchange) entry(r *http.Request) string {
-	if x.way == nil || r.URL.Path != "/" || r.Method != http.MethodGet && r.Method != http.MethodHead || upgrade(r) != "" {
+	if x.way == nil || r.URL.Path != "/" || r.Method != http.MethodGet && r.Method != http.MethodHead || x.wants.Upgrade != "" {
 		return ""
 	}
 	if p := x.way.target.EscapedPath(); p != "" && p != "/" && !strings.HasPrefix(p, "//") {
@@ -136,23 +112,22 @@ func (x *exchange) entry(r *http.Request) string {
 	return ""
 }
 
-// rewrite makes the request that the app gets.
-func (x *exchange) rewrite(p *httputil.ProxyRequest) {
-	out := p.Out
-	kept := map[string]string{"Connection": out.Header.Get("Connection"), "Upgrade": out.Header.Get("Upgrade"), "Te": out.Header.Get("Te")}
-	out.Header = forwarded(out.Header)
-	for name, value := range kept { // as the two connections need them
-		if value != "" {
-			out.Header.Set(name, value)
-		}
-	}
-	out.URL.RawQuery = p.In.URL.RawQuery // as it is, not as we would write it
+// outbound makes the request that the app gets, its headers from empty.
+func (x *exchange) outbound(r *http.Request) *http.Request {
+	out := r.WithContext(r.Context())
+	u := *r.URL
+	out.URL, out.Header, out.Close = &u, forwarded(r.Header), false
+	x.wants.Put(out.Header)
+	delete(out.Header, "Expect") // it is met here
 	out.Header.Set(HeaderRequestID, x.told.RequestID)
-	if x.way == nil {
-		return // a cloud's request is made anew
+	if _, has := out.Header["User-Agent"]; !has {
+		out.Header["User-Agent"] = nil // so that none is made up
 	}
-	out.URL.Scheme, out.URL.Host, out.Host = x.way.target.Scheme, x.way.target.Host, x.way.target.Host
-	out.Header.Set("X-Forwarded-For", x.client(p.In))
+	if x.way == nil {
+		return out // a cloud's request is made anew
+	}
+	u.Scheme, u.Host, out.Host = x.way.target.Scheme, x.way.target.Host, x.way.target.Host
+	out.Header.Set("X-Forwarded-For", x.client(r))
 	out.Header.Set("X-Forwarded-Host", x.asked)
 	out.Header.Set("X-Forwarded-Proto", "https")
 	if !x.token.Empty() {
@@ -162,6 +137,7 @@ func (x *exchange) rewrite(p *httputil.ProxyRequest) {
 	if origin := out.Header.Get("Origin"); origin != "" && !strings.EqualFold(out.Host, x.asked) {
 		out.Header.Set("Origin", originOf(origin, x.asked, x.way.target.Scheme+"://"+out.Host))
 	}
+	return out
 }
 
 // client is the address that the app is told.
@@ -269,6 +245,8 @@ func (x *exchange) fail(w http.ResponseWriter, r *http.Request, err error) {
 	case errors.As(err, &slow) && slow.Timeout(), errors.Is(err, context.DeadlineExceeded):
 		status, word = http.StatusGatewayTimeout, "app_slow"
 		err = fault.Wrap(err, fault.Timeout, "the app %s does not answer", x.visit.app.Metadata.Name)
+	case errors.Is(err, http1.ErrAnswer):
+		err = fault.Wrap(err, fault.Unavailable, "the app %s does not answer as an app does", x.visit.app.Metadata.Name)
 	case errors.Is(err, context.Canceled), errors.Is(err, io.ErrUnexpectedEOF) && r.Context().Err() != nil:
 		err = fault.Wrap(err, fault.Canceled, "the client went away")
 	default:
@@ -335,21 +313,4 @@ func statusOf(k fault.Kind) int {
 		return http.StatusBadGateway
 	}
 	return rpc.Status(k)
-}
-
-const bufferSize = 32 << 10
-
-var copies = sync.Pool{New: func() any { return new([bufferSize]byte) }}
-
-// buffers are what bodies are copied through.
-type buffers struct{}
-
-// Get implements httputil.BufferPool.
-func (buffers) Get() []byte { return copies.Get().(*[bufferSize]byte)[:] }
-
-// Put implements httputil.BufferPool.
-func (buffers) Put(b []byte) {
-	if len(b) == bufferSize {
-		copies.Put((*[bufferSize]byte)(b))
-	}
 }

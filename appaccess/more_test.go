@@ -325,3 +325,27 @@ func TestDrain(t *testing.T) {
 	}
 	cancel()
 }
+
+// TestOnlyWebSocketsLeaveHTTP: nobody would see what is asked in another protocol, so
+// an app hears of no wish for one.
+func TestOnlyWebSocketsLeaveHTTP(t *testing.T) {
+	app := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.WriteString(w, r.Header.Get("Upgrade")+r.Header.Get("Connection")+r.Header.Get("Http2-Settings"))
+	}))
+	defer app.Close()
+	w := apptest.New(t, types.AppSpec{URI: app.URL}, nil)
+	conn, err := w.Dial(t.Context(), apptest.User("alice", types.AppRoute{}), "http/1.1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	_, _ = io.WriteString(conn, "GET / HTTP/1.1\r\nHost: wiki\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAARAAAAA\r\n\r\n")
+	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if said, err := io.ReadAll(resp.Body); err != nil || resp.StatusCode != http.StatusOK || len(said) > 0 {
+		t.Errorf("%s %q %v", resp.Status, said, err)
+	}
+}

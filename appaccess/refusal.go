@@ -52,21 +52,14 @@ func (s *Service) turnedAway(ctx context.Context, in *dial.Inbound, why error) e
 
 // unread tells of a request that the server refused by itself: the requests of a
 // session are in the log, and so is what passes for one.
-func (s *Service) unread(c *tls.Conn, answer string) {
-	under, ok := c.NetConn().(*carried)
-	if !ok || under.visit == nil {
+func (s *Service) unread(ctx context.Context, _ net.Conn, why error) {
+	v, ok := ctx.Value(visitKey{}).(*visit)
+	if !ok {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), emitWithin)
-	defer cancel()
-	x := under.visit.session
-	e := &event.AppRequest{Status: event.Status{Error: "a request that cannot be read as one was refused: " + answer}, StatusCode: http.StatusBadRequest}
-	err := x.emit(ctx, e, event.TypeAppRequest, event.CodeAppRequestFail)
-	if err == nil {
-		err = x.chunk.add(ctx, e)
-	}
-	if err != nil {
-		s.cfg.Log.Error("a request that was refused could not be kept", "session", x.id, "error", err)
+	x := &exchange{svc: s, visit: v}
+	if err := x.note(ctx, http.StatusBadRequest, fault.New(fault.Invalid, "a request that cannot be read as one was refused: %s", fault.Message(why))); err != nil {
+		s.cfg.Log.Error("a request that was refused could not be kept", "session", v.session.id, "error", err)
 	}
 }
 

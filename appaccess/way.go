@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"teleport/netx"
+	"teleport/netx/http1"
 	"teleport/types"
 )
 
@@ -28,8 +29,9 @@ const (
 // know a user by the connection.
 type way struct {
 	target *url.URL
-	plain  *http.Transport // HTTP/1.1, and HTTP/2 where TLS agrees on it
+	plain  *http1.Client   // without TLS; nil with it
 	clear  *http.Transport // HTTP/2 without TLS, which gRPC speaks; nil with TLS
+	secure *http.Transport // TLS, and what it agrees on; nil without
 }
 
 func newWay(d netx.Dialer, app *types.App) (*way, error) {
@@ -41,26 +43,32 @@ func newWay(d netx.Dialer, app *types.App) (*way, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &way{target: u, plain: transport(d, addr)}
-	w.plain.ForceAttemptHTTP2 = true
-	w.plain.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12, ServerName: u.Hostname(), InsecureSkipVerify: app.Spec.InsecureSkipVerify}
+	w := &way{target: u}
 	if u.Scheme == "http" {
+		w.plain = &http1.Client{AnswerTimeout: answerTimeout, MaxHead: maxAnswerHdr, MaxIdle: mostIdle, IdleTimeout: idleTimeout,
+			Dial: func(ctx context.Context) (net.Conn, error) { return dialApp(ctx, d, addr) }}
 		w.clear = transport(d, addr)
 		w.clear.Protocols = &http.Protocols{}
 		w.clear.Protocols.SetUnencryptedHTTP2(true)
+		return w, nil
 	}
+	w.secure = transport(d, addr)
+	w.secure.ForceAttemptHTTP2 = true
+	w.secure.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12, ServerName: u.Hostname(), InsecureSkipVerify: app.Spec.InsecureSkipVerify}
 	return w, nil
+}
+
+func dialApp(ctx context.Context, d netx.Dialer, addr string) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	return d.DialContext(ctx, "tcp", addr)
 }
 
 // transport dials the app and nothing else, whatever a request says; it takes no
 // proxy of the environment, and follows no redirect.
 func transport(d netx.Dialer, addr string) *http.Transport {
 	return &http.Transport{
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			ctx, cancel := context.WithTimeout(ctx, dialTimeout)
-			defer cancel()
-			return d.DialContext(ctx, "tcp", addr)
-		},
+		DialContext:         func(ctx context.Context, _, _ string) (net.Conn, error) { return dialApp(ctx, d, addr) },
 		TLSHandshakeTimeout: dialTimeout, ResponseHeaderTimeout: answerTimeout, MaxIdleConnsPerHost: mostIdle, MaxIdleConns: mostIdle,
 		IdleConnTimeout: idleTimeout, MaxResponseHeaderBytes: maxAnswerHdr, DisableCompression: true,
 	}
@@ -68,7 +76,10 @@ func transport(d netx.Dialer, addr string) *http.Transport {
 
 // RoundTrip implements http.RoundTripper.
 func (w *way) RoundTrip(r *http.Request) (*http.Response, error) {
-	if w.clear != nil && strings.HasPrefix(r.Header.Get("Content-Type"), "application/grpc") {
+	switch {
+	case w.secure != nil:
+		return w.secure.RoundTrip(r)
+	case strings.HasPrefix(r.Header.Get("Content-Type"), "application/grpc"):
 		return w.clear.RoundTrip(r)
 	}
 	return w.plain.RoundTrip(r)
@@ -78,8 +89,10 @@ func (w *way) close() {
 	if w == nil {
 		return
 	}
-	w.plain.CloseIdleConnections()
-	if w.clear != nil {
-		w.clear.CloseIdleConnections()
+	if w.secure != nil {
+		w.secure.CloseIdleConnections()
+		return
 	}
+	w.plain.Close()
+	w.clear.CloseIdleConnections()
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
@@ -372,30 +371,6 @@ func (x *proxyParts) run(ln net.Listener) error {
 		p.health.report("proxy", true)
 		return r.Serve(ctx, ln)
 	}})
-	return nil
-}
-
-func (x *proxyParts) serveWeb(ctx context.Context, ln net.Listener) error {
-	s := &http.Server{Handler: http.HandlerFunc(x.front), ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, IdleTimeout: 2 * time.Minute,
-		MaxHeaderBytes: 32 << 10, ErrorLog: slog.NewLogLogger(x.p.log.Handler(), slog.LevelDebug)}
-	stop := context.AfterFunc(ctx, func() {
-		wait, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-		defer cancel()
-		if s.Shutdown(wait) != nil {
-			s.Close()
-		}
-	})
-	defer stop()
-	unread := &netx.Unread{Told: func(c *tls.Conn, answer string) {
-		x.apps.Unread(c.ConnectionState().ServerName, netx.AddrPort(c.RemoteAddr()), answer)
-	}}
-	err := unread.Serve(s, ln)
-	if errors.Is(err, net.ErrClosed) { // the port has closed, as a drain begins
-		<-ctx.Done()
-	}
-	if ctx.Err() == nil {
-		return fault.Wrap(err, fault.Unavailable, "the web listener failed")
-	}
 	return nil
 }
 

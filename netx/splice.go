@@ -270,6 +270,18 @@ func (s *splice) pump(dst io.Writer, src io.Reader, n *atomic.Int64) error {
 // oneRecord is what TLS puts into one record.
 const oneRecord = 16 << 10
 
+// WriteTogether writes p to c, a connection of TLS; more than one record of it leaves
+// in one piece where what is under the TLS can do that. It is for one writer at a time.
+func WriteTogether(c net.Conn, p []byte) (int, error) {
+	if len(p) <= oneRecord {
+		return c.Write(p)
+	}
+	if err := writeGathered(c, recordsOf(c), p); err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}
+
 // writeGathered writes p; more than one record of it leaves in one piece.
 func writeGathered(dst io.Writer, under *Records, p []byte) error {
 	if under == nil || len(p) <= oneRecord {

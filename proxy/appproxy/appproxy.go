@@ -19,7 +19,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"net/http/httputil"
 	"net/netip"
 	"strings"
 	"time"
@@ -28,6 +27,7 @@ import (
 	"teleport/cert"
 	"teleport/dial"
 	"teleport/fault"
+	"teleport/netx/http1"
 	"teleport/proxy/proxyd"
 	"teleport/types"
 )
@@ -91,14 +91,11 @@ type Failure struct {
 type Server struct {
 	o        Options
 	visitors visitors
-	forward  *httputil.ReverseProxy
 }
 
 // New makes a server. It starts nothing.
 func New(o Options) *Server {
-	s := &Server{o: o, visitors: visitors{o: o, all: map[string]*visitor{}}}
-	s.forward = s.newForward()
-	return s
+	return &Server{o: o, visitors: visitors{o: o, all: map[string]*visitor{}}}
 }
 
 // Serve ends sessions here that have ended elsewhere, until ctx ends; then it waits
@@ -181,16 +178,7 @@ func wellShaped(r *http.Request) error {
 }
 
 // wantsUpgrade reports whether a request asks to change the protocol.
-func wantsUpgrade(r *http.Request) bool {
-	for _, field := range r.Header.Values("Connection") {
-		for token := range strings.SplitSeq(field, ",") {
-			if strings.EqualFold(strings.TrimSpace(token), "upgrade") {
-				return true
-			}
-		}
-	}
-	return false
-}
+func wantsUpgrade(r *http.Request) bool { return http1.Upgrade(r.Header) != "" }
 
 // serveApp answers what is the app's own.
 func (s *Server) serveApp(v *visit) {
@@ -239,13 +227,13 @@ func (s *Server) tell(ctx context.Context, f Failure) bool {
 }
 
 // Unread tells of a request that nobody can read, or that could be read in two ways:
-// the server of the proxy's port has refused it with answer. sni is what the client
+// the server of the proxy's port has refused it, and says why. sni is what the client
 // asked for in its TLS.
-func (s *Server) Unread(sni string, client netip.AddrPort, answer string) {
+func (s *Server) Unread(sni string, client netip.AddrPort, why error) {
 	app, ok := s.o.Hosts.ByHost(sni)
 	if !ok {
 		return // not one for an app
 	}
 	s.o.Failed(context.Background(), Failure{App: app.Metadata.Name, Client: client,
-		Err: fault.New(fault.Invalid, "a request that cannot be read as one was refused: %s", answer)})
+		Err: fault.New(fault.Invalid, "a request that cannot be read as one was refused: %s", fault.Message(why))})
 }

@@ -4,67 +4,30 @@ import (
 	"context"
 	"errors"
 	"io"
-	"log/slog"
 	"net/http"
-	"net/http/httputil"
 	"net/url"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"teleport/fault"
+	"teleport/netx/http1"
 	"teleport/types"
 )
 
 // How long a client may take over a piece of a body, in either direction. A
 // WebSocket or an event stream may be silent for as long as its session lives.
-const (
-	stall     = time.Minute
-	pieceSize = 32 << 10
-)
-
-// visitorKey is where a request's context has whose it is.
-type visitorKey struct{}
+const stall = time.Minute
 
 // errorHeader is on answers that an agent gives itself, and on none of an app's
 // (package appaccess).
 const errorHeader = "X-Teleport-App-Error"
 
-// newForward makes what passes requests on.
-func (s *Server) newForward() *httputil.ReverseProxy {
-	return &httputil.ReverseProxy{Rewrite: s.outbound, ModifyResponse: s.inbound, Transport: perVisitor{}, ErrorHandler: s.broken,
-		BufferPool: &pieces{}, ErrorLog: slog.NewLogLogger(s.o.Log.Handler(), slog.LevelDebug)}
-}
-
-// pieces lends the buffers through which bodies pass.
-type pieces struct{ pool sync.Pool }
-
-func (p *pieces) Get() []byte {
-	if b, ok := p.pool.Get().(*[]byte); ok {
-		return *b
-	}
-	return make([]byte, pieceSize)
-}
-
-func (p *pieces) Put(b []byte) { p.pool.Put(&b) }
-
-// perVisitor sends a request over the connections of whose it is.
-type perVisitor struct{}
-
-func (perVisitor) RoundTrip(r *http.Request) (*http.Response, error) {
-	v, ok := r.Context().Value(visitorKey{}).(*visit)
-	if !ok {
-		return nil, fault.New(fault.Internal, "a request without a session")
-	}
-	return v.who.transport.RoundTrip(r)
-}
-
 // pass sends a request on, and ends it when its session ends.
 func (s *Server) pass(v *visit, who *visitor) {
 	who.renew(v.client)
 	v.who = who
-	ctx, cancel := context.WithCancelCause(v.r.Context())
+	ctx, cancel := context.WithCancelCause(context.WithValue(v.r.Context(), clientKey{}, v.client))
 	defer cancel(nil)
 	control := http.NewResponseController(v.w)
 	stop := context.AfterFunc(who.ctx, func() {
@@ -73,17 +36,20 @@ func (s *Server) pass(v *visit, who *visitor) {
 		_, _ = control.SetReadDeadline(past), control.SetWriteDeadline(past) // of a client that neither reads nor writes
 	})
 	defer stop()
-	// The server's own deadline is for whole requests of its API.
-	if err := control.SetReadDeadline(time.Time{}); err != nil {
-		s.fail(v, err)
-		return
+	if v.r.ProtoMajor > 1 { // the server's own deadline is for whole requests of its API
+		if err := control.SetReadDeadline(time.Time{}); err != nil {
+			s.fail(v, err)
+			return
+		}
 	}
-	ctx = context.WithValue(context.WithValue(ctx, visitorKey{}, v), clientKey{}, v.client)
-	r := v.r.WithContext(ctx)
-	if r.Body != nil && r.Body != http.NoBody {
-		r.Body = &patientBody{ReadCloser: r.Body, control: control, ended: who.ctx}
+	out := s.outbound(v, ctx)
+	if out.Body != nil && out.Body != http.NoBody {
+		out.Body = &patientBody{ReadCloser: out.Body, control: control, ended: who.ctx}
 	}
-	s.forward.ServeHTTP(&patientWriter{ResponseWriter: v.w, control: control, ended: who.ctx}, r)
+	hop := http1.Hop{Send: who.agents.RoundTrip, Look: s.inbound}
+	if err := hop.Pass(&patientWriter{ResponseWriter: v.w, control: control, ended: who.ctx}, out); err != nil {
+		s.broken(v, err)
+	}
 }
 
 // patientBody reads a body for as long as something of it comes.
@@ -135,34 +101,29 @@ func passes(name string) bool {
 }
 
 // outbound builds the request that the agent gets, its headers from empty.
-func (s *Server) outbound(p *httputil.ProxyRequest) {
-	v, ok := p.In.Context().Value(visitorKey{}).(*visit)
-	if !ok {
-		return
-	}
-	before, h := p.Out.Header, http.Header{}
-	for name, values := range before {
+func (s *Server) outbound(v *visit, ctx context.Context) *http.Request {
+	r := v.r
+	wants := http1.Take(r.Header)
+	h := make(http.Header, len(r.Header)+8)
+	for name, values := range r.Header {
 		if passes(name) {
 			h[name] = values
 		}
 	}
-	if wantsUpgrade(p.In) && before.Get("Upgrade") != "" {
-		h.Set("Connection", "Upgrade")
-		h.Set("Upgrade", "websocket")
+	if wants.Upgrade != "" {
+		wants.Upgrade = "websocket" // wellShaped lets in no other
 	}
-	if te := before.Get("Te"); te != "" {
-		h.Set("Te", "trailers")
-	}
+	wants.Put(h)
+	delete(h, "Expect") // it is met here
 	stripCookies(h)
-	if _, has := before["User-Agent"]; !has {
-		h["User-Agent"] = nil // so that none is made up
-	}
-	h.Set("X-Forwarded-For", v.client.Addr().String())
-	h.Set("X-Forwarded-Host", p.In.Host)
-	h.Set("X-Forwarded-Proto", "https")
-	h.Set(requestID, v.id)
-	p.Out.Header, p.Out.Host = h, p.In.Host
-	p.Out.URL = &url.URL{Scheme: "https", Host: agentHost, Path: p.In.URL.Path, RawPath: p.In.URL.RawPath, RawQuery: p.In.URL.RawQuery}
+	h["X-Forwarded-For"] = []string{v.client.Addr().String()}
+	h["X-Forwarded-Host"] = []string{r.Host}
+	h["X-Forwarded-Proto"] = []string{"https"}
+	h[requestID] = []string{v.id}
+	out := r.WithContext(ctx)
+	out.Header, out.Close = h, false
+	out.URL = &url.URL{Scheme: "https", Host: agentHost, Path: r.URL.Path, RawPath: r.URL.RawPath, RawQuery: r.URL.RawQuery}
+	return out
 }
 
 // agentHost stands for the app's agents in the address of a request; who it is, the
@@ -213,11 +174,7 @@ func ended(v *visit) error {
 }
 
 // broken answers a request that did not get an answer of the app.
-func (s *Server) broken(_ http.ResponseWriter, r *http.Request, err error) {
-	v, ok := r.Context().Value(visitorKey{}).(*visit)
-	if !ok {
-		return
-	}
+func (s *Server) broken(v *visit, err error) {
 	v.told = true // by whoever refused it beyond, if somebody did
 	if why := ended(v); why != nil {
 		err = why

@@ -9,7 +9,6 @@ import (
 	"encoding/pem"
 	"errors"
 	"net"
-	"net/http"
 	"net/netip"
 	"sync"
 	"time"
@@ -19,6 +18,7 @@ import (
 	"teleport/fault"
 	"teleport/keys"
 	"teleport/netx"
+	"teleport/netx/http1"
 	"teleport/proxy/proxyd"
 	"teleport/types"
 )
@@ -33,10 +33,10 @@ type visitor struct {
 	// fetch gets a bridge certificate for a key.
 	fetch func(ctx context.Context, client netip.AddrPort, key *bridgeKey) ([]byte, error)
 	// alive reports whether the session has not ended; nil: it ends by itself.
-	alive     func() bool
-	ctx       context.Context // of the session here; its cause says why it ended
-	end       context.CancelCauseFunc
-	transport *http.Transport
+	alive  func() bool
+	ctx    context.Context // of the session here; its cause says why it ended
+	end    context.CancelCauseFunc
+	agents *http1.Client
 
 	mu       sync.Mutex
 	bridge   *bridge
@@ -77,25 +77,15 @@ type clientKey struct{}
 
 func (v *visitor) init(parent context.Context) {
 	v.ctx, v.end = context.WithCancelCause(parent)
-	v.transport = &http.Transport{DialTLSContext: v.dial, MaxIdleConnsPerHost: keptConns, IdleConnTimeout: keptFor,
-		DisableCompression: true, MaxResponseHeaderBytes: maxAnswer}
+	v.agents = &http1.Client{Dial: v.dial, MaxIdle: keptConns, IdleTimeout: keptFor, MaxHead: maxAnswer}
 }
 
-// dial opens a connection to one of the app's agents, as the session's user. The
-// request that it is for may be served by another one meanwhile, so it ends with
-// the session.
-func (v *visitor) dial(ctx context.Context, _, _ string) (net.Conn, error) {
+// dial opens a connection to one of the app's agents, as the session's user.
+func (v *visitor) dial(ctx context.Context) (net.Conn, error) {
 	if !v.all.begin() {
 		return nil, errStopping()
 	}
 	defer v.all.work.Done()
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	defer context.AfterFunc(v.ctx, func() { cancel(context.Cause(v.ctx)) })()
-	return v.dialAgent(ctx)
-}
-
-func (v *visitor) dialAgent(ctx context.Context) (net.Conn, error) {
 	client, _ := ctx.Value(clientKey{}).(netip.AddrPort)
 	b, err := v.fresh(ctx, client)
 	if err != nil {
@@ -301,7 +291,7 @@ func (x *visitors) drop(key string, why error) {
 	x.mu.Unlock()
 	if v != nil {
 		v.end(why)
-		v.transport.CloseIdleConnections()
+		v.agents.Close()
 	}
 }
 

@@ -1,0 +1,73 @@
+package assembly
+
+import (
+	"context"
+	"crypto/tls"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"teleport/netx"
+	"teleport/netx/http1"
+)
+
+// Bounds of what browsers and programs may take.
+const (
+	webHeadTimeout = 10 * time.Second
+	webBodyTimeout = time.Minute
+	webIdleTimeout = 2 * time.Minute
+	webMaxHead     = 32 << 10
+	webDrain       = 5 * time.Second
+)
+
+// serveWeb answers browsers and programs, at the proxy's own names and at those of
+// apps. A connection of HTTP/1.1 is one goroutine; those of HTTP/2 are net/http's.
+func (x *proxyParts) serveWeb(ctx context.Context, ln net.Listener) error {
+	front := http.HandlerFunc(x.front)
+	first := &http1.Server{Handler: front, HeadTimeout: webHeadTimeout, BodyTimeout: webBodyTimeout, IdleTimeout: webIdleTimeout, MaxHead: webMaxHead,
+		Refused: x.webRefused, Log: x.p.log}
+	second := &http.Server{Handler: front, ReadHeaderTimeout: webHeadTimeout, ReadTimeout: webBodyTimeout, IdleTimeout: webIdleTimeout, MaxHeaderBytes: webMaxHead,
+		ErrorLog: slog.NewLogLogger(x.p.log.Handler(), slog.LevelDebug)}
+	feed := netx.NewFeed()
+	life, cut := context.WithCancel(context.WithoutCancel(ctx))
+	defer cut()
+	var work sync.WaitGroup
+	work.Go(func() { _ = second.Serve(feed) }) // ends with the shutdown
+	err := netx.Accept(ctx, ln, x.p.log, func(c net.Conn) {
+		work.Go(func() {
+			if t, ok := c.(*tls.Conn); ok && t.ConnectionState().NegotiatedProtocol == "h2" {
+				if feed.Put(ctx, c) != nil {
+					c.Close()
+				}
+				return
+			}
+			defer context.AfterFunc(life, func() { c.Close() })()
+			first.ServeConn(life, c)
+		})
+	})
+	if err != nil { // the port has closed, as a drain begins
+		<-ctx.Done()
+	}
+	first.Drain()
+	late := time.AfterFunc(webDrain, cut)
+	defer late.Stop()
+	wait, cancel := context.WithTimeout(context.Background(), webDrain)
+	defer cancel()
+	if second.Shutdown(wait) != nil {
+		second.Close()
+	}
+	work.Wait()
+	return nil
+}
+
+// webRefused tells the audit log of a request that nobody can read, where it was for
+// an app. Of HTTP/2 there is none: its frames leave no doubt where a request ends.
+func (x *proxyParts) webRefused(_ context.Context, c net.Conn, err error) {
+	sni := ""
+	if t, ok := c.(*tls.Conn); ok {
+		sni = t.ConnectionState().ServerName
+	}
+	x.apps.Unread(sni, netx.AddrPort(c.RemoteAddr()), err)
+}

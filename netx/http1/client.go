@@ -1,0 +1,156 @@
+package http1
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"teleport/netx"
+)
+
+// Client sends requests to one place. It is an http.RoundTripper that adds no header,
+// follows nothing and takes no proxy of the environment. Its fields are set before
+// its first use; then it is safe for concurrent use.
+type Client struct {
+	// Dial opens a connection.
+	Dial func(ctx context.Context) (net.Conn, error)
+	// AnswerTimeout bounds the wait for the head of an answer, once a request is sent.
+	AnswerTimeout time.Duration
+	MaxHead       int // bytes of an answer's
+	// MaxIdle connections are kept for IdleTimeout.
+	MaxIdle     int
+	IdleTimeout time.Duration
+
+	mu     sync.Mutex
+	idle   []*link // the last one used is the last
+	sweep  *time.Timer
+	closed bool
+}
+
+// staleAfter is how long a connection may be idle and still be thought alive.
+const staleAfter = time.Second
+
+// RoundTrip implements http.RoundTripper. A request that may be repeated, and whose
+// connection ended before anything of an answer came, is sent over another one: the
+// other side had closed what waited here, or has gone, and there may be one more.
+func (c *Client) RoundTrip(r *http.Request) (*http.Response, error) {
+	for fresh := 0; ; {
+		l, err := c.take(r)
+		if err != nil {
+			return nil, errors.Join(err, closeBody(r))
+		}
+		resp, begun, err := l.exchange(r)
+		if err == nil {
+			return resp, nil
+		}
+		l.drop()
+		if r.Context().Err() != nil {
+			return nil, errors.Join(context.Cause(r.Context()), closeBody(r))
+		}
+		if !l.again {
+			fresh++
+		}
+		if begun || fresh > 1 || isTimeout(err) || !repeatable(r) {
+			return nil, errors.Join(err, closeBody(r))
+		}
+	}
+}
+
+func closeBody(r *http.Request) error {
+	if r.Body == nil {
+		return nil
+	}
+	return r.Body.Close()
+}
+
+func hasBody(r *http.Request) bool { return r.Body != nil && r.Body != http.NoBody }
+
+// repeatable reports whether a request may be sent twice (RFC 9110 §9.2.2).
+func repeatable(r *http.Request) bool {
+	switch r.Method {
+	case http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace:
+		return !hasBody(r)
+	}
+	return false
+}
+
+// take finds an idle connection, or opens one.
+func (c *Client) take(r *http.Request) (*link, error) {
+	for {
+		l := c.pop()
+		if l == nil {
+			nc, err := c.Dial(r.Context())
+			if err != nil {
+				return nil, err
+			}
+			l = &link{client: c, nc: nc, br: readers.Get().(*bufio.Reader)}
+			l.br.Reset(nc)
+			return l, nil
+		}
+		idle := time.Since(l.used)
+		if idle < c.IdleTimeout && (idle < staleAfter && repeatable(r) || netx.Quiet(l.nc)) {
+			return l, nil
+		}
+		l.close()
+	}
+}
+
+func (c *Client) pop() (l *link) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if n := len(c.idle); n > 0 {
+		l, c.idle[n-1] = c.idle[n-1], nil
+		c.idle = c.idle[:n-1]
+	}
+	return l
+}
+
+// keep puts a connection by for the next request.
+func (c *Client) keep(l *link) {
+	l.used, l.again = time.Now(), true
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed || len(c.idle) >= c.MaxIdle {
+		l.close()
+		return
+	}
+	c.idle = append(c.idle, l)
+	if c.sweep == nil {
+		c.sweep = time.AfterFunc(c.IdleTimeout, c.expire)
+	}
+}
+
+// expire closes connections that nobody has used for IdleTimeout.
+func (c *Client) expire() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	since, n := time.Now().Add(-c.IdleTimeout), 0
+	for n < len(c.idle) && !c.idle[n].used.After(since) {
+		c.idle[n].close()
+		n++
+	}
+	c.idle = append(c.idle[:0], c.idle[n:]...)
+	c.sweep = nil
+	if len(c.idle) > 0 {
+		c.sweep = time.AfterFunc(max(time.Until(c.idle[0].used.Add(c.IdleTimeout)), time.Millisecond), c.expire)
+	}
+}
+
+// Close closes the connections that are idle, and those in use once they are: none is
+// kept any more.
+func (c *Client) Close() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.closed = true
+	for _, l := range c.idle {
+		l.close()
+	}
+	c.idle = nil
+	if c.sweep != nil {
+		c.sweep.Stop()
+	}
+}

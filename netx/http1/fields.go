@@ -1,0 +1,69 @@
+package http1
+
+import (
+	"net/textproto"
+	"strings"
+)
+
+// set is a set of ASCII bytes.
+type set [4]uint64
+
+func setOf(bytes string) (s set) {
+	for _, b := range []byte(bytes) {
+		s[b/64] |= 1 << (b % 64)
+	}
+	return s
+}
+
+func (s *set) has(b byte) bool { return s[b/64]&(1<<(b%64)) != 0 }
+
+const alphanumeric = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+
+var (
+	tokenBytes = setOf(alphanumeric + "!#$%&'*+-.^_`|~")     // RFC 9110 §5.6.2
+	hostBytes  = setOf(alphanumeric + "!$%&'()*+,-.:;=[]_~") // RFC 3986 §3.2.2, with a port
+	valueBytes = func() (s set) {                            // RFC 9110 §5.5
+		for b := range 256 {
+			if b >= ' ' && b != 0x7f || b == '\t' {
+				s[b/64] |= 1 << (b % 64)
+			}
+		}
+		return s
+	}()
+)
+
+func all(text string, s *set) bool {
+	for i := range len(text) {
+		if !s.has(text[i]) {
+			return false
+		}
+	}
+	return true
+}
+
+func isToken(text string) bool { return text != "" && all(text, &tokenBytes) }
+
+func isValue(text string) bool { return all(text, &valueBytes) }
+
+// hasToken reports whether a list over some lines names a token.
+func hasToken(lines []string, token string) bool {
+	for _, line := range lines {
+		for t := range strings.SplitSeq(line, ",") {
+			if strings.EqualFold(textproto.TrimString(t), token) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// framing are the fields that come before a body or not at all (RFC 9110 §6.5.1).
+var framing = map[string]bool{"Authorization": true, "Cache-Control": true, "Connection": true, "Content-Encoding": true, "Content-Length": true,
+	"Content-Range": true, "Content-Type": true, "Cookie": true, "Expect": true, "Host": true, "Keep-Alive": true, "Max-Forwards": true, "Pragma": true,
+	"Proxy-Authenticate": true, "Proxy-Authorization": true, "Proxy-Connection": true, "Range": true, "Realm": true, "Set-Cookie": true, "Te": true,
+	"Trailer": true, "Transfer-Encoding": true, "Www-Authenticate": true}
+
+// trails reports whether a field may come after a body.
+func trails(name string) bool {
+	return !framing[name] && !strings.HasPrefix(name, "If-") && isToken(name)
+}

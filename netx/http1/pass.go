@@ -1,0 +1,163 @@
+package http1
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"io"
+	"maps"
+	"net/http"
+	"net/http/httptrace"
+	"net/textproto"
+	"strings"
+	"sync"
+
+	"teleport/fault"
+	"teleport/netx"
+)
+
+// Hop passes requests on and brings their answers back. Safe for concurrent use
+// where its functions are.
+type Hop struct {
+	// Send gets the answer of a request that has been made for the other side.
+	Send func(out *http.Request) (*http.Response, error)
+	// Look may change the head of an answer before it goes to the client, in which
+	// nothing of the connection is left. An error is returned by Pass.
+	Look func(resp *http.Response) error
+}
+
+var pieces = sync.Pool{New: func() any { return new([pieceSize]byte) }}
+
+// Pass sends out and copies the answer to w: its early hints, head, body as it comes,
+// and trailers; or it becomes a relay between the two where both sides want another
+// protocol. An error means that w has not been written to. An answer that breaks off
+// ends with a panic of http.ErrAbortHandler, as net/http has it.
+func (h *Hop) Pass(w http.ResponseWriter, out *http.Request) error {
+	early := &hints{w: w}
+	out = out.WithContext(httptrace.WithClientTrace(out.Context(), &httptrace.ClientTrace{Got1xxResponse: early.pass}))
+	if out.ContentLength == 0 { // HTTP/2 has a body that is empty
+		out.Body = http.NoBody
+	}
+	resp, err := h.Send(out)
+	early.end()
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	up := Upgrade(resp.Header)
+	if resp.StatusCode == http.StatusSwitchingProtocols && (up == "" || !strings.EqualFold(up, Upgrade(out.Header))) {
+		return badAnswer("it changes to a protocol that nobody asked for")
+	}
+	StripHop(resp.Header)
+	if err := h.Look(resp); err != nil {
+		return err
+	}
+	if resp.StatusCode == http.StatusSwitchingProtocols {
+		return relay(out.Context(), w, resp, up)
+	}
+	maps.Copy(w.Header(), resp.Header)
+	for name := range resp.Trailer {
+		w.Header().Add("Trailer", name)
+	}
+	w.WriteHeader(resp.StatusCode)
+	if resp.Body != http.NoBody {
+		if _, err := copyBody(w, resp.Body, http.NewResponseController(w).Flush); err != nil {
+			panic(http.ErrAbortHandler)
+		}
+	}
+	for name, values := range resp.Trailer {
+		w.Header()[http.TrailerPrefix+name] = values
+	}
+	return nil
+}
+
+// hints passes early answers on (RFC 8297); 100 is between two neighbours.
+type hints struct {
+	mu   sync.Mutex
+	w    http.ResponseWriter
+	over bool
+}
+
+func (x *hints) end() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.over = true
+}
+
+func (x *hints) pass(status int, h textproto.MIMEHeader) error {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.over || status == http.StatusContinue {
+		return nil
+	}
+	early := http.Header(h)
+	StripHop(early)
+	before := maps.Clone(x.w.Header())
+	maps.Copy(x.w.Header(), early)
+	x.w.WriteHeader(status)
+	clear(x.w.Header())
+	maps.Copy(x.w.Header(), before)
+	return nil
+}
+
+// copyBody copies a body through lent memory. Where nothing more is at hand, what
+// was copied is flushed: an event goes on when it comes.
+func copyBody(to io.Writer, from io.Reader, flush func() error) (int64, error) {
+	p := pieces.Get().(*[pieceSize]byte)
+	defer pieces.Put(p)
+	ahead, _ := from.(interface{ more() bool })
+	var total int64
+	for {
+		n, err := from.Read(p[:])
+		if n > 0 {
+			if _, werr := to.Write(p[:n]); werr != nil {
+				return total, werr
+			}
+			total += int64(n)
+		}
+		switch {
+		case errors.Is(err, io.EOF):
+			return total, nil
+		case err != nil:
+			return total, err
+		}
+		if flush != nil && (ahead == nil || !ahead.more()) {
+			if err := flush(); err != nil {
+				return total, err
+			}
+		}
+	}
+}
+
+// relay has the two sides speak what they have changed to, until one of them ends or
+// ctx does.
+func relay(ctx context.Context, w http.ResponseWriter, resp *http.Response, up string) error {
+	far, ok := resp.Body.(io.ReadWriteCloser)
+	if !ok {
+		return fault.New(fault.Internal, "a connection cannot change its protocol")
+	}
+	near, rw, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		return fault.Wrap(err, fault.Unavailable, "the connection of the client cannot change its protocol")
+	}
+	defer near.Close()
+	h := http.Header{}
+	maps.Copy(h, w.Header())
+	maps.Copy(h, resp.Header)
+	h["Connection"], h["Upgrade"] = []string{"Upgrade"}, []string{up}
+	b := append(rw.AvailableBuffer(), "HTTP/1.1 101 Switching Protocols\r\n"...)
+	_, _ = rw.Write(append(appendFields(b, h, resp.StatusCode), "\r\n"...)) // what fails, the flush reports
+	if rw.Flush() != nil {
+		panic(http.ErrAbortHandler)
+	}
+	_ = netx.Splice(ctx, &hijacked{near, rw.Reader}, far, netx.SpliceOptions{}) // either side may end it
+	return nil
+}
+
+// hijacked is a client's connection with what was read ahead of it.
+type hijacked struct {
+	io.ReadWriteCloser
+	br *bufio.Reader
+}
+
+func (h *hijacked) Read(p []byte) (int, error) { return h.br.Read(p) }
