@@ -60,7 +60,7 @@ func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Redirect(w, r, to, http.StatusFound)
 		return
 	}
-	if r.ContentLength != 0 {
+	if r.ContentLength != 0 && !strings.HasPrefix(r.Header.Get("Content-Type"), "application/grpc") { // which may say nothing for long
 		r.Body = &patient{ReadCloser: r.Body, c: http.NewResponseController(w)}
 	}
 	hop := http1.Hop{Send: x.send, Look: x.answer}

@@ -49,6 +49,7 @@ type passage struct {
 var (
 	toDatabase = passage{types.KindDatabase, "db", tunframe.ALPNStreams, "database"}
 	toApp      = passage{types.KindApp, "app", "http/1.1", "app"}
+	toHTTP2App = passage{types.KindApp, "app", "h2", "app"}
 	toTCPApp   = passage{types.KindApp, "app", tunframe.ALPNTCP, "app"}
 )
 
@@ -60,6 +61,12 @@ func (c *Client) Database(name string, route types.DatabaseRoute) *Way {
 // App returns the way to an app. Nothing is dialled.
 func (c *Client) App(name string, route types.AppRoute) *Way {
 	return &Way{c: c, to: toApp, route: route.Route(name)}
+}
+
+// HTTP2App returns the way to an app for a client that speaks HTTP/2. Nothing is
+// dialled.
+func (c *Client) HTTP2App(name string, route types.AppRoute) *Way {
+	return &Way{c: c, to: toHTTP2App, route: route.Route(name)}
 }
 
 // TCPApp returns the way to a tcp app, within which its bytes pass. Nothing is dialled.

@@ -86,13 +86,32 @@ func (a *app) proxyApp(ctx context.Context, f appFlags, name, port string) error
 		return err
 	}
 	defer ln.Close()
-	to := func(c *client.Client) localproxy.Way {
+	way := a.lastingWay(c, s, func(c *client.Client) localproxy.Way {
 		if app.Spec.TCP() {
 			return c.TCPApp(app.Metadata.Name, route)
 		}
 		return c.App(app.Metadata.Name, route)
+	})
+	defer way.Close()
+	o := localproxy.Options{Dial: way.Dial, Failed: a.notLetThrough, Cut: a.cut}
+	if !app.Spec.TCP() {
+		way := a.lastingWay(c, s, func(c *client.Client) localproxy.Way { return c.HTTP2App(app.Metadata.Name, route) })
+		defer way.Close()
+		o.HTTP2 = way.Dial
 	}
-	way := localproxy.NewLasting(to(c), func() (localproxy.Way, error) {
+	fmt.Fprintf(a.out, "Started a proxy for the app %q on %s.\n", app.Metadata.Name, ln.Addr())
+	if !app.Spec.TCP() {
+		fmt.Fprintf(a.out, "\n  curl http://%s/\n", ln.Addr())
+	}
+	if port == "0" {
+		fmt.Fprintf(a.errs, "To have the same port each time, use --port.\n")
+	}
+	return localproxy.New(o).Serve(ctx, ln)
+}
+
+// lastingWay is a way to an app that waits for the next log-in when one has ended.
+func (a *app) lastingWay(c *client.Client, s *session, to func(*client.Client) localproxy.Way) *localproxy.Lasting {
+	return localproxy.NewLasting(to(c), func() (localproxy.Way, error) {
 		c, err := a.sameAgain(s)
 		if err != nil {
 			return nil, err
@@ -101,13 +120,4 @@ func (a *app) proxyApp(ctx context.Context, f appFlags, name, port string) error
 	}, func(why error) {
 		fmt.Fprintf(a.errs, "tsh: %s; connections wait until you log in again: tsh login --proxy=%s --user=%s\n", fault.Message(why), s.profile.WebProxyAddr, s.profile.User)
 	})
-	defer way.Close()
-	fmt.Fprintf(a.out, "Started a proxy for the app %q on %s.\n", app.Metadata.Name, ln.Addr())
-	if !app.Spec.TCP() {
-		fmt.Fprintf(a.out, "\n  curl http://%s/\n", ln.Addr())
-	}
-	if port == "0" {
-		fmt.Fprintf(a.errs, "To have the same port each time, use --port.\n")
-	}
-	return localproxy.New(localproxy.Options{Dial: way.Dial, Failed: a.notLetThrough, Cut: a.cut}).Serve(ctx, ln)
 }

@@ -3,7 +3,6 @@ package tshcmd
 import (
 	"cmp"
 	"context"
-	"crypto"
 	"errors"
 	"fmt"
 	"os"
@@ -137,7 +136,7 @@ func (a *app) openCloud(ctx context.Context, tool cloudTool, f cloudFlags) (*clo
 		return nil, errors.Join(err, os.RemoveAll(folder))
 	}
 	l := &cloudLocal{local: local{ln: ln}, app: found, as: as, folder: folder}
-	way := a.lastingApp(c, s, found.Metadata.Name, route, key)
+	way := a.lastingWay(c, s, func(c *client.Client) localproxy.Way { return c.App(found.Metadata.Name, route).WithKey(key) })
 	l.close = way.Close
 	cloud, err := a.cloudEnv(s, tool, l, authority, key)
 	if err != nil {
@@ -145,19 +144,6 @@ func (a *app) openCloud(ctx context.Context, tool cloudTool, f cloudFlags) (*clo
 	}
 	l.proxy = cloudproxy.New(cloudproxy.Options{Cloud: cloud, Authority: authority, Dial: way.Dial, Failed: a.notLetThrough})
 	return l, nil
-}
-
-// lastingApp leads to an app by the log-in of a session, and those after it.
-func (a *app) lastingApp(c *client.Client, s *session, name string, route types.AppRoute, key crypto.Signer) *localproxy.Lasting {
-	return localproxy.NewLasting(c.App(name, route).WithKey(key), func() (localproxy.Way, error) {
-		c, err := a.sameAgain(s)
-		if err != nil {
-			return nil, err
-		}
-		return c.App(name, route).WithKey(key), nil
-	}, func(why error) {
-		fmt.Fprintf(a.errs, "tsh: %s; requests wait until you log in again: tsh login --proxy=%s --user=%s\n", fault.Message(why), s.profile.WebProxyAddr, s.profile.User)
-	})
 }
 
 // cloudApps lists the apps of a cloud.

@@ -61,3 +61,62 @@ func TestWhyAConnectionWasCut(t *testing.T) {
 		t.Error("what is told is not the cut alone")
 	}
 }
+
+// A client that begins with HTTP/2 takes its own way, and every byte of either kind
+// arrives; a connection on which nothing is said is dialled for by nobody.
+func TestHTTP2TakesItsOwnWay(t *testing.T) {
+	const preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+	arrived := make(chan string, 1)
+	way := func(name string) localproxy.Dialer {
+		return func(context.Context) (net.Conn, error) {
+			near, far := net.Pipe()
+			go func() {
+				b, err := io.ReadAll(far)
+				if err != nil {
+					t.Error(err)
+				}
+				arrived <- name + " " + string(b)
+				far.Close()
+			}()
+			return near, nil
+		}
+	}
+	p := localproxy.New(localproxy.Options{Dial: way("1"), HTTP2: way("2")})
+	ctx, stop := context.WithCancel(t.Context())
+	ln, err := localproxy.Listen(ctx, "0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := make(chan error, 1)
+	go func() { served <- p.Serve(ctx, ln) }()
+	dial := func() net.Conn {
+		c, err := net.Dial("tcp", ln.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	for said, want := range map[string]string{"GET / HTTP/1.1\r\n\r\n": "1", "POST / HTTP/1.1\r\n\r\n": "1", "PRI * HTTP/1.1\r\n\r\nand more of it": "1", "PR": "1",
+		preface + "and frames": "2", preface: "2"} {
+		c := dial()
+		for i := range len(said) { // in pieces
+			if _, err := c.Write([]byte(said[i : i+1])); err != nil {
+				t.Fatal(err)
+			}
+		}
+		c.Close()
+		if got := <-arrived; got != want+" "+said {
+			t.Errorf("%q: %q", said, got)
+		}
+	}
+	silent, gone := dial(), dial()
+	gone.Close()
+	stop()
+	if err := <-served; err != nil {
+		t.Error(err)
+	}
+	silent.Close()
+	if len(arrived) != 0 {
+		t.Errorf("%q was dialled for", <-arrived)
+	}
+}
