@@ -84,19 +84,21 @@ func (l *Log) inspect(caller Caller, b chain.Batch) ([]recordMeta, error) {
 		return nil, err
 	}
 	metas := make([]recordMeta, len(events))
+	like := new(recordMeta)
 	for i, e := range events {
-		if err := parseMeta(e, &metas[i]); err != nil {
+		if err := parseMeta(e, &metas[i], like); err != nil {
 			return nil, fault.Wrap(err, fault.Invalid, "audit event %d is malformed", b.Records[i].Sequence)
 		}
 		if err := l.allowed(caller, metas[i]); err != nil {
 			return nil, err
 		}
+		like = &metas[i]
 	}
 	return metas, nil
 }
 
-func parseMeta(e event.Encoded, m *recordMeta) error {
-	h, err := e.Head()
+func parseMeta(e event.Encoded, m, like *recordMeta) error {
+	h, err := e.HeadLike(like)
 	if err != nil {
 		return err
 	}
@@ -226,8 +228,10 @@ func (l *Log) store(block chain.Block, metas []recordMeta) error {
 	if err != nil {
 		return fault.Wrap(err, fault.Internal, "the audit block cannot be written")
 	}
-	body := l.enc.EncodeAll(chain.AppendBlock(nil, block), nil)
-	file, e, err := l.appendDisk(kindBlock, header, body)
+	l.plain = chain.AppendBlock(l.plain[:0], block)
+	l.packed = l.enc.EncodeAll(l.plain, l.packed[:0])
+	file, e, err := l.appendDisk(kindBlock, header, l.packed)
+	l.plain, l.packed = kept(l.plain), kept(l.packed)
 	if err != nil {
 		return err
 	}
@@ -242,6 +246,16 @@ func (l *Log) store(block chain.Block, metas []recordMeta) error {
 		}
 	}
 	return nil
+}
+
+// mostKept bounds a buffer that is kept for the next block.
+const mostKept = 1 << 20
+
+func kept(b []byte) []byte {
+	if cap(b) > mostKept {
+		return nil
+	}
+	return b[:0]
 }
 
 // alarm names a kind of trouble with a writer; each is told once per start.

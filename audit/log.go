@@ -59,7 +59,10 @@ type Log struct {
 
 	disk   sync.Mutex // held by whoever appends
 	file   logFile
-	broken error // a sync failed: what the disk has is not known until a restart
+	plain  []byte // buffers of a block: as it is,
+	packed []byte // compressed,
+	entry  []byte // and as it is written
+	broken error  // a sync failed: what the disk has is not known until a restart
 	open   func(path string) (logFile, error)
 
 	mu      sync.RWMutex // guards what follows; changed only with disk held too
@@ -321,7 +324,8 @@ func (l *Log) appendDisk(kind byte, header, body []byte) (uint64, entry, error) 
 	if err := l.roll(); err != nil {
 		return 0, entry{}, diskFault(err, "the audit log takes no events", l.o.Dir)
 	}
-	b := appendEntry(nil, kind, header, body)
+	b := appendEntry(l.entry[:0], kind, header, body)
+	l.entry = kept(b)
 	e := entry{kind: kind, offset: l.size, body: l.size + int64(entryHead+len(header)), size: len(body), crc: crcOf(body)}
 	if _, err := l.file.Write(b); err != nil {
 		if terr := l.file.Truncate(l.size); terr != nil {

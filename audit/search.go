@@ -206,7 +206,7 @@ func (q *query) match(r chain.Record, f *Found) (bool, error) {
 		return false, err
 	}
 	var m recordMeta
-	if err := parseMeta(e, &m); err != nil {
+	if err := parseMeta(e, &m, &recordMeta{}); err != nil {
 		return false, err
 	}
 	f.Time = m.Time

@@ -1,8 +1,6 @@
 package audit
 
 import (
-	"bufio"
-	"bytes"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -84,82 +82,112 @@ var errTorn = errors.New("torn frame")
 // errDamaged is a frame that was whole once and is not what was written.
 var errDamaged = errors.New("damaged frame")
 
-// readFrame returns the next payload, io.EOF at a clean end, errTorn or
-// errDamaged.
-func readFrame(r *bufio.Reader, limit int) ([]byte, error) {
-	var head [frameHead]byte
-	if _, err := io.ReadFull(r, head[:]); err != nil {
-		if errors.Is(err, io.ErrUnexpectedEOF) {
-			return nil, errTorn
-		}
-		return nil, err
-	}
-	n := int(binary.BigEndian.Uint32(head[:]))
-	if n == 0 || n > limit {
-		return nil, errDamaged
-	}
-	payload := bytes.NewBuffer(make([]byte, 0, min(n, 64<<10))) // a damaged length costs nothing
-	if got, err := io.CopyN(payload, r, int64(n)); err != nil {
-		if got < int64(n) && errors.Is(err, io.EOF) {
-			return nil, errTorn
-		}
-		return nil, err
-	}
-	if crcOf(payload.Bytes()) != binary.BigEndian.Uint32(head[4:]) {
-		return nil, errDamaged
-	}
-	return payload.Bytes(), nil
-}
-
-// segmentReader reads one segment's records in order.
+// segmentReader reads one segment's records in order. They share the memory of what
+// was read at once, which is not used again.
 type segmentReader struct {
 	f    *os.File
-	r    *bufio.Reader
+	buf  []byte // was read, and is not taken yet
+	at   int64  // offset behind buf
 	head segmentHead
 	good int64 // offset behind the last good frame
 }
 
-// openSegment opens a segment, reads its head, and goes to the given offset
-// (0: the first record).
+// slab is how much is read at once, where there is so much.
+const slab = 256 << 10
+
+// need makes sure of n bytes in buf. It returns io.EOF where nothing follows, and
+// errTorn where less does.
+func (s *segmentReader) need(n int) error {
+	if len(s.buf) >= n {
+		return nil
+	}
+	st, err := s.f.Stat()
+	if err != nil {
+		return err
+	}
+	have := int64(len(s.buf)) + max(st.Size()-s.at, 0)
+	switch {
+	case have == 0:
+		return io.EOF
+	case have < int64(n):
+		return errTorn // and a damaged length costs nothing
+	}
+	b := make([]byte, min(have, int64(max(n, slab))))
+	kept := copy(b, s.buf)
+	got, err := s.f.ReadAt(b[kept:], s.at)
+	if errors.Is(err, io.EOF) && got < len(b)-kept {
+		return errTorn // it was cut off meanwhile
+	}
+	if err != nil && !errors.Is(err, io.EOF) {
+		return err
+	}
+	s.buf, s.at = b, s.at+int64(got)
+	return nil
+}
+
+// frame returns the next payload, io.EOF at a clean end, errTorn or errDamaged.
+func (s *segmentReader) frame(limit int) ([]byte, error) {
+	if err := s.need(frameHead); err != nil {
+		return nil, err
+	}
+	n, sum := int(binary.BigEndian.Uint32(s.buf)), binary.BigEndian.Uint32(s.buf[4:])
+	if n == 0 || n > limit {
+		return nil, errDamaged
+	}
+	if err := s.need(frameHead + n); err != nil {
+		return nil, err
+	}
+	payload := s.buf[frameHead : frameHead+n : frameHead+n]
+	if crcOf(payload) != sum {
+		return nil, errDamaged
+	}
+	s.buf = s.buf[frameHead+n:]
+	s.good += int64(frameHead + n)
+	return payload, nil
+}
+
+// openSegment opens a segment and goes to the given offset, that of a frame of a
+// segment whose head was read before; 0 reads the head, and goes behind it.
 func openSegment(dir string, first uint64, offset int64) (*segmentReader, error) {
 	f, err := os.Open(filepath.Join(dir, segmentName(first)))
 	if err != nil {
 		return nil, err
 	}
-	s := &segmentReader{f: f, r: bufio.NewReaderSize(f, 64<<10)}
-	b, err := readFrame(s.r, maxSegHead)
-	if errors.Is(err, io.EOF) {
-		err = errTorn // a segment is made before its head is written
+	s := &segmentReader{f: f, at: offset, good: offset}
+	if offset > 0 {
+		return s, nil
 	}
-	if err == nil && json.Unmarshal(b, &s.head) != nil {
-		err = errDamaged
-	}
-	if err == nil && (s.head.Version != 1 || s.head.First != first) {
-		err = errDamaged
-	}
-	s.good = int64(frameHead + len(b))
-	if err == nil && offset > s.good {
-		s.good = offset
-		_, err = f.Seek(offset, io.SeekStart)
-		s.r.Reset(f)
-	}
-	if err != nil {
+	if err := s.readHead(first); err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
 	return s, nil
 }
 
+func (s *segmentReader) readHead(first uint64) error {
+	b, err := s.frame(maxSegHead)
+	switch {
+	case errors.Is(err, io.EOF):
+		return errTorn // a segment is made before its head is written
+	case err != nil:
+		return err
+	case json.Unmarshal(b, &s.head) != nil, s.head.Version != 1, s.head.First != first:
+		return errDamaged
+	}
+	return nil
+}
+
 // next returns the next record, or the errors of readFrame.
 func (s *segmentReader) next() (chain.Record, error) {
-	b, err := readFrame(s.r, maxFrame)
+	before := s.good
+	b, err := s.frame(maxFrame)
 	if err != nil {
 		return chain.Record{}, err
 	}
 	rec, rest, err := chain.DecodeRecord(b)
 	if err != nil || len(rest) > 0 {
+		s.good = before
 		return chain.Record{}, errDamaged
 	}
-	s.good += int64(frameHead + len(b))
 	return rec, nil
 }
 

@@ -30,7 +30,7 @@ type ShipperOptions struct {
 	Timeout time.Duration     // of one Ship (30 s)
 	Drain   time.Duration     // for the last events when Serve ends (5 s)
 	Rescan  time.Duration     // how often spools of ended processes are looked for (1 min)
-	// Pace is the least time from one batch to the next that is not full (50 ms):
+	// Pace is the least time from one batch to the next that is not full (100 ms):
 	// the first event after a rest leaves at once, and a flood in few batches.
 	Pace time.Duration
 	Log  *slog.Logger
@@ -63,7 +63,7 @@ func NewShipper(w *Writer, ship Ship, o ShipperOptions) *Shipper {
 		o.Rescan = time.Minute
 	}
 	if o.Pace <= 0 {
-		o.Pace = 50 * time.Millisecond
+		o.Pace = 100 * time.Millisecond
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)

@@ -102,7 +102,7 @@ func (s *spool) read(upTo uint64) (chain.Batch, error) {
 	if s.last == 0 {
 		s.last, s.head, s.id, s.open = r.head.First-1, r.head.Previous, r.head.Writer, r.head.Open
 	}
-	b := chain.Batch{Writer: s.id, Previous: s.head}
+	b := chain.Batch{Writer: s.id, Previous: s.head, Records: make([]chain.Record, 0, min(upTo-s.last, batchRecords))}
 	size := 0
 	for s.last < upTo && len(b.Records) < batchRecords && size < batchBytes {
 		var rec chain.Record

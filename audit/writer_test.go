@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -357,4 +358,39 @@ func FuzzSegment(f *testing.F) {
 			}
 		}
 	})
+}
+
+// What is read back does not depend on how much was read at once, and what came with
+// one batch stays as it is when the next is read.
+func TestLongRecordsAreReadBack(t *testing.T) {
+	dir := t.TempDir()
+	w := newWriter(t, dir, hostA)
+	var want []string
+	for i, size := range []int{10, slab / 2, slab - 300, slab, 10, 2*slab + 7, 1, 700 << 10, 700 << 10, 3} {
+		text := strings.Repeat(string(rune('a'+i)), size)
+		want = append(want, text)
+		emit(t, w, exec("alice", text))
+	}
+	s := spool{dir: w.dir}
+	var got []chain.Record
+	batches := 0
+	for {
+		b, err := s.batch(noLimit)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(b.Records) == 0 {
+			break
+		}
+		batches++
+		got = append(got, b.Records...)
+	}
+	if len(got) != len(want) || batches < 2 {
+		t.Fatalf("%d of %d records in %d batches", len(got), len(want), batches)
+	}
+	for i, r := range got {
+		if !bytes.Contains(r.Event, []byte(`"command":"`+want[i]+`"`)) {
+			t.Errorf("record %d of %d bytes is not what was emitted", i, len(r.Event))
+		}
+	}
 }

@@ -36,6 +36,7 @@ func (s auditService) Ship(ctx context.Context, req *connect.Request[auditv1.Shi
 	if b.Previous, ok = hashOf(m.Previous); !ok {
 		return nil, fault.New(fault.Invalid, "a chain hash has %d bytes", len(chain.Hash{}))
 	}
+	b.Records = make([]chain.Record, 0, len(m.Records))
 	for _, r := range m.Records {
 		h, ok := hashOf(r.Chain)
 		if !ok {

@@ -61,18 +61,22 @@ type Head struct {
 
 // Head reads the head of the public half, and who did it from the other where that
 // one does not say. What an event does not have is empty.
-func (e Encoded) Head() (Head, error) {
-	h, err := headOf(e.Public)
+func (e Encoded) Head() (Head, error) { return e.HeadLike(&Head{}) }
+
+// HeadLike is Head, where much of it may be as in another event's, whose memory it
+// then shares: most events of a batch are of one host and a few sessions.
+func (e Encoded) HeadLike(other *Head) (Head, error) {
+	h, err := headOf(e.Public, other)
 	if err != nil || h.User != "" {
 		return h, err
 	}
-	hidden, err := headOf(e.Sensitive)
+	hidden, err := headOf(e.Sensitive, other)
 	h.User = hidden.User
 	return h, err
 }
 
-func headOf(half []byte) (h Head, err error) {
-	if h.walk(half) {
+func headOf(half []byte, like *Head) (h Head, err error) {
+	if h.walk(half, like) {
 		return h, nil
 	}
 	h = Head{}
@@ -80,26 +84,27 @@ func headOf(half []byte) (h Head, err error) {
 }
 
 // walk reads a half as this package writes it, and reports false for any other.
-func (h *Head) walk(half []byte) bool {
+func (h *Head) walk(half []byte, like *Head) bool {
 	m := members{rest: half}
 	for m.next(); !m.ended; m.next() {
 		var to *string
+		var known string
 		value := m.member[len(m.key)+1:]
 		switch string(m.key) {
 		case `"event"`:
-			to = &h.Type
+			to, known = &h.Type, like.Type
 		case `"code"`:
-			to = &h.Code
+			to, known = &h.Code, like.Code
 		case `"uid"`:
-			to = &h.UID
+			to, known = &h.UID, like.UID
 		case `"sid"`:
-			to = &h.SessionID
+			to, known = &h.SessionID, like.SessionID
 		case `"server_id"`:
-			to = &h.ServerID
+			to, known = &h.ServerID, like.ServerID
 		case `"forwarded_by"`:
-			to = &h.ForwardedBy
+			to, known = &h.ForwardedBy, like.ForwardedBy
 		case `"user"`:
-			to = &h.User
+			to, known = &h.User, like.User
 		case `"time"`:
 			if h.Time.UnmarshalJSON(value) != nil {
 				return false
@@ -111,7 +116,11 @@ func (h *Head) walk(half []byte) bool {
 		if quoted(value) != len(value) || bytes.IndexByte(value, '\\') >= 0 {
 			return false
 		}
-		*to = string(value[1 : len(value)-1])
+		if text := value[1 : len(value)-1]; known == string(text) { // which copies nothing
+			*to = known
+		} else {
+			*to = string(text)
+		}
 	}
 	return !m.odd
 }

@@ -84,6 +84,12 @@ func TestHeadIsWhatJSONSays(t *testing.T) {
 		if (err != nil) != c.fails || err == nil && got != c.want {
 			t.Errorf("%s: %+v %v", c.name, got, err)
 		}
+		for _, other := range []Head{c.want, {"exec", "T2", "w", time.Unix(1, 0), "r", "h", "q", "bob"}} {
+			like, err := Encoded{Public: []byte(c.public), Sensitive: []byte(c.sensitive)}.HeadLike(&other)
+			if (err != nil) != c.fails || err == nil && like != c.want {
+				t.Errorf("%s: beside %+v it is %+v %v", c.name, other, like, err)
+			}
+		}
 	}
 }
 
@@ -92,7 +98,7 @@ func FuzzHead(f *testing.F) {
 	f.Add([]byte(`{"event":"a\u0062c","user":1}`))
 	f.Fuzz(func(t *testing.T, half []byte) {
 		var got Head
-		ok := got.walk(half) // of whatever: it must end
+		ok := got.walk(half, &Head{}) // of whatever: it must end
 		if !ok || !isObject(half) || !utf8.Valid(half) {
 			return
 		}
