@@ -211,7 +211,7 @@ func (s *AppSpec) validateCloud(path string) error {
 		}
 		u, err := url.Parse(endpoint)
 		if err != nil || u.Host == "" || u.User != nil || u.RawQuery != "" || u.ForceQuery || u.Fragment != "" {
-			return fieldFault(here, "%.200q is not the URL of an endpoint", endpoint)
+			return fieldFault(here, "it is not the URL of an endpoint, with a host, and without user, query and fragment") // not told: it may hold a password
 		}
 		host := net.ParseIP(u.Hostname())
 		own := u.Hostname() == "localhost" || host != nil && host.IsLoopback()

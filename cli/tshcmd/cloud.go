@@ -89,7 +89,7 @@ func (a *app) proxyCloudCmds() []*cobra.Command {
 			RunE:    func(cmd *cobra.Command, _ []string) error { return a.proxyCloud(cmd.Context(), tool, f) }}
 		a.cloudFlags(cmd, tool, &f)
 		cmd.Flags().StringVarP(&f.port, "port", "p", "0", "port to listen on; 0 is any that is free")
-		a.formatFlag(cmd, &f.format, shellFormats...)
+		a.formatFlag(cmd, &f.format, tool.formats()...)
 		out = append(out, cmd)
 	}
 	return out
@@ -238,7 +238,7 @@ func forCloud(environ, own []string) []string {
 
 // proxyCloud serves tools that somebody else starts, until ctx ends.
 func (a *app) proxyCloud(ctx context.Context, tool cloudTool, f cloudFlags) (err error) {
-	if err := checkFormat(f.format, shellFormats...); err != nil {
+	if err := checkFormat(f.format, tool.formats()...); err != nil {
 		return err
 	}
 	l, err := a.openCloud(ctx, tool, f)
@@ -251,11 +251,23 @@ func (a *app) proxyCloud(ctx context.Context, tool cloudTool, f cloudFlags) (err
 	if f.port == "0" {
 		fmt.Fprintf(a.errs, "To have the same port each time, use --port.\n")
 	}
+	if slices.Contains(athenaFormats, f.format) {
+		a.tellAthena(f.format, l)
+		return l.serve(ctx)
+	}
 	fmt.Fprintf(a.errs, "Give programs this environment, and leave this running:\n\n")
 	for _, kv := range l.env {
 		fmt.Fprintln(a.out, shellEnv(f.format, kv))
 	}
 	return l.serve(ctx)
+}
+
+// formats are those in which tsh proxy tells how programs get in.
+func (t cloudTool) formats() []string {
+	if t.cloud == types.CloudAWS {
+		return slices.Concat(shellFormats, athenaFormats)
+	}
+	return shellFormats
 }
 
 // shellFormats are the forms in which environments are printed.

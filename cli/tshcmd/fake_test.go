@@ -52,6 +52,7 @@ type world struct {
 
 	recordings clienttest.Recordings
 	trackers   []*types.SessionTracker
+	apps       []*types.AppServer
 }
 
 // node is an SSH server of the world.
@@ -248,6 +249,16 @@ func (r resources) List(_ context.Context, req *connect.Request[resourcev1.ListR
 	if req.Msg.Kind == types.KindSessionTracker {
 		for _, t := range r.w.trackers {
 			data, err := json.Marshal(t)
+			if err != nil {
+				return nil, err
+			}
+			resp.Documents = append(resp.Documents, data)
+		}
+		return connect.NewResponse(resp), nil
+	}
+	if req.Msg.Kind == types.KindAppServer {
+		for _, s := range r.w.apps {
+			data, err := json.Marshal(s)
 			if err != nil {
 				return nil, err
 			}

@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -231,4 +232,31 @@ func TestTheProxyOfAWS(t *testing.T) {
 	if after, _ := w.s3.Seen(); len(after) != len(before) {
 		t.Error("a stranger's request went through")
 	}
+	w.athena(t)
+}
+
+// athena has tsh print the string of a driver of Athena's, which leads as far as an
+// environment does.
+func (w *cloudWorld) athena(t *testing.T) {
+	t.Helper()
+	live := w.alice.StartTsh(t, "proxy", "aws", "--app=aws", "--format=athena-odbc")
+	live.WaitFor(t, "TrustedCerts=")
+	said := map[string]string{}
+	for _, part := range strings.Split(strings.TrimSpace(live.Out.String()), ";") {
+		name, value, _ := strings.Cut(part, "=")
+		said[name] = value
+	}
+	pem, err := os.ReadFile(said["TrustedCerts"])
+	if err != nil || said["AwsRegion"] != "eu-west-1" || said["ProxyScheme"] != "http" {
+		t.Fatalf("%v, %q", err, said)
+	}
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(pem)
+	via := &url.URL{Scheme: said["ProxyScheme"], Host: net.JoinHostPort(said["ProxyHost"], said["ProxyPort"])}
+	c := s3.New(s3.Options{Region: said["AwsRegion"], RetryMaxAttempts: 1, Credentials: credentials.NewStaticCredentialsProvider(said["UID"], said["PWD"], ""),
+		HTTPClient: &http.Client{Transport: &http.Transport{Proxy: http.ProxyURL(via), TLSClientConfig: &tls.Config{RootCAs: roots}, DisableKeepAlives: true}}})
+	cluster.Until(t, within, "an answer by the driver's string", func() bool { _, err := c.ListBuckets(t.Context(), nil); return err == nil })
+	java := w.alice.StartTsh(t, "proxy", "aws", "--app=aws", "--format=athena-jdbc")
+	java.WaitFor(t, "jdbc:awsathena://AwsRegion=eu-west-1;User=AKIA")
+	contains(t, java.Errs.String(), "keytool -noprompt -importcert")
 }

@@ -37,6 +37,10 @@ type acceptor struct {
 }
 
 func (w *world) acceptors(gate credential) []acceptor {
+	local := w.localPorts()
+	at := func(cloud string) func(context.Context, credential) error {
+		return func(ctx context.Context, c credential) error { return local[cloud].try(ctx, c, false) }
+	}
 	return []acceptor{
 		{"teleport-dial", []string{"ALPN tunframe.ALPNDial"}, func(_ context.Context, c credential) error {
 			conn, err := w.dialNode(c)
@@ -146,6 +150,9 @@ func (w *world) acceptors(gate credential) []acceptor {
 			return command(conn, c)
 		}},
 		{"web session", []string{"Web"}, w.webSession},
+		{"port of tsh proxy aws", nil, at("AWS")},
+		{"port of tsh proxy azure", nil, at("Azure")},
+		{"port of tsh proxy gcloud", nil, at("Google Cloud")},
 	}
 }
 
