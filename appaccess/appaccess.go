@@ -23,8 +23,10 @@ import (
 	"teleport/dial"
 	"teleport/fault"
 	"teleport/healthcheck"
+	"teleport/lifecycle"
 	"teleport/netx"
 	"teleport/netx/http1"
+	"teleport/netx/mux"
 	"teleport/predicate"
 	"teleport/recorder"
 	"teleport/session"
@@ -101,7 +103,7 @@ func New(cfg Config) (*Service, error) {
 		return nil, errors.New("appaccess: incomplete configuration")
 	}
 	s := &Service{cfg: cfg, codec: event.NewCodec(), sessions: map[sessionKey]*Session{}, feed: netx.NewFeed(),
-		door: inside.NewDoor(types.KindApp, "app", "tsh apps login gets one that is", cfg.TLS, "h2", "http/1.1", tunframe.ALPNTCP)}
+		door: inside.NewDoor(types.KindApp, "app", "tsh apps login gets one that is", cfg.TLS, tunframe.ALPNStreams, "h2", "http/1.1", tunframe.ALPNTCP)}
 	s.server = &http1.Server{Handler: s, HeadTimeout: headerTimeout, BodyTimeout: bodyPause, IdleTimeout: keptIdle, MaxHead: maxHeader, Refused: s.unread, Log: cfg.Log}
 	s.second = &http.Server{Handler: s, ReadHeaderTimeout: headerTimeout, MaxHeaderBytes: maxHeader, IdleTimeout: keptIdle, DisableGeneralOptionsHandler: true,
 		ErrorLog: slog.NewLogLogger(cfg.Log.Handler(), slog.LevelDebug), ConnContext: connContext}
@@ -153,46 +155,92 @@ func (s *Service) Run(ctx context.Context) error {
 // Serve implements agentd.Service.
 func (s *Service) Serve(ctx context.Context, in *dial.Inbound) error {
 	defer in.Close()
-	app := s.app(in.Header.Name)
-	if app == nil {
-		return s.turnedAway(ctx, in, fault.New(fault.NotFound, "this agent does not front the app %q any more", in.Header.Name))
+	if s.app(in.Header.Name) == nil {
+		return s.turnedAway(ctx, in, errNotFronted(in.Header.Name))
 	}
-	c := newCarried(ctx, in)
+	joint := netx.Join(in)
+	c := newCarried(ctx, joint)
 	defer c.Close()
 	conn, err := s.door.Secure(ctx, c)
 	if err != nil {
 		return s.turnedAway(ctx, in, err)
 	}
 	defer conn.Close()
-	v := &visit{in: in, shown: conn.ConnectionState().PeerCertificates[0], start: time.Now()}
-	if v.identity, err = s.door.Identify(in, conn.ConnectionState()); err != nil {
+	if conn.ConnectionState().NegotiatedProtocol == tunframe.ALPNStreams {
+		return s.serveStreams(ctx, in, conn, joint.Over(conn))
+	}
+	return s.take(ctx, in, conn, conn, c)
+}
+
+func errNotFronted(app string) error {
+	return fault.New(fault.NotFound, "this agent does not front the app %q any more", app)
+}
+
+// serveStreams serves the streams of one connection, each as a connection of its
+// own: it is identified and decided about anew.
+func (s *Service) serveStreams(ctx context.Context, in *dial.Inbound, proof *tls.Conn, client net.Conn) error {
+	if _, err := s.door.Identify(in, proof.ConnectionState()); err != nil {
 		return s.turnedAway(ctx, in, err)
 	}
-	v.app, v.route = app, types.AppRouteOf(v.identity.Authority.Route)
-	if tcp := conn.ConnectionState().NegotiatedProtocol == tunframe.ALPNTCP; tcp != app.Spec.TCP() {
+	streams := mux.NewAcceptor(client)
+	defer context.AfterFunc(ctx, streams.Close)()
+	left := s.cfg.Sessions.OnDrain(streams.Leave)
+	defer left()
+	return streams.Serve(func(st *mux.Stream) {
+		err := lifecycle.Guard(ctx, func(ctx context.Context) error {
+			c := newCarried(ctx, st)
+			defer c.Close()
+			return s.take(ctx, in, proof, c, c)
+		})
+		if err != nil {
+			dial.LogEnd(ctx, s.cfg.Log, in.Header, err)
+		}
+	})
+}
+
+// take serves one connection of a client: client, of which c tells whether it is
+// alive. proof is the TLS that says whose it is.
+func (s *Service) take(ctx context.Context, in *dial.Inbound, proof *tls.Conn, client net.Conn, c *carried) error {
+	app := s.app(in.Header.Name)
+	if app == nil {
+		return s.turnedAway(ctx, in, errNotFronted(in.Header.Name))
+	}
+	shown := proof.ConnectionState()
+	v := &visit{in: in, shown: shown.PeerCertificates[0], start: time.Now()}
+	var err error
+	if v.identity, err = s.door.Identify(in, shown); err != nil {
+		return s.turnedAway(ctx, in, err)
+	}
+	v.app, v.route, v.spoken = app, types.AppRouteOf(v.identity.Authority.Route), shown.NegotiatedProtocol
+	if v.spoken == tunframe.ALPNStreams { // as the app is
+		v.spoken = "http/1.1"
+		if app.Spec.TCP() {
+			v.spoken = tunframe.ALPNTCP
+		}
+	}
+	if tcp := v.spoken == tunframe.ALPNTCP; tcp != app.Spec.TCP() {
 		return s.turnedAway(ctx, in, fault.New(fault.Invalid, "the app %s is reached in another way than this one", app.Metadata.Name))
 	} else if tcp {
-		return s.serveTCP(ctx, v, conn, c)
+		return s.serveTCP(ctx, v, client, c)
 	}
 	if err := s.open(ctx, v, c); err != nil {
-		s.say(v, conn, app, err)
+		s.say(v, client, app, err)
 		return err
 	}
 	defer s.leave(v)
 	defer c.live.Load().Close()
-	return s.serve(ctx, v, c, conn)
+	return s.serve(ctx, v, c, client)
 }
 
 // serve answers the connection's requests until it ends or ctx does.
-func (s *Service) serve(ctx context.Context, v *visit, c *carried, conn *tls.Conn) error {
+func (s *Service) serve(ctx context.Context, v *visit, c *carried, client net.Conn) error {
 	c.visit = v
-	stop := context.AfterFunc(ctx, func() { c.Close() })
-	defer stop()
-	if conn.ConnectionState().NegotiatedProtocol != "h2" {
-		s.server.ServeConn(context.WithValue(c.ctx, visitKey{}, v), conn)
+	defer context.AfterFunc(ctx, func() { c.Close() })()
+	if v.spoken != "h2" {
+		s.server.ServeConn(context.WithValue(c.ctx, visitKey{}, v), client)
 		return v.why.get()
 	}
-	if err := s.feed.Put(ctx, conn); err != nil {
+	if err := s.feed.Put(ctx, client); err != nil {
 		return err
 	}
 	<-c.ctx.Done()

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"io"
@@ -66,11 +65,11 @@ func (s *Service) unread(ctx context.Context, _ net.Conn, why error) {
 // say answers the first request of a connection that is not let in: a tool of a cloud
 // in its own form, everybody else as fail does. Those of HTTP/2 hear nothing, nor
 // does who may find another agent that lets them in.
-func (s *Service) say(v *visit, conn *tls.Conn, app *types.App, why error) {
+func (s *Service) say(v *visit, conn net.Conn, app *types.App, why error) {
 	if fault.KindOf(why) != fault.Denied {
 		return
 	}
-	if conn.ConnectionState().NegotiatedProtocol != "http/1.1" || conn.SetDeadline(time.Now().Add(sayWithin)) != nil {
+	if v.spoken != "http/1.1" || conn.SetDeadline(time.Now().Add(sayWithin)) != nil {
 		return
 	}
 	r, err := http.ReadRequest(bufio.NewReader(io.LimitReader(conn, maxHeader+leftUnread)))

@@ -34,6 +34,7 @@ type visit struct {
 	identity *types.Identity
 	app      *types.App
 	route    types.AppRoute
+	spoken   string // what the client speaks: an ALPN name
 	session  *Session
 	decision access.Decision
 	start    time.Time

@@ -2,7 +2,6 @@ package appaccess
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"net"
 	"time"
@@ -18,7 +17,7 @@ import (
 
 // serveTCP passes the bytes of one connection of a tcp app, which is a session of
 // its own.
-func (s *Service) serveTCP(ctx context.Context, v *visit, conn *tls.Conn, c *carried) error {
+func (s *Service) serveTCP(ctx context.Context, v *visit, conn net.Conn, c *carried) error {
 	request, err := s.decide(ctx, v, c)
 	if err != nil {
 		return err

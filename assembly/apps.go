@@ -22,9 +22,9 @@ func (x *proxyParts) buildApps() error {
 	p := x.p
 	x.apps = appproxy.New(appproxy.Options{PublicAddr: p.publicAddr(), Hosts: x.web.Apps(), Sessions: p.replica, Auth: p.client,
 		Trust: p.replica.Trust, Dial: x.proxy.Dial, Bridge: p.bridgeTLS, ClientAddr: x.web.ClientAddr, Failed: x.appRefused, Log: p.log, Now: p.clock.Now,
-		Agent: func(uuid string, own *tls.Certificate) (*tls.Config, error) {
+		Agent: func(uuid string, own *tls.Certificate, alpn ...string) (*tls.Config, error) {
 			src := tlscert.Source{Certificate: func() *tls.Certificate { return own }, Trust: p.replica.Trust, Now: p.clock.Now}
-			return tlscert.ClientConfig(src, tlscert.Server{Cluster: x.cluster, UUID: uuid}, "http/1.1")
+			return tlscert.ClientConfig(src, tlscert.Server{Cluster: x.cluster, UUID: uuid}, alpn...)
 		},
 		Peer: func(cs tls.ConnectionState) (*types.Identity, error) {
 			return tlscert.Peer(cs, p.replica.Trust(), p.clock.Now(), types.IdentityUser)

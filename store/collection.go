@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"reflect"
+	"sync"
 
 	"teleport/fault"
 	"teleport/types"
@@ -27,12 +28,19 @@ func Of[T types.Resource](s *Store) Collection[T] {
 	return Collection[T]{s: s, kind: kind, err: err}
 }
 
+// kindNames are the kinds by the type of their documents.
+var kindNames = sync.OnceValue(func() map[reflect.Type]string {
+	names := map[reflect.Type]string{}
+	for _, k := range types.Kinds() {
+		names[reflect.TypeOf(k.New())] = k.Name
+	}
+	return names
+})
+
 // kindOf finds the kind whose documents are T.
 func kindOf[T types.Resource]() (string, error) {
-	for _, k := range types.Kinds() {
-		if _, ok := k.New().(T); ok && reflect.TypeFor[T]().Kind() == reflect.Pointer {
-			return k.Name, nil
-		}
+	if name, ok := kindNames()[reflect.TypeFor[T]()]; ok {
+		return name, nil
 	}
 	return "", fault.New(fault.Internal, "%s is not a kind of document", reflect.TypeFor[T]())
 }

@@ -27,6 +27,7 @@ type Client struct {
 
 	mu     sync.Mutex
 	idle   []*link // the last one used is the last
+	age    int     // counts renewals
 	sweep  *time.Timer
 	closed bool
 }
@@ -81,13 +82,13 @@ func repeatable(r *http.Request) bool {
 // take finds an idle connection, or opens one.
 func (c *Client) take(r *http.Request) (*link, error) {
 	for {
-		l := c.pop()
+		l, age := c.pop()
 		if l == nil {
 			nc, err := c.Dial(r.Context())
 			if err != nil {
 				return nil, err
 			}
-			l = &link{client: c, nc: nc, br: readers.Get().(*bufio.Reader)}
+			l = &link{client: c, nc: nc, age: age, br: readers.Get().(*bufio.Reader)}
 			l.br.Reset(nc)
 			return l, nil
 		}
@@ -99,14 +100,14 @@ func (c *Client) take(r *http.Request) (*link, error) {
 	}
 }
 
-func (c *Client) pop() (l *link) {
+func (c *Client) pop() (l *link, age int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if n := len(c.idle); n > 0 {
 		l, c.idle[n-1] = c.idle[n-1], nil
 		c.idle = c.idle[:n-1]
 	}
-	return l
+	return l, c.age
 }
 
 // keep puts a connection by for the next request.
@@ -114,7 +115,7 @@ func (c *Client) keep(l *link) {
 	l.used, l.again = time.Now(), true
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.closed || len(c.idle) >= c.MaxIdle {
+	if c.closed || l.age != c.age || len(c.idle) >= c.MaxIdle {
 		l.close()
 		return
 	}
@@ -140,17 +141,32 @@ func (c *Client) expire() {
 	}
 }
 
-// Close closes the connections that are idle, and those in use once they are: none is
-// kept any more.
-func (c *Client) Close() {
+// Renew has no connection that was dialled before serve a request that comes from now
+// on: those that are idle are closed, the others when they are.
+func (c *Client) Renew() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.closed = true
+	c.age++
+	c.drop()
+}
+
+// drop closes what is idle. c.mu is held.
+func (c *Client) drop() {
 	for _, l := range c.idle {
 		l.close()
 	}
 	c.idle = nil
 	if c.sweep != nil {
 		c.sweep.Stop()
+		c.sweep = nil
 	}
+}
+
+// Close closes the connections that are idle, and those in use once they are: none is
+// kept any more.
+func (c *Client) Close() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.closed = true
+	c.drop()
 }

@@ -24,6 +24,7 @@ type link struct {
 	br     *bufio.Reader
 	used   time.Time // since when it is idle
 	again  bool      // it has had a request before
+	age    int       // how often the client had been renewed when it was dialled
 	stop   func() bool
 
 	mu       sync.Mutex

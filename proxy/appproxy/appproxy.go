@@ -21,6 +21,7 @@ import (
 	"net/http"
 	"net/netip"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"teleport/api/gen/loginv1"
@@ -59,8 +60,8 @@ type Options struct {
 	Trust      func() *cert.Trust
 	// Dial opens a stream to a resource for a caller; it decides whether they may.
 	Dial func(ctx context.Context, c proxyd.Caller, t dial.Target) (net.Conn, dial.Reply, error)
-	// Agent returns the configuration of TLS to an agent.
-	Agent func(uuid string, own *tls.Certificate) (*tls.Config, error)
+	// Agent returns the configuration of TLS to an agent, for one of the protocols.
+	Agent func(uuid string, own *tls.Certificate, alpn ...string) (*tls.Config, error)
 	// Peer verifies the certificate of a client that shows one.
 	Peer func(tls.ConnectionState) (*types.Identity, error)
 	// Bridge returns a certificate for key, by which this proxy speaks for the user
@@ -149,10 +150,11 @@ type visit struct {
 	id     string // names it in logs
 	app    *types.App
 	client netip.AddrPort
-	user   string   // who makes it, once known
-	proven bool     // that it is theirs
-	who    *visitor // whose connections it takes
-	told   bool     // why it failed is in the audit log, or is no refusal
+	user   string       // who makes it, once known
+	proven bool         // that it is theirs
+	who    *visitor     // whose connections it takes
+	moved  atomic.Int64 // bytes of its bodies
+	told   bool         // why it failed is in the audit log, or is no refusal
 }
 
 // wellShaped refuses requests that no browser makes, and that mean one thing here
@@ -194,7 +196,7 @@ func (s *Server) serveApp(v *visit) {
 		s.signIn(v)
 		return
 	}
-	defer who.leave()
+	defer func() { who.leave(v.moved.Load()) }()
 	v.user, v.proven = who.user, true
 	if wantsUpgrade(v.r) && !s.ownOrigin(v) {
 		s.fail(v, fault.New(fault.Denied, "a page of another site opened this WebSocket"))

@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"teleport/fault"
@@ -44,10 +45,10 @@ func (s *Server) pass(v *visit, who *visitor) {
 	}
 	out := s.outbound(v, ctx)
 	if out.Body != nil && out.Body != http.NoBody {
-		out.Body = &patientBody{ReadCloser: out.Body, control: control, ended: who.ctx}
+		out.Body = &patientBody{ReadCloser: out.Body, control: control, ended: who.ctx, moved: &v.moved}
 	}
 	hop := http1.Hop{Send: who.agents.RoundTrip, Look: s.inbound}
-	if err := hop.Pass(&patientWriter{ResponseWriter: v.w, control: control, ended: who.ctx}, out); err != nil {
+	if err := hop.Pass(&patientWriter{ResponseWriter: v.w, control: control, ended: who.ctx, moved: &v.moved}, out); err != nil {
 		s.broken(v, err)
 	}
 }
@@ -57,6 +58,7 @@ type patientBody struct {
 	io.ReadCloser
 	control *http.ResponseController
 	ended   context.Context
+	moved   *atomic.Int64
 	until   time.Time
 }
 
@@ -68,6 +70,7 @@ func (b *patientBody) Read(p []byte) (int, error) {
 		}
 	}
 	n, err := b.ReadCloser.Read(p)
+	b.moved.Add(int64(n))
 	if err != nil { // the whole of it has come: what follows may be silent
 		_ = b.control.SetReadDeadline(time.Time{})
 	}
@@ -79,6 +82,7 @@ type patientWriter struct {
 	http.ResponseWriter
 	control *http.ResponseController
 	ended   context.Context
+	moved   *atomic.Int64
 	until   time.Time
 }
 
@@ -91,6 +95,7 @@ func (w *patientWriter) Write(p []byte) (int, error) {
 			return 0, err
 		}
 	}
+	w.moved.Add(int64(len(p)))
 	return w.ResponseWriter.Write(p)
 }
 

@@ -8,18 +8,14 @@ import (
 	"encoding/hex"
 	"encoding/pem"
 	"errors"
-	"net"
 	"net/netip"
 	"sync"
 	"time"
 
 	"teleport/cert/tlscert"
-	"teleport/dial"
 	"teleport/fault"
 	"teleport/keys"
-	"teleport/netx"
 	"teleport/netx/http1"
-	"teleport/proxy/proxyd"
 	"teleport/types"
 )
 
@@ -39,10 +35,15 @@ type visitor struct {
 	agents *http1.Client
 
 	mu       sync.Mutex
+	carrier  *carrier
+	dialling chan struct{} // closed when a request that needs a carrier has tried to dial one; nil: none does
+	retired  []*carrier    // whose streams go on
 	bridge   *bridge
 	getting  chan struct{} // closed when a request that needs a bridge has tried to get one; nil: none does
 	renewing bool
-	using    int // requests that are open
+	using    int   // requests that are open
+	weight   int64 // bytes of a request's bodies, on the average of late
+	heavy    bool  // each request has a connection of its own
 	last     time.Time
 }
 
@@ -78,35 +79,6 @@ type clientKey struct{}
 func (v *visitor) init(parent context.Context) {
 	v.ctx, v.end = context.WithCancelCause(parent)
 	v.agents = &http1.Client{Dial: v.dial, MaxIdle: keptConns, IdleTimeout: keptFor, MaxHead: maxAnswer}
-}
-
-// dial opens a connection to one of the app's agents, as the session's user.
-func (v *visitor) dial(ctx context.Context) (net.Conn, error) {
-	if !v.all.begin() {
-		return nil, errStopping()
-	}
-	defer v.all.work.Done()
-	client, _ := ctx.Value(clientKey{}).(netip.AddrPort)
-	b, err := v.fresh(ctx, client)
-	if err != nil {
-		return nil, err
-	}
-	raw, reply, err := v.o.Dial(ctx, proxyd.Caller{Identity: b.id, CertSHA256: b.hash, Addr: client}, dial.Target{Kind: types.KindApp, Name: v.app})
-	if err != nil {
-		return nil, err
-	}
-	config, err := v.o.Agent(reply.AgentUUID, b.cert)
-	if err != nil {
-		return nil, errors.Join(err, raw.Close())
-	}
-	conn := tls.Client(netx.UnderTLS(raw), config)
-	ctx, cancel := context.WithTimeout(ctx, dial.Timeout)
-	defer cancel()
-	if err := conn.HandshakeContext(ctx); err != nil {
-		raw.Close()
-		return nil, fault.Wrap(err, fault.Unavailable, "the agent of %s could not be verified, or did not take the bridge certificate", v.app)
-	}
-	return conn, nil
 }
 
 // fresh returns a bridge that opens connections: the present one, or another when
@@ -223,17 +195,27 @@ func (v *visitor) get(ctx context.Context, client netip.AddrPort) (*bridge, erro
 	b := &bridge{cert: &key.Certificate, id: id, hash: hex.EncodeToString(hash[:]), renew: now.Add(leaf.NotAfter.Sub(now) / 2)}
 	b.cert.Certificate, b.cert.Leaf = [][]byte{leaf.Raw}, leaf
 	v.mu.Lock()
-	defer v.mu.Unlock()
+	before := v.bridge
 	v.bridge = b
+	v.mu.Unlock()
+	if before != nil {
+		v.agents.Renew() // what lives by the one before ends with it
+	}
 	return b, nil
 }
 
-// leave says that a request is over.
-func (v *visitor) leave() {
+// leave says that a request is over, and how many bytes were in its bodies.
+func (v *visitor) leave(moved int64) {
 	v.mu.Lock()
-	defer v.mu.Unlock()
 	v.using--
 	v.last = v.o.Now()
+	v.weight += (moved - v.weight) / weighOver
+	turned := !v.heavy && v.weight > heavyFrom || v.heavy && v.weight < heavyTo
+	v.heavy = v.heavy != turned
+	v.mu.Unlock()
+	if turned {
+		v.agents.Renew()
+	}
 }
 
 // visitors are the sessions in use here.
@@ -292,6 +274,7 @@ func (x *visitors) drop(key string, why error) {
 	if v != nil {
 		v.end(why)
 		v.agents.Close()
+		v.hangUp()
 	}
 }
 
@@ -338,9 +321,11 @@ func (x *visitors) shut() bool {
 // sweep drops what is over, and what nobody has used since; it returns how many are left.
 func (x *visitors) sweep(since time.Time) int {
 	over := map[string]error{}
+	var idle []*carrier
 	x.mu.Lock()
 	for key, v := range x.all {
 		v.mu.Lock()
+		idle = append(idle, v.finished()...)
 		switch {
 		case v.ctx.Err() != nil:
 			over[key] = context.Cause(v.ctx)
@@ -355,6 +340,9 @@ func (x *visitors) sweep(since time.Time) int {
 	x.mu.Unlock()
 	for key, why := range over {
 		x.drop(key, why)
+	}
+	for _, c := range idle {
+		c.streams.Close()
 	}
 	return left
 }

@@ -25,8 +25,11 @@ import (
 	"teleport/cert/tlscert"
 	"teleport/dial"
 	"teleport/fault"
+	"teleport/netx"
+	"teleport/netx/mux"
 	"teleport/proxy/appproxy"
 	"teleport/proxy/proxyd"
+	"teleport/tunnel/tunframe"
 	"teleport/types"
 )
 
@@ -60,7 +63,8 @@ type world struct {
 	away     error // what auth says instead
 	deny     error // what Dial says instead
 	dials    int
-	conns    []net.Conn // to the agent
+	carriers []*mux.Acceptor // of the agent
+	conns    []net.Conn      // to the agent
 	failed   []appproxy.Failure
 }
 
@@ -82,9 +86,9 @@ func newWorld(t *testing.T, servers ...*types.AppServer) *world {
 	w.apps = appproxy.NewHosts(w, "proxy.test:3080", func(h string) bool { return h == "proxy.test" })
 	w.srv = appproxy.New(appproxy.Options{PublicAddr: "proxy.test:3080", Hosts: w.apps, Sessions: w, Auth: w, Trust: func() *cert.Trust { return w.ca.Trust },
 		Dial: w.dial, Now: time.Now, Log: slog.New(slog.DiscardHandler), Bridge: w.bridge,
-		Agent: func(uuid string, own *tls.Certificate) (*tls.Config, error) {
+		Agent: func(uuid string, own *tls.Certificate, alpn ...string) (*tls.Config, error) {
 			src := tlscert.Source{Certificate: func() *tls.Certificate { return own }, Trust: func() *cert.Trust { return w.ca.Trust }, Now: time.Now}
-			return tlscert.ClientConfig(src, tlscert.Server{Cluster: clusterName, UUID: uuid}, "http/1.1")
+			return tlscert.ClientConfig(src, tlscert.Server{Cluster: clusterName, UUID: uuid}, alpn...)
 		},
 		Peer: func(cs tls.ConnectionState) (*types.Identity, error) {
 			return tlscert.Peer(cs, w.ca.Trust, time.Now(), types.IdentityUser)
@@ -130,11 +134,56 @@ func (feed) Addr() net.Addr { return &net.UnixAddr{} }
 func (w *world) agent(ctx context.Context) {
 	host := w.sign(certtest.Host(clusterName, time.Now(), types.RoleApp), types.CAHost)
 	src := tlscert.Source{Certificate: func() *tls.Certificate { return host }, Trust: func() *cert.Trust { return w.ca.Trust }, Now: time.Now}
-	config := tlscert.ServerConfig(src, tlscert.ServerOptions{Kinds: []types.IdentityKind{types.IdentityBridge}})
+	config := tlscert.ServerConfig(src, tlscert.ServerOptions{Kinds: []types.IdentityKind{types.IdentityBridge}, ALPN: []string{tunframe.ALPNStreams, "http/1.1"}})
 	s := &http.Server{ErrorLog: slog.NewLogLogger(slog.DiscardHandler, 0),
 		Handler: http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) { w.app.ServeHTTP(rw, r) })}
-	w.work.Go(func() { _ = s.Serve(tls.NewListener(feed{w}, config)) })
+	requests := netx.NewFeed()
+	w.work.Go(func() { _ = s.Serve(requests) })
+	w.work.Go(func() {
+		for {
+			raw, err := feed{w}.Accept()
+			if err != nil {
+				return
+			}
+			w.work.Go(func() { w.take(ctx, tls.Server(raw, config), requests) })
+		}
+	})
 	context.AfterFunc(ctx, func() { s.Close() })
+}
+
+// take takes a connection of the proxy, or the streams in it.
+func (w *world) take(ctx context.Context, c *tls.Conn, requests *netx.Feed) {
+	if c.HandshakeContext(ctx) != nil {
+		c.Close()
+		return
+	}
+	if c.ConnectionState().NegotiatedProtocol != tunframe.ALPNStreams {
+		_ = requests.Put(ctx, c)
+		return
+	}
+	a := mux.NewAcceptor(c)
+	w.mu.Lock()
+	w.carriers = append(w.carriers, a)
+	w.mu.Unlock()
+	defer context.AfterFunc(ctx, a.Close)()
+	_ = a.Serve(func(st *mux.Stream) {
+		over := make(chan struct{})
+		if requests.Put(ctx, &stream{Stream: st, over: over}) == nil {
+			<-over
+		}
+	})
+}
+
+// stream tells when it is closed.
+type stream struct {
+	*mux.Stream
+	over chan struct{}
+	once sync.Once
+}
+
+func (s *stream) Close() error {
+	defer s.once.Do(func() { close(s.over) })
+	return s.Stream.Close()
 }
 
 // listen serves the proxy's port.

@@ -1,0 +1,79 @@
+package appaccess_test
+
+import (
+	"context"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"teleport/appaccess/apptest"
+	"teleport/netx/mux"
+	"teleport/tunnel/tunframe"
+	"teleport/types"
+	"teleport/types/event"
+)
+
+// streams opens one connection of an identity, and a client whose connections are
+// streams in it.
+func streams(t *testing.T, w *apptest.World, id *types.Identity) (*mux.Opener, *http.Client) {
+	t.Helper()
+	conn, err := w.Dial(t.Context(), id, tunframe.ALPNStreams)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := mux.NewOpener(conn)
+	tr := &http.Transport{DialTLSContext: func(context.Context, string, string) (net.Conn, error) { return o.Open() }, DisableCompression: true}
+	t.Cleanup(func() {
+		tr.CloseIdleConnections()
+		o.Close()
+	})
+	return o, &http.Client{Transport: tr}
+}
+
+// TestStreamsOfOneConnection: each is decided about by itself, and all of them are one
+// session.
+func TestStreamsOfOneConnection(t *testing.T) {
+	app := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.WriteString(w, r.URL.Path)
+	}))
+	defer app.Close()
+	w := apptest.New(t, types.AppSpec{URI: app.URL}, nil)
+	o, _ := streams(t, w, apptest.User("alice", types.AppRoute{}))
+	for _, path := range []string{"/1", "/2", "/3"} {
+		st, err := o.Open()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer st.Close()
+		_, _ = io.WriteString(st, "GET "+path+" HTTP/1.0\r\nHost: wiki\r\n\r\n")
+		if said, err := io.ReadAll(st); err != nil || !strings.HasSuffix(string(said), path) {
+			t.Errorf("%q %v", said, err)
+		}
+	}
+	starts, asked := w.Log.Events(event.TypeAppStart), w.Log.Events(event.TypeAppRequest)
+	if len(starts) != 1 || len(asked) != 3 {
+		t.Errorf("%d sessions with %d requests", len(starts), len(asked))
+	}
+}
+
+// TestAStreamOfWhoMayNot: the identity of the connection is not enough.
+func TestAStreamOfWhoMayNot(t *testing.T) {
+	w := apptest.New(t, types.AppSpec{URI: "http://127.0.0.1:1"}, nil)
+	stranger := apptest.User("mallory", types.AppRoute{})
+	stranger.Authority.Roles = nil
+	_, c := streams(t, w, stranger)
+	resp, err := c.Get("https://wiki/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusForbidden {
+		t.Error(resp.Status)
+	}
+	if list := w.Log.Events(event.TypeAppStart); len(list) != 1 || list[0].EventMeta().Code != event.CodeAppStartFail {
+		t.Errorf("told %v", list)
+	}
+}
