@@ -99,6 +99,8 @@ type Process struct {
 	ready    chan struct{}   // closed when every service works
 	leaving  context.Context // ends when the process shall drain
 	leave    context.CancelCauseFunc
+	hasty    context.Context // ends when what is left of its sessions shall end too
+	hurry    context.CancelFunc
 	leftOnce sync.Once
 	tasks    sync.WaitGroup // what Serve waits for beside the group
 }
@@ -114,6 +116,7 @@ func New(o Options) (*Process, error) {
 		return nil, err
 	}
 	leaving, leave := context.WithCancelCause(context.Background())
+	hasty, hurry := context.WithCancel(context.Background())
 	state := newHealth()
 	state.expect("services")
 	clock := steady.New(func(by time.Duration) {
@@ -121,7 +124,7 @@ func New(o Options) (*Process, error) {
 	})
 	return &Process{cfg: o.Config, clock: clock, gen: o.Generation, log: o.Log, level: o.Level, onReady: o.OnReady, number: number,
 		metrics: telemetry.NewRegistry(), health: state, sessions: session.NewRegistryWithClock(clock.Now), trackers: session.NewTrackers(),
-		group: lifecycle.New(o.Log, maxDrain), decisions: predicate.NewCache(), ready: make(chan struct{}), leaving: leaving, leave: leave}, nil
+		group: lifecycle.New(o.Log, maxDrain), decisions: predicate.NewCache(), ready: make(chan struct{}), leaving: leaving, leave: leave, hasty: hasty, hurry: hurry}, nil
 }
 
 // prepareDataDir makes the directory, and refuses one that others may write in
@@ -159,6 +162,7 @@ func reason(err error) error {
 // is called (a graceful one) or a service fails.
 func (p *Process) Serve(ctx context.Context) error {
 	defer p.leave(nil)
+	defer p.hurry()
 	defer p.close()
 	cut := context.AfterFunc(ctx, p.cut)
 	defer cut()
@@ -227,6 +231,7 @@ func (p *Process) Drain() {
 		p.health.drain()
 		p.log.Info("draining: no new work is taken", "sessions", p.sessions.Len())
 		p.leave(errDraining)
+		p.sessions.Leave()
 	})
 }
 
@@ -238,6 +243,7 @@ func (p *Process) cut() {
 	if n := p.sessions.Drain(now); n > 0 {
 		p.log.Info("stopping: sessions were cut", "sessions", n)
 	}
+	p.hurry()
 	p.gen.StopPrevious()
 	p.Drain()
 	if p.agent != nil {

@@ -51,15 +51,33 @@ func (x *proxyParts) serveWeb(ctx context.Context, ln net.Listener) error {
 		<-ctx.Done()
 	}
 	first.Drain()
-	late := time.AfterFunc(webDrain, cut)
-	defer late.Stop()
-	wait, cancel := context.WithTimeout(context.Background(), webDrain)
-	defer cancel()
-	if second.Shutdown(wait) != nil {
+	over := make(chan struct{})
+	defer close(over)
+	go endLate(over, x.apps.Drained(), x.p.hasty.Done(), cut) // ends with this
+	if second.Shutdown(life) != nil {
 		second.Close()
 	}
 	work.Wait()
 	return nil
+}
+
+// endLate cuts what holds up a drain. Requests for apps are sessions: an event stream
+// or a download lives on until its end, and cannot move to another proxy. Whoever is
+// too slow for an answer of the proxy's own holds up nobody, nor does an app in haste.
+func endLate(over, apps, hasty <-chan struct{}, cut func()) {
+	select {
+	case <-apps:
+	case <-hasty:
+	case <-over:
+		return
+	}
+	last := time.NewTimer(webDrain)
+	defer last.Stop()
+	select {
+	case <-last.C:
+		cut()
+	case <-over:
+	}
 }
 
 // webRefused tells the audit log of a request that nobody can read, where it was for

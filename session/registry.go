@@ -24,6 +24,7 @@ type Policy interface {
 type Registry struct {
 	mu       sync.Mutex
 	live     map[string]*Live
+	leaving  bool // whom OnDrain names has been told
 	draining bool
 	onDrain  map[*func()]bool
 	empty    chan struct{} // closed when draining and nothing is left
@@ -191,12 +192,13 @@ func (r *Registry) locked(l *Live, now time.Time) error {
 	return nil
 }
 
-// OnDrain has f called when draining begins, or now if it has: for whoever would
-// bring new streams. f must not block; the returned function takes it back.
+// OnDrain has f called when the process begins to leave, or now if it has: for
+// whoever would bring new streams over what is open. f must not block; the returned
+// function takes it back.
 func (r *Registry) OnDrain(f func()) (remove func()) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.draining {
+	if r.leaving {
 		f()
 		return func() {}
 	}
@@ -211,12 +213,22 @@ func (r *Registry) OnDrain(f func()) (remove func()) {
 	}
 }
 
+// Leave tells those whom OnDrain names that the process leaves. What is open goes on,
+// and what its owners still open is taken.
+func (r *Registry) Leave() {
+	r.mu.Lock()
+	told := r.onDrain
+	r.leaving, r.onDrain = true, nil
+	r.mu.Unlock()
+	for f := range told {
+		(*f)()
+	}
+}
+
 // Drain refuses new streams and waits for the live ones until ctx ends; what is
 // left then is cut. It returns how many had to be cut.
 func (r *Registry) Drain(ctx context.Context) int {
 	r.mu.Lock()
-	told := r.onDrain
-	r.onDrain = nil
 	if !r.draining {
 		r.draining = true
 		if len(r.live) == 0 {
@@ -224,9 +236,7 @@ func (r *Registry) Drain(ctx context.Context) int {
 		}
 	}
 	r.mu.Unlock()
-	for f := range told {
-		(*f)()
-	}
+	r.Leave()
 	select {
 	case <-r.empty:
 		return 0

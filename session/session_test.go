@@ -198,6 +198,30 @@ func TestDrain(t *testing.T) {
 	})
 }
 
+// Who brings new streams over what is open hears once that the process leaves; what is
+// open goes on, and its owner may open more.
+func TestLeave(t *testing.T) {
+	r := session.NewRegistry()
+	var told [3]int
+	r.OnDrain(func() { told[0]++ })
+	r.OnDrain(func() { told[1]++ })()
+	l, cut := add(t, r, session.Info{ID: "1"})
+	r.Leave()
+	r.Leave()
+	r.OnDrain(func() { told[2]++ })
+	more, _ := add(t, r, session.Info{ID: "2"})
+	select {
+	case why := <-cut:
+		t.Errorf("cut: %v", why)
+	default:
+	}
+	more.Close()
+	l.Close()
+	if n := r.Drain(t.Context()); n != 0 || told != [3]int{1, 0, 1} {
+		t.Errorf("%d left, told %v", n, told)
+	}
+}
+
 // Clients that have stopped reading make their own cut slow, and nobody else's.
 func TestStalledStreamsAreCutTogether(t *testing.T) {
 	const streams, each = 50, 900 * time.Millisecond

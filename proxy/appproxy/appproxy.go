@@ -92,16 +92,23 @@ type Failure struct {
 type Server struct {
 	o        Options
 	visitors visitors
+	drained  chan struct{} // closed when Serve is done
 }
 
 // New makes a server. It starts nothing.
 func New(o Options) *Server {
-	return &Server{o: o, visitors: visitors{o: o, all: map[string]*visitor{}}}
+	return &Server{o: o, visitors: visitors{o: o, all: map[string]*visitor{}}, drained: make(chan struct{})}
 }
 
 // Serve ends sessions here that have ended elsewhere, until ctx ends; then it waits
 // for the requests that are still open.
-func (s *Server) Serve(ctx context.Context) error { return s.visitors.serve(ctx) }
+func (s *Server) Serve(ctx context.Context) error {
+	defer close(s.drained)
+	return s.visitors.serve(ctx)
+}
+
+// Drained is closed when Serve is done: no request of a session is open any more.
+func (s *Server) Drained() <-chan struct{} { return s.drained }
 
 // Handles reports whether a Host header means an app.
 func (s *Server) Handles(host string) bool {
