@@ -13,6 +13,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/google/uuid"
+
 	"teleport/fault"
 )
 
@@ -127,21 +129,30 @@ func (m *Mux) serve(rt Route, w http.ResponseWriter, r *http.Request) {
 		h.Set("Cross-Origin-Resource-Policy", "same-origin")
 	}
 	tw := &trackedWriter{ResponseWriter: w}
-	err := m.call(rt, tw, r)
+	known, err := m.call(rt, tw, r)
 	if err == nil {
 		return
 	}
-	level := slog.LevelDebug
-	if fault.KindOf(err) == fault.Internal {
+	level, id := slog.LevelDebug, ""
+	switch kind := fault.KindOf(err); {
+	case kind == fault.Internal:
 		level = slog.LevelError
+	case known: // they may ask why
+		level = slog.LevelInfo
 	}
-	m.cfg.Log.Log(r.Context(), level, "request failed", "route", rt.Pattern, "addr", r.RemoteAddr, "error", err)
+	if level > slog.LevelDebug {
+		id = uuid.NewString()
+		h.Set("X-Request-Id", id)
+	}
+	m.cfg.Log.Log(r.Context(), level, "request failed", "request", id, "route", rt.Pattern, "addr", r.RemoteAddr, "error", err)
 	if !tw.written {
-		WriteError(w, err)
+		writeError(w, err, id)
 	}
 }
 
-func (m *Mux) call(rt Route, w http.ResponseWriter, r *http.Request) (err error) {
+// call answers a request, or says what is wrong with it; known: it is somebody's who
+// is signed in.
+func (m *Mux) call(rt Route, w http.ResponseWriter, r *http.Request) (known bool, err error) {
 	defer func() {
 		v := recover()
 		if v == nil {
@@ -154,19 +165,20 @@ func (m *Mux) call(rt Route, w http.ResponseWriter, r *http.Request) (err error)
 		err = fault.New(fault.Internal, "internal error")
 	}()
 	if err := m.checkOrigin(rt, r); err != nil {
-		return err
+		return false, err
 	}
 	var c Caller
 	if rt.Permission.Level != LevelAnonymous {
 		if c, err = m.cfg.Identify(r); err != nil {
-			return err
+			return false, err
 		}
 		if c.Anonymous() {
-			return fault.New(fault.Unauthenticated, "sign in first")
+			return false, fault.New(fault.Unauthenticated, "sign in first")
 		}
 		if err := m.cfg.Authorizer.Authorize(r.Context(), c, rt.Permission); err != nil {
-			return err
+			return true, err
 		}
+		known = true
 	}
 	ctx := WithCaller(r.Context(), c)
 	if !rt.WebSocket {
@@ -175,7 +187,7 @@ func (m *Mux) call(rt Route, w http.ResponseWriter, r *http.Request) (err error)
 		defer cancel()
 		r.Body = http.MaxBytesReader(w, r.Body, rt.BodyBytes)
 	}
-	return rt.Handler(w, r.WithContext(ctx), c)
+	return known, rt.Handler(w, r.WithContext(ctx), c)
 }
 
 // checkOrigin refuses what a browser sends on behalf of another site. Apps live
@@ -273,13 +285,17 @@ type ErrorText struct {
 	Kind    fault.Kind `json:"kind"`
 	Message string     `json:"message"`
 	Hint    string     `json:"hint,omitempty"`
+	// RequestID finds the request in the log of the process; empty: the log has none.
+	RequestID string `json:"request_id,omitempty"`
 }
 
 // WriteError answers with the kind's status and the fault's kind, message and
 // hint; the cause does not leave the process.
-func WriteError(w http.ResponseWriter, err error) {
+func WriteError(w http.ResponseWriter, err error) { writeError(w, err, "") }
+
+func writeError(w http.ResponseWriter, err error, id string) {
 	k := fault.KindOf(err)
-	b, marshalErr := json.Marshal(ErrorBody{ErrorText{Kind: k, Message: fault.Message(err), Hint: fault.Hint(err)}})
+	b, marshalErr := json.Marshal(ErrorBody{ErrorText{Kind: k, Message: fault.Message(err), Hint: fault.Hint(err), RequestID: id}})
 	if marshalErr != nil {
 		b = []byte(`{"error":{"kind":"internal","message":"internal error"}}`)
 	}

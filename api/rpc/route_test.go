@@ -1,6 +1,8 @@
 package rpc
 
 import (
+	"bytes"
+	"encoding/json"
 	"errors"
 	"log/slog"
 	"net/http"
@@ -177,6 +179,35 @@ func TestRouteErrorsAndPanics(t *testing.T) {
 		m.ServeHTTP(w, r)
 		if w.Code != want.code || !strings.Contains(w.Body.String(), want.body) || strings.Contains(w.Body.String(), "secret") {
 			t.Errorf("%s: %d %s", path, w.Code, w.Body)
+		}
+	}
+}
+
+// Whoever is signed in and is refused hears of an id that finds the log; strangers do
+// not fill it.
+func TestFailuresAreFoundInTheLog(t *testing.T) {
+	var log bytes.Buffer
+	m := newMux(t, alice())
+	m.cfg.Log = slog.New(slog.NewTextHandler(&log, nil))
+	refuse := func(http.ResponseWriter, *http.Request, Caller) error { return fault.New(fault.Denied, "no role allows it") }
+	for _, rt := range []Route{{Pattern: "GET /own", Handler: refuse, Permission: AnyUser(), Origin: Native}, {Pattern: "GET /open", Handler: refuse, Permission: Anonymous(), Origin: Native}} {
+		if err := m.Handle(rt); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for path, site := range map[string]string{"/own": "same-origin", "/open": "same-origin", "/own?": "cross-site"} {
+		log.Reset()
+		r := httptest.NewRequest(http.MethodGet, path, nil)
+		r.Host = "proxy.example"
+		r.Header.Set("Sec-Fetch-Site", site)
+		w := httptest.NewRecorder()
+		m.ServeHTTP(w, r)
+		var b ErrorBody
+		if err := json.Unmarshal(w.Body.Bytes(), &b); err != nil || w.Code != http.StatusForbidden || b.Error.RequestID != w.Header().Get("X-Request-Id") {
+			t.Errorf("%s: %d %s", path, w.Code, w.Body)
+		}
+		if id := b.Error.RequestID; (path == "/own") != (id != "") || (id != "") != strings.Contains(log.String(), "request="+id) || id == "" && log.Len() > 0 {
+			t.Errorf("%s: %q, and the log has %s", path, id, &log)
 		}
 	}
 }

@@ -47,11 +47,11 @@ func (s loginService) OpenAppSession(ctx context.Context, req *connect.Request[l
 	if err != nil {
 		return nil, err
 	}
-	expires, err := s.a.d.Login.OpenAppSession(ctx, types.NewSecret(m.Bearer), m.App, types.NewSecret(m.State), addr)
+	opened, err := s.a.d.Login.OpenAppSession(ctx, types.NewSecret(m.Bearer), m.App, types.NewSecret(m.State), addr)
 	if err != nil {
 		return nil, err
 	}
-	return connect.NewResponse(&loginv1.OpenAppSessionResponse{ExpiresUnix: expires.Unix()}), nil
+	return connect.NewResponse(&loginv1.OpenAppSessionResponse{ExpiresUnix: opened.Expires.Unix(), Bearer: opened.Bearer.Reveal()}), nil
 }
 
 func (s loginService) UseAppSession(ctx context.Context, req *connect.Request[loginv1.UseAppSessionRequest]) (*connect.Response[loginv1.UseAppSessionResponse], error) {

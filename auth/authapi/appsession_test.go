@@ -35,8 +35,12 @@ func TestAppSession(t *testing.T) {
 	if _, err := proxy.UseAppSession(t.Context(), use); !errors.Is(err, fault.Unauthenticated) {
 		t.Fatalf("a pending session is used: %v", err)
 	}
-	_, err = proxy.OpenAppSession(t.Context(), &loginv1.OpenAppSessionRequest{Bearer: made.Bearer, App: "wiki", State: state, ClientAddr: browser})
+	opened, err := proxy.OpenAppSession(t.Context(), &loginv1.OpenAppSessionRequest{Bearer: made.Bearer, App: "wiki", State: state, ClientAddr: browser})
 	must(t, err)
+	if _, err := proxy.UseAppSession(t.Context(), use); !errors.Is(err, fault.Unauthenticated) {
+		t.Fatalf("what the hand-over brought is used: %v", err)
+	}
+	use.Bearer = opened.Bearer
 	got, err := proxy.UseAppSession(t.Context(), use)
 	must(t, err)
 	block, _ := pem.Decode(got.TlsCert)

@@ -111,11 +111,12 @@ func (s *Service) certFor(ctx context.Context, web *types.WebSession, secret typ
 
 // OpenAppSession gives a session to the browser that shows, at the app's own
 // address, the state that it was made for: once, and within a minute. An attempt
-// that fails ends the session.
-func (s *Service) OpenAppSession(ctx context.Context, bearer types.Secret, app string, state types.Secret, addr netip.AddrPort) (time.Time, error) {
-	doc, _, err := s.liveApp(ctx, bearer, addr)
+// that fails ends the session. The bearer that it returns has another secret: scripts
+// of the app, such as a service worker, may have seen the one on its way.
+func (s *Service) OpenAppSession(ctx context.Context, bearer types.Secret, app string, state types.Secret, addr netip.AddrPort) (Session, error) {
+	doc, secret, err := s.liveApp(ctx, bearer, addr)
 	if err != nil {
-		return time.Time{}, err
+		return Session{}, err
 	}
 	bad := ""
 	switch {
@@ -128,13 +129,22 @@ func (s *Service) OpenAppSession(ctx context.Context, bearer types.Secret, app s
 	}
 	if bad != "" {
 		err := fault.New(fault.Denied, "the sign-in to the app %s cannot be taken over: %s", app, bad).WithHint("open the app again")
-		return time.Time{}, errors.Join(s.appFailed(ctx, doc, addr, err), s.endApp(ctx, doc), err)
+		return Session{}, errors.Join(s.appFailed(ctx, doc, addr, err), s.endApp(ctx, doc), err)
 	}
+	id, next := doc.Metadata.Name, newToken()
+	cert, err := unseal(appSeal, id, secret, doc.Spec.Sealed)
+	if err != nil {
+		return Session{}, errors.Join(errEnded(), s.endApp(ctx, doc))
+	}
+	if doc.Spec.Sealed, err = seal(appSeal, id, next, cert); err != nil {
+		return Session{}, err
+	}
+	doc.Spec.SecretHash = types.HashAppSecret(next)
 	doc.Spec.StateHash, doc.Metadata.Expires = nil, &doc.Spec.Expires
 	if _, err := s.apps.Update(ctx, doc); err != nil { // somebody else took it over, or ended it
-		return time.Time{}, errors.Join(errEnded(), s.appFailed(ctx, doc, addr, err), s.endApp(ctx, doc))
+		return Session{}, errors.Join(errEnded(), s.appFailed(ctx, doc, addr, err), s.endApp(ctx, doc))
 	}
-	return doc.Spec.Expires, nil
+	return Session{Bearer: types.NewSecret(id + "." + next.Reveal()), User: doc.Spec.User, Expires: doc.Spec.Expires}, nil
 }
 
 // appFailed records that somebody was refused a session with an app.

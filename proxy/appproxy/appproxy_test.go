@@ -83,7 +83,8 @@ func TestWithoutASession(t *testing.T) {
 		"no Accept":   {"GET", nil},
 		"XHR":         {"GET", map[string]string{"Accept": "text/html", "X-Requested-With": "XMLHttpRequest"}},
 		"fetch":       {"GET", map[string]string{"Accept": "text/html", "Sec-Fetch-Mode": "cors"}},
-		"POST":        {"POST", pageHeaders},
+		"POST":        {"POST", map[string]string{"Accept": "application/json"}},
+		"XHR, posted": {"POST", map[string]string{"Accept": "text/html", "X-Requested-With": "XMLHttpRequest"}},
 		"a WebSocket": {"GET", map[string]string{"Accept": "text/html", "Connection": "Upgrade", "Upgrade": "websocket"}},
 		"OPTIONS":     {"OPTIONS", map[string]string{"Accept": "*/*"}},
 	} {
@@ -102,6 +103,11 @@ func TestWithoutASession(t *testing.T) {
 		if f := w.failed; len(f) != 1 || f[0].Proven || f[0].App != "wiki" || f[0].Request != b.Error.RequestID || !errors.Is(f[0].Err, fault.Unauthenticated) {
 			t.Errorf("%s: told %+v", name, f)
 		}
+	}
+	// A form that a person sends cannot be led through a sign-in: they hear so.
+	if resp, body := w.do(w.browser(), "POST", wiki+"/x", "text", pageHeaders); resp.StatusCode != http.StatusUnauthorized || !strings.Contains(body, "<h1>Your session with wiki has ended") ||
+		!strings.Contains(body, "What you sent did not reach wiki.") || !strings.Contains(body, resp.Header.Get("X-Request-Id")) || resp.Header.Get("Location") != "" {
+		t.Errorf("a form: %s %s", resp.Status, body)
 	}
 	ask := func(origin, method, headers string) (*http.Response, string) {
 		return w.do(w.browser(), "OPTIONS", wiki+"/x", "", map[string]string{"Origin": origin, "Access-Control-Request-Method": method, "Access-Control-Request-Headers": headers})
@@ -242,10 +248,41 @@ func TestHandOverIsRefused(t *testing.T) {
 					t.Errorf("a cookie %+v", k)
 				}
 			}
-			if resp, _ := w.do(b, "GET", at+"/", "", nil); resp.StatusCode != http.StatusUnauthorized {
+			want := http.StatusUnauthorized
+			if c.before { // what came first holds
+				want = http.StatusOK
+			}
+			if resp, _ := w.do(b, "GET", at+"/", "", nil); resp.StatusCode != want {
 				t.Errorf("and then: %s", resp.Status)
 			}
 		})
+	}
+}
+
+// What a hand-over brought opens nothing afterwards, and strangers who make one up
+// cost no call of auth.
+func TestHandOverIsSpent(t *testing.T) {
+	w := newWorld(t)
+	c := w.signedIn()
+	id, secret := hex32("alicewikiid"), hex32("alicewikisecret")
+	if resp, _ := w.do(w.browser(), "GET", wiki+"/", "", map[string]string{"Cookie": "__Host-grv_app_session=" + id + "; __Host-grv_app_session_subject=" + secret}); resp.StatusCode != http.StatusUnauthorized {
+		t.Errorf("what the hand-over brought: %s", resp.Status)
+	}
+	if resp, _ := w.do(c, "GET", wiki+"/", "", nil); resp.StatusCode != http.StatusOK {
+		t.Errorf("what it was traded for: %s", resp.Status)
+	}
+	w.opens, w.ends = 0, 0
+	b := w.browser()
+	state := w.begin(b, wiki)
+	for _, session := range []string{id + "." + secret, id + "." + strings.Repeat("0", 32)} {
+		for _, s := range []string{state, strings.Repeat("0", 64) + "_" + strings.Repeat("0", 32), ""} {
+			if resp, body := w.finish(b, wiki, `{"state":"`+s+`","session":"`+session+`"}`, nil); resp.StatusCode != http.StatusForbidden {
+				t.Errorf("%s %s", resp.Status, body)
+			}
+		}
+	}
+	if w.opens != 0 || w.ends != 0 {
+		t.Errorf("%d and %d calls of auth", w.opens, w.ends)
 	}
 }
 

@@ -134,16 +134,26 @@ const maxHosts = 16
 // one, as no program can follow a redirect to a sign-in.
 func (s *Server) signIn(v *visit) {
 	if !wantsPage(v.r) {
-		s.fail(v, fault.New(fault.Unauthenticated, "no session with this app").WithHint("open %s in a browser and sign in", s.o.Hosts.URL(v.app)))
+		err := fault.New(fault.Unauthenticated, "no session with this app").WithHint("open %s in a browser and sign in", s.o.Hosts.URL(v.app))
+		if readsPage(v.r) {
+			err = fault.New(fault.Unauthenticated, "what you sent did not reach %s", v.app.Metadata.Name).WithHint("sign in again, and send it once more")
+		}
+		s.fail(v, err)
 		return
 	}
 	v.w.Header().Set("Cache-Control", "no-store")
 	http.Redirect(v.w, v.r, "https://"+s.o.PublicAddr+launcher(s.o.Hosts.HostOf(v.app), Trip{Path: v.r.URL.RequestURI()}, nil), http.StatusFound)
 }
 
-// wantsPage reports whether a person looks at the answer: a browser navigates.
+// wantsPage reports whether a person opens a page, and may be led elsewhere first.
 func wantsPage(r *http.Request) bool {
-	if r.Method != http.MethodGet && r.Method != http.MethodHead || wantsUpgrade(r) || strings.EqualFold(r.Header.Get("X-Requested-With"), "XMLHttpRequest") {
+	return (r.Method == http.MethodGet || r.Method == http.MethodHead) && readsPage(r)
+}
+
+// readsPage reports whether a person looks at the answer: a browser navigates, or
+// sends a form.
+func readsPage(r *http.Request) bool {
+	if wantsUpgrade(r) || strings.EqualFold(r.Header.Get("X-Requested-With"), "XMLHttpRequest") {
 		return false
 	}
 	if mode := r.Header.Get("Sec-Fetch-Mode"); mode != "" && mode != "navigate" {
@@ -239,6 +249,13 @@ func (s *Server) finish(v *visit) {
 		s.fail(v, fault.New(fault.Invalid, "the sign-in is not complete").WithHint("open the app again"))
 		return
 	}
+	// Strangers cost no call of auth.
+	doc := s.arrives(v.r.Context(), id, handOverLag, func(*types.AppSession) bool { return true })
+	if doc == nil || !doc.Matches(types.NewSecret(secret)) {
+		s.fail(v, fault.New(fault.Denied, "this sign-in is over, or was done before").WithHint("open the app again"))
+		return
+	}
+	v.user = doc.Spec.User
 	if err := s.ownState(v, in.State); err != nil { // nobody shall use what it brought
 		if err := s.o.Auth.EndAppSession(v.r.Context(), &loginv1.EndAppSessionRequest{Bearer: in.Session}); err != nil {
 			s.o.Log.Warn("the session of a failed sign-in to an app was not ended", "err", err)
@@ -255,7 +272,12 @@ func (s *Server) finish(v *visit) {
 		return
 	}
 	s.tellTrip(v, Trip{Path: in.Path, Apps: in.Apps, As: in.As})
-	s.known(v.r.Context(), id) // so that the next request finds it
+	opened, secret, _ := strings.Cut(out.Bearer, ".")
+	if opened != id || !halfForm.MatchString(secret) {
+		s.fail(v, fault.New(fault.Internal, "the auth service opened another session"))
+		return
+	}
+	s.arrives(v.r.Context(), id, copyLag, func(doc *types.AppSession) bool { return doc.Matches(types.NewSecret(secret)) }) // so that the next request finds it
 	life := max(int(time.Unix(out.ExpiresUnix, 0).Sub(s.o.Now()).Seconds()), 1)
 	setCookie(v.w, sessionCookie, id, life)
 	setCookie(v.w, subjectCookie, secret, life)

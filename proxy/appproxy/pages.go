@@ -60,7 +60,7 @@ func (s *Server) fail(v *visit, err error) {
 	h := v.w.Header()
 	securePage(h)
 	h.Set(requestID, id)
-	if !wantsPage(v.r) {
+	if !readsPage(v.r) {
 		s.allow(v) // a page of an allowed origin may read why
 		writeFault(v.w, err, id)
 		return
@@ -156,10 +156,16 @@ func (s *Server) page(app string, err error, id string) []byte {
 	if hint := fault.Hint(err); hint != "" {
 		b.WriteString("<p class=\"hint\">" + html.EscapeString(sentence(hint)) + "</p>\n")
 	}
-	if kind := fault.KindOf(err); kind == fault.Unavailable || kind == fault.Timeout || kind == fault.Internal || kind == fault.Limit {
-		b.WriteString("<p><a class=\"button\" href=\"\">Try again</a></p>\n")
-	} else {
-		b.WriteString("<p><a class=\"button\" href=\"" + html.EscapeString("https://"+s.o.PublicAddr+"/web/") + "\">To your resources</a></p>\n")
+	button := func(to, text string) {
+		b.WriteString("<p><a class=\"button\" href=\"" + html.EscapeString(to) + "\">" + text + "</a></p>\n")
+	}
+	switch fault.KindOf(err) {
+	case fault.Unavailable, fault.Timeout, fault.Internal, fault.Limit:
+		button("", "Try again")
+	case fault.Unauthenticated:
+		button("/", "Sign in again")
+	default:
+		button("https://"+s.o.PublicAddr+"/web/", "To your resources")
 	}
 	b.WriteString("<p class=\"id\">If you ask for help, name the request <code>" + html.EscapeString(id) + "</code>.</p>\n</main></body></html>\n")
 	return b.Bytes()

@@ -32,6 +32,10 @@ var halfForm = regexp.MustCompile(`^[0-9a-f]{32}$`)
 // was opened a moment ago, through another proxy.
 const copyLag = 500 * time.Millisecond
 
+// handOverLag is the same of a session that a browser brings from the launcher: a
+// person waits, who would have to begin again.
+const handOverLag = 5 * time.Second
+
 // who says whose request it is: of the client whose certificate is shown, or of the
 // session whose two cookies come with it; nil: nobody's. The visitor is left by the
 // caller.
@@ -95,16 +99,20 @@ func (s *Server) lives(id string) bool {
 
 // known finds a session in the copy, and gives it a moment to arrive.
 func (s *Server) known(ctx context.Context, id string) *types.AppSession {
-	if doc, ok := s.o.Sessions.AppSession(id); ok && !doc.Pending() {
+	return s.arrives(ctx, id, copyLag, func(doc *types.AppSession) bool { return !doc.Pending() })
+}
+
+// arrives waits until the copy has a session as it is wanted; nil: it never had.
+func (s *Server) arrives(ctx context.Context, id string, within time.Duration, wanted func(*types.AppSession) bool) *types.AppSession {
+	if doc, ok := s.o.Sessions.AppSession(id); ok && wanted(doc) {
 		return doc
 	}
 	changes, stop := s.o.Sessions.Subscribe()
 	defer stop()
-	ctx, cancel := context.WithTimeout(ctx, copyLag)
+	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
 	for {
-		doc, ok := s.o.Sessions.AppSession(id)
-		if ok && !doc.Pending() {
+		if doc, ok := s.o.Sessions.AppSession(id); ok && wanted(doc) {
 			return doc
 		}
 		select {

@@ -58,6 +58,8 @@ type world struct {
 	secrets  map[string]string // of sessions that auth knows
 	subs     map[chan struct{}]struct{}
 	uses     int // calls of UseAppSession
+	opens    int
+	ends     int
 	crowd    int // how many requests are still to come before auth answers
 	gate     chan struct{}
 	away     error // what auth says instead
@@ -192,7 +194,7 @@ func (w *world) listen(ctx context.Context) {
 	ln, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{*web}, ClientAuth: tls.RequestClientCert, NextProtos: []string{"http/1.1"}})
 	must(w.t, err)
 	w.addr = ln.Addr().String()
-	s := &http.Server{Handler: w.srv, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 2 * time.Second, ErrorLog: slog.NewLogLogger(slog.DiscardHandler, 0)}
+	s := &http.Server{Handler: w.srv, ReadHeaderTimeout: time.Minute, ReadTimeout: time.Minute, ErrorLog: slog.NewLogLogger(slog.DiscardHandler, 0)}
 	w.work.Go(func() { _ = s.Serve(ln) })
 	context.AfterFunc(ctx, func() { s.Close() })
 }
@@ -286,6 +288,7 @@ func (w *world) session(bearer string) (*types.AppSession, error) {
 
 func (w *world) OpenAppSession(_ context.Context, r *loginv1.OpenAppSessionRequest) (out *loginv1.OpenAppSessionResponse, err error) {
 	w.change(func() {
+		w.opens++
 		var s *types.AppSession
 		if s, err = w.session(r.Bearer); err != nil {
 			return
@@ -295,16 +298,18 @@ func (w *world) OpenAppSession(_ context.Context, r *loginv1.OpenAppSessionReque
 			err = fault.New(fault.Denied, "it cannot be taken over")
 			return
 		}
-		opened := *s
-		opened.Spec.StateHash = nil
-		w.sessions[s.Metadata.Name] = &opened
-		out = &loginv1.OpenAppSessionResponse{ExpiresUnix: s.Spec.Expires.Unix()}
+		opened, id := *s, s.Metadata.Name
+		w.secrets[id] = hex32(w.secrets[id] + "opened")
+		opened.Spec.StateHash, opened.Spec.SecretHash = nil, types.HashAppSecret(types.NewSecret(w.secrets[id]))
+		w.sessions[id] = &opened
+		out = &loginv1.OpenAppSessionResponse{ExpiresUnix: s.Spec.Expires.Unix(), Bearer: id + "." + w.secrets[id]}
 	})
 	return out, err
 }
 
 func (w *world) EndAppSession(_ context.Context, r *loginv1.EndAppSessionRequest) error {
 	w.change(func() {
+		w.ends++
 		if s, err := w.session(r.Bearer); err == nil {
 			delete(w.sessions, s.Metadata.Name)
 		}
@@ -312,12 +317,16 @@ func (w *world) EndAppSession(_ context.Context, r *loginv1.EndAppSessionRequest
 	return nil
 }
 
-func (w *world) UseAppSession(_ context.Context, r *loginv1.UseAppSessionRequest) (*loginv1.UseAppSessionResponse, error) {
+func (w *world) UseAppSession(ctx context.Context, r *loginv1.UseAppSessionRequest) (*loginv1.UseAppSessionResponse, error) {
 	w.mu.Lock()
 	gate := w.gate
 	w.mu.Unlock()
 	if gate != nil {
-		<-gate
+		select {
+		case <-gate:
+		case <-ctx.Done(): // one of the crowd never came
+			return nil, ctx.Err()
+		}
 	}
 	w.mu.Lock()
 	s, err := w.session(r.Bearer)

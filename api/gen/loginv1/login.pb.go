@@ -886,8 +886,10 @@ func (x *OpenAppSessionRequest) GetClientAddr() string {
 }
 
 type OpenAppSessionResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	ExpiresUnix   int64                  `protobuf:"varint,1,opt,name=expires_unix,json=expiresUnix,proto3" json:"expires_unix,omitempty"`
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	ExpiresUnix int64                  `protobuf:"varint,1,opt,name=expires_unix,json=expiresUnix,proto3" json:"expires_unix,omitempty"`
+	// What opens the session from now on. The one that the hand-over brought is spent.
+	Bearer        string `protobuf:"bytes,2,opt,name=bearer,proto3" json:"bearer,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -927,6 +929,13 @@ func (x *OpenAppSessionResponse) GetExpiresUnix() int64 {
 		return x.ExpiresUnix
 	}
 	return 0
+}
+
+func (x *OpenAppSessionResponse) GetBearer() string {
+	if x != nil {
+		return x.Bearer
+	}
+	return ""
 }
 
 type UseAppSessionRequest struct {
@@ -1482,9 +1491,10 @@ const file_teleport_login_v1_login_proto_rawDesc = "" +
 	"\x03app\x18\x02 \x01(\tR\x03app\x12\x14\n" +
 	"\x05state\x18\x03 \x01(\tR\x05state\x12\x1f\n" +
 	"\vclient_addr\x18\x04 \x01(\tR\n" +
-	"clientAddr\";\n" +
+	"clientAddr\"S\n" +
 	"\x16OpenAppSessionResponse\x12!\n" +
-	"\fexpires_unix\x18\x01 \x01(\x03R\vexpiresUnix\"n\n" +
+	"\fexpires_unix\x18\x01 \x01(\x03R\vexpiresUnix\x12\x16\n" +
+	"\x06bearer\x18\x02 \x01(\tR\x06bearer\"n\n" +
 	"\x14UseAppSessionRequest\x12\x16\n" +
 	"\x06bearer\x18\x01 \x01(\tR\x06bearer\x12\x1d\n" +
 	"\n" +

@@ -32,6 +32,10 @@ describe('call', () => {
     server(() => answer(403, '{"error":{"kind":"denied","message":"no","hint":"ask"}}'));
     await expect(call('GET', 'x')).rejects.toMatchObject({ kind: 'denied', message: 'no', hint: 'ask' });
   });
+  it('keeps the id that finds it in the log', async () => {
+    server(() => answer(503, '{"error":{"kind":"unavailable","message":"no","request_id":"r1"}}'));
+    await expect(call('GET', 'x')).rejects.toMatchObject({ kind: 'unavailable', request: 'r1' });
+  });
   it('calls a silent or foreign peer unavailable', async () => {
     server(() => Promise.reject(new TypeError('refused')));
     await expect(call('GET', 'x')).rejects.toMatchObject({ kind: 'unavailable' });

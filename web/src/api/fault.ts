@@ -19,12 +19,13 @@ export const faultKinds = [
 
 export type FaultKind = (typeof faultKinds)[number];
 
-/** A failed call. `message` is the server's own English text, for "Details". */
+/** A failed call. `message` is the server's own English text, for "Details"; `request` finds it in the server's log. */
 export class Fault extends Error {
   constructor(
     readonly kind: FaultKind,
     message: string,
     readonly hint = '',
+    readonly request = '',
   ) {
     super(message);
   }
@@ -38,10 +39,11 @@ export function faultOf(thrown: unknown): Fault {
 
 /** Reads {"error":{…}}; anything else keeps only the status. */
 export function readFault(status: number, body: unknown): Fault {
-  const inner = (body as { error?: { kind?: unknown; message?: unknown; hint?: unknown } } | null)?.error;
+  const inner = (body as { error?: { kind?: unknown; message?: unknown; hint?: unknown; request_id?: unknown } } | null)?.error;
   const kind = faultKinds.find((k) => k === inner?.kind);
   if (kind === undefined || typeof inner?.message !== 'string') {
     return new Fault(status >= 500 ? 'unavailable' : 'internal', `HTTP ${status}`);
   }
-  return new Fault(kind, inner.message, typeof inner.hint === 'string' ? inner.hint : '');
+  const text = (value: unknown) => (typeof value === 'string' ? value : '');
+  return new Fault(kind, inner.message, text(inner.hint), text(inner.request_id));
 }

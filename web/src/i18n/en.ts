@@ -18,6 +18,7 @@ export const en = {
   'prefs.theme.dark': 'Dark',
 
   'fault.details': 'Details',
+  'fault.request': 'If you ask for help, name the request:',
   'fault.internal': 'The cluster ran into a problem of its own. Its log says more.',
   'fault.not_found': 'There is no such thing, or you may not know of it.',
   'fault.already_exists': 'That name is taken.',

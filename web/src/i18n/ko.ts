@@ -19,6 +19,7 @@ export const ko: Catalogue = {
   'prefs.theme.dark': '어둡게',
 
   'fault.details': '자세히',
+  'fault.request': '도움을 요청할 때 알려 주세요:',
   'fault.internal': '클러스터 내부에 문제가 생겼습니다. 자세한 내용은 클러스터 로그에 있습니다.',
   'fault.not_found': '대상이 없거나 볼 수 있는 권한이 없습니다.',
   'fault.already_exists': '이미 사용 중인 이름입니다.',

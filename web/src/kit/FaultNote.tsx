@@ -18,6 +18,11 @@ export function FaultNote({ fault, say, children }: { fault: Fault; say?: Key | 
             {fault.message}
             {fault.hint && `: ${fault.hint}`}
           </bdi>
+          {fault.request && (
+            <div>
+              {t('fault.request')} <code>{fault.request}</code>
+            </div>
+          )}
         </details>
         {children}
       </div>
