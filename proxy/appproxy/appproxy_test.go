@@ -406,8 +406,8 @@ func TestShapesThatAreRefused(t *testing.T) {
 		"another reserved path":   {"GET /x-teleport-auth/../../etc HTTP/1.1\r\nHost: wiki.proxy.test\r\n", "404"},
 		"a dot at the host's end": {"GET / HTTP/1.1\r\nHost: WIKI.proxy.test.\r\n", "200"},
 	} {
-		conn, err := tls.Dial("tcp", w.addr, &tls.Config{InsecureSkipVerify: true})
-		must(t, err)
+		conn := w.raw()
+		must(t, conn.HandshakeContext(t.Context()))
 		go func() { _, _ = io.WriteString(conn, c.request+cookie+"\r\n") }() // of a huge one not all is read
 		resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
 		if err != nil || !strings.HasPrefix(resp.Status, c.want) {

@@ -26,6 +26,7 @@ import (
 	"teleport/dial"
 	"teleport/fault"
 	"teleport/netx"
+	"teleport/netx/memnet"
 	"teleport/netx/mux"
 	"teleport/proxy/appproxy"
 	"teleport/proxy/proxyd"
@@ -46,8 +47,8 @@ type world struct {
 	ca   *certtest.World
 	srv  *appproxy.Server
 	apps *appproxy.Hosts
-	addr string
-	app  http.Handler // what the agent does with requests
+	net  memnet.Network // where the proxy listens
+	app  http.Handler   // what the agent does with requests
 	work sync.WaitGroup
 	feed chan net.Conn
 	over <-chan struct{}
@@ -191,9 +192,9 @@ func (s *stream) Close() error {
 // listen serves the proxy's port.
 func (w *world) listen(ctx context.Context) {
 	web := w.sign(certtest.Host(clusterName, time.Now(), types.RoleProxy), types.CAHost)
-	ln, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{*web}, ClientAuth: tls.RequestClientCert, NextProtos: []string{"http/1.1"}})
+	ln, err := w.net.Listen(ctx, "tcp", "127.0.0.1:3080")
 	must(w.t, err)
-	w.addr = ln.Addr().String()
+	ln = tls.NewListener(ln, &tls.Config{Certificates: []tls.Certificate{*web}, ClientAuth: tls.RequestClientCert, NextProtos: []string{"http/1.1"}})
 	s := &http.Server{Handler: w.srv, ReadHeaderTimeout: time.Minute, ReadTimeout: time.Minute, ErrorLog: slog.NewLogLogger(slog.DiscardHandler, 0)}
 	w.work.Go(func() { _ = s.Serve(ln) })
 	context.AfterFunc(ctx, func() { s.Close() })
@@ -393,10 +394,19 @@ func (w *world) browser(own ...tls.Certificate) *http.Client {
 	must(w.t, err)
 	tr := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true, Certificates: own},
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, "tcp", w.addr)
+			return w.net.DialContext(ctx, "tcp", "127.0.0.1:3080")
 		}}
 	w.t.Cleanup(tr.CloseIdleConnections)
 	return &http.Client{Jar: jar, Transport: tr, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+}
+
+// raw opens TLS to the proxy.
+func (w *world) raw() *tls.Conn {
+	w.t.Helper()
+	conn, err := w.net.DialContext(w.t.Context(), "tcp", "127.0.0.1:3080")
+	must(w.t, err)
+	w.t.Cleanup(func() { conn.Close() })
+	return tls.Client(conn, &tls.Config{InsecureSkipVerify: true})
 }
 
 var pageHeaders = map[string]string{"Accept": "text/html,*/*", "Sec-Fetch-Mode": "navigate"}
