@@ -189,7 +189,9 @@ func TestFailuresAreFoundInTheLog(t *testing.T) {
 	var log bytes.Buffer
 	m := newMux(t, alice())
 	m.cfg.Log = slog.New(slog.NewTextHandler(&log, nil))
-	refuse := func(http.ResponseWriter, *http.Request, Caller) error { return fault.New(fault.Denied, "no role allows it") }
+	refuse := func(http.ResponseWriter, *http.Request, Caller) error {
+		return fault.New(fault.Denied, "no role allows it")
+	}
 	for _, rt := range []Route{{Pattern: "GET /own", Handler: refuse, Permission: AnyUser(), Origin: Native}, {Pattern: "GET /open", Handler: refuse, Permission: Anonymous(), Origin: Native}} {
 		if err := m.Handle(rt); err != nil {
 			t.Fatal(err)
