@@ -41,8 +41,14 @@ type browsing struct {
 // withApps is a cluster whose proxies have a name, and an agent that fronts apps.
 func withApps(t *testing.T, proxies int, apps ...map[string]any) *cluster.Cluster {
 	t.Helper()
+	return withAppsIn(t, nil, proxies, apps...)
+}
+
+// withAppsIn is the same in an environment of its processes.
+func withAppsIn(t *testing.T, env []string, proxies int, apps ...map[string]any) *cluster.Cluster {
+	t.Helper()
 	port := cluster.FreePort(t)
-	c := cluster.New(t, cluster.Opts{Proxies: proxies, Config: func(_ string, d cluster.Doc) {
+	c := cluster.New(t, cluster.Opts{Env: env, Proxies: proxies, Config: func(_ string, d cluster.Doc) {
 		if d.Get("proxy_service.enabled") == true {
 			d.Set("proxy_service.public_addr", appHost+":"+port)
 		}
