@@ -26,7 +26,8 @@ import (
 // Its http.ResponseWriter can flush, be hijacked, write early hints and trailers, and
 // has the deadlines of http.ResponseController; bodies may be read and written at the
 // same time. It makes up no header but Date and the lengths. The context of a request
-// ends with its connection, and when the client is seen to have gone.
+// ends with its answer, or with the connection, and when the client is seen to have
+// gone.
 type Server struct {
 	Handler http.Handler
 	// HeadTimeout bounds how long the head of a request may take, BodyTimeout its body,
@@ -171,7 +172,7 @@ func (c *conn) next() bool {
 	return again && c.state.CompareAndSwap(working, waiting) && !c.srv.draining.Load()
 }
 
-// read reads the head of a request. What it returns has the body and the context.
+// read reads the head of a request.
 func (c *conn) read() (*http.Request, error) {
 	if here, err := c.br.Peek(c.br.Buffered()); err != nil || !bytes.Contains(here, []byte("\r\n\r\n")) {
 		if err := c.nc.SetReadDeadline(time.Now().Add(c.srv.HeadTimeout)); err != nil {
@@ -190,12 +191,15 @@ func (c *conn) read() (*http.Request, error) {
 		err = c.nc.SetReadDeadline(time.Now().Add(c.srv.BodyTimeout))
 	}
 	r.RemoteAddr, r.TLS = c.remote, c.tls
-	return r.WithContext(c.ctx), err
+	return r, err
 }
 
 // answer has the handler answer a request, and reports whether the connection is
 // good for another one.
 func (c *conn) answer(r *http.Request) bool {
+	ctx, cancel := context.WithCancel(c.ctx)
+	defer cancel()
+	r = r.WithContext(ctx)
 	w := &response{c: c, r: r, h: http.Header{}, left: -1, close: r.Close}
 	w.body = newRequestBody(c, w, r)
 	r.Body = w.body

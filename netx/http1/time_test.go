@@ -133,3 +133,23 @@ func TestConnectionsAreKeptForAWhile(t *testing.T) {
 		}
 	})
 }
+
+// TestAContextEndsWithItsAnswer: what a handler has begun for a request does not
+// outlive it.
+func TestAContextEndsWithItsAnswer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var of []context.Context
+		conn := pipe(t, func(_ http.ResponseWriter, r *http.Request) { of = append(of, r.Context()) })
+		br := bufio.NewReader(conn)
+		for range 2 {
+			fmt.Fprint(conn, "GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+			if _, err := http.ReadResponse(br, nil); err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+			if last := of[len(of)-1]; last.Err() == nil {
+				t.Error("it lives")
+			}
+		}
+	})
+}
