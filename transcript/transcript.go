@@ -1,5 +1,5 @@
 // Package transcript says in words what an event of a recorded session with a
-// database is: what was asked, and how it ended. Playback shows it and searching
+// database or an app is: what was asked, and how it ended. Playback shows it and searching
 // finds it, so both have the same words. It is pure, and nothing that it returns
 // is obeyed by a terminal: control characters are written as \xNN.
 package transcript
@@ -7,6 +7,7 @@ package transcript
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -22,7 +23,7 @@ type Sort int
 // The sorts. One event may have lines of two.
 const (
 	Note   Sort = iota // the session itself
-	Asked              // what went to the database
+	Asked              // what went to the database or app
 	Done               // how it ended well
 	Failed             // what was refused, here or there
 )
@@ -44,7 +45,10 @@ func (l Line) String() string {
 	return l.Text
 }
 
-// said has the fields of all events of a database session that are told.
+// Tells reports whether recordings of a kind have no screen, but events to be told.
+func Tells(kind string) bool { return kind == "db" || kind == "app" }
+
+// said has the fields of all events of such sessions that are told.
 type said struct {
 	Event       string    `json:"event"`
 	Time        time.Time `json:"time"`
@@ -75,6 +79,14 @@ type said struct {
 	Operation   string    `json:"operation"`
 	Tables      []string  `json:"tables"`
 	StatusCode  int       `json:"status_code"`
+	Method      string    `json:"method"`
+	Path        string    `json:"path"`
+	RawQuery    string    `json:"raw_query"`
+	Upgrade     string    `json:"upgrade"`
+	AWSService  string    `json:"aws_service"`
+	AWSAction   string    `json:"aws_action"`
+	AWSRegion   string    `json:"aws_region"`
+	CloudHost   string    `json:"cloud_host"`
 }
 
 // tellers are what is told of each type of event.
@@ -137,10 +149,11 @@ var tellers = map[string]func(s said) []Line{
 	event.TypeMySQLRefresh:  func(said) []Line { return one(Asked, "refresh the server") },
 
 	event.TypeDynamoDBRequest: dynamo,
+	event.TypeAppRequest:      request,
 }
 
 // Of returns what an event is in words, from its JSON; nothing of one that tells
-// nothing which others do not, and of what is no event of a database session.
+// nothing which others do not, and of what is no event of such a session.
 func Of(data []byte) []Line {
 	var s said
 	if json.Unmarshal(data, &s) != nil || tellers[s.Event] == nil {
@@ -228,6 +241,33 @@ func dynamo(s said) []Line {
 		lines = append(lines, Line{Failed, text})
 	}
 	return lines
+}
+
+// request is one to an app, or to the API of a cloud, and how that answered.
+func request(s said) []Line {
+	at := s.Path
+	if s.RawQuery != "" {
+		at += "?" + s.RawQuery
+	}
+	if s.CloudHost != "" {
+		at = s.CloudHost + at
+	}
+	text := strings.TrimSpace(s.Method + " " + at)
+	if s.AWSService != "" {
+		text = strings.Join(slices.DeleteFunc([]string{s.AWSService, s.AWSAction, s.AWSRegion, text}, func(p string) bool { return p == "" }), " ")
+	}
+	if s.Upgrade != "" {
+		text += " as a " + s.Upgrade
+	}
+	switch {
+	case s.Error != "" && s.StatusCode != 0:
+		return []Line{{Asked, text}, {Failed, strconv.Itoa(s.StatusCode) + ": " + s.Error}}
+	case s.Error != "":
+		return []Line{{Asked, text}, {Failed, s.Error}}
+	case s.StatusCode >= 400:
+		return []Line{{Asked, text}, {Failed, strconv.Itoa(s.StatusCode)}}
+	}
+	return []Line{{Asked, text}, {Done, strconv.Itoa(s.StatusCode)}}
 }
 
 func atMost(n uint32) string {

@@ -62,6 +62,12 @@ func TestOf(t *testing.T) {
 		{event.TypeMySQLInitDB, &event.MySQLInitDB{Schema: "shop", Status: event.Status{Error: "no"}}, []string{"use shop", "✗ not let through: no"}},
 		{event.TypeDynamoDBRequest, &event.DynamoDBRequest{Statement: event.Statement{Text: "{}"}, Operation: "GetItem", Tables: []string{"a", "b"}}, []string{"GetItem a, b {}"}},
 		{event.TypeDynamoDBRequest, &event.DynamoDBRequest{Statement: event.Statement{Text: "{}"}, StatusCode: 400, ErrorCode: "Missing", Status: event.Status{Error: "no table"}}, []string{"✗ Missing: no table"}},
+		{event.TypeAppRequest, &event.AppRequest{Method: "GET", Path: "/a%2Fb", Query: "x=1", StatusCode: 200, Status: ok}, []string{"GET /a%2Fb?x=1", "→ 200"}},
+		{event.TypeAppRequest, &event.AppRequest{Method: "GET", Path: "/ws", StatusCode: 101, Upgrade: "websocket", Status: ok}, []string{"GET /ws as a websocket", "→ 101"}},
+		{event.TypeAppRequest, &event.AppRequest{Method: "PUT", Path: "/", StatusCode: 404, Status: ok}, []string{"PUT /", "✗ 404"}},
+		{event.TypeAppRequest, &event.AppRequest{Method: "PUT", Path: "/\x1b[2J", StatusCode: 502, Status: event.Status{Error: "the app cannot be reached"}}, []string{`PUT /\x1b[2J`, "✗ 502: the app cannot be reached"}},
+		{event.TypeAppRequest, &event.AppRequest{Method: "POST", Path: "/", StatusCode: 200, Status: ok, AWSService: "dynamodb", AWSAction: "ListTables", AWSRegion: "eu-west-1", CloudHost: "dynamodb.eu-west-1.amazonaws.com"},
+			[]string{"dynamodb ListTables eu-west-1 POST dynamodb.eu-west-1.amazonaws.com/", "→ 200"}},
 		{event.TypeExec, &event.DBQuery{Statement: statement}, nil},
 	} {
 		if got := lines(t, c.e, c.typ); !slices.Equal(got, c.want) {

@@ -104,7 +104,7 @@ func (b *builder) record(r recfmt.Record) error {
 		if json.Unmarshal(r.Data, &i) != nil {
 			break
 		}
-		b.tell = i.Kind == "db"
+		b.tell = transcript.Tells(i.Kind)
 		if i.Columns > 0 {
 			b.show.Flush()
 			b.begin(screen.New(i.Columns, i.Rows))

@@ -12,10 +12,6 @@ import (
 	"teleport/transcript"
 )
 
-// kindDatabase is the kind of sessions that have no screen: what happened in them
-// is told in words, one below the other.
-const kindDatabase = "db"
-
 const (
 	// reflowAfter is how long a window must keep its size before what is told is
 	// wrapped anew.
@@ -24,7 +20,8 @@ const (
 	leastText = 16
 )
 
-// teller makes what a screen shows of the events of a database session.
+// teller makes what a screen shows of the events of a session that has none, with a
+// database or an app: what happened is told in words, one below the other.
 type teller struct {
 	size sshclient.Size // of the screen
 	any  bool           // something stands there

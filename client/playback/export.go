@@ -16,6 +16,7 @@ import (
 	"teleport/fault"
 	"teleport/recfmt"
 	"teleport/screen"
+	"teleport/transcript"
 )
 
 // Formats that a recording can be written in.
@@ -47,7 +48,7 @@ func Export(ctx context.Context, src Source, format string, w io.Writer, progres
 	err := src.Play(ctx, 0, func(b Batch) error {
 		if b.Info != nil {
 			of = b.Duration
-			if b.Info.Kind == kindDatabase {
+			if transcript.Tells(b.Info.Kind) {
 				e = telling(format, e, out)
 			}
 			if err := e.begin(b); err != nil {

@@ -9,6 +9,7 @@ import (
 	"teleport/recfmt"
 	"teleport/screen"
 	"teleport/sshclient"
+	"teleport/transcript"
 )
 
 // Bounds and steps of a player.
@@ -223,7 +224,7 @@ func (p *Player) take(ctx context.Context, b Batch, ok bool) error {
 		}
 		p.info, p.duration = b.Info, b.Duration
 		p.show = newScreen(b.Info, p.painter.size)
-		if told := p.tell != nil; b.Info.Kind == kindDatabase {
+		if told := p.tell != nil; transcript.Tells(b.Info.Kind) {
 			columns, rows := p.show.Size()
 			p.tell = &teller{size: sshclient.Size{Columns: columns, Rows: rows}}
 			if !told && p.target > 0 { // it was read from the middle
