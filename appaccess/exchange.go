@@ -299,7 +299,7 @@ const bodyPause = 2 * time.Minute
 func (p *patient) Read(b []byte) (int, error) {
 	_ = p.c.SetReadDeadline(time.Now().Add(bodyPause)) // not of every connection
 	n, err := p.ReadCloser.Read(b)
-	if err != nil {
+	if errors.Is(err, io.EOF) {
 		_ = p.c.SetReadDeadline(time.Time{})
 	}
 	return n, err

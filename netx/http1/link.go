@@ -116,8 +116,12 @@ func (l *link) send(r *http.Request) (sent chan error, err error) {
 	}
 	sent = make(chan error, 1)
 	go func() { // ends with the body, or the connection
-		err := l.sendBody(r)
-		if err == nil {
+		from := &tracked{Reader: r.Body}
+		err := l.sendBody(r, from)
+		switch {
+		case from.failed: // the client's side: nobody answers half of a request
+			l.nc.Close()
+		case err == nil:
 			err = l.expect()
 		}
 		sent <- err
@@ -171,12 +175,25 @@ func isTarget(target string) bool {
 	return target != ""
 }
 
-// sendBody writes the body of a request, and closes it.
-func (l *link) sendBody(r *http.Request) (err error) {
+// tracked tells whether it was the reading that failed.
+type tracked struct {
+	io.Reader
+	failed bool
+}
+
+func (t *tracked) Read(p []byte) (int, error) {
+	n, err := t.Reader.Read(p)
+	t.failed = t.failed || err != nil && !errors.Is(err, io.EOF)
+	return n, err
+}
+
+// sendBody writes the body of a request, which it reads by from, and closes it.
+func (l *link) sendBody(r *http.Request, from *tracked) (err error) {
 	defer func() { err = errors.Join(err, r.Body.Close()) }()
 	if r.ContentLength > 0 {
-		n, err := copyBody(together{l.nc}, r.Body, nil)
+		n, err := copyBody(together{l.nc}, from, nil)
 		if err == nil && n != r.ContentLength {
+			from.failed = true
 			err = fault.New(fault.Invalid, "the body of the request has %d bytes, not %d", n, r.ContentLength)
 		}
 		return err
@@ -184,7 +201,7 @@ func (l *link) sendBody(r *http.Request) (err error) {
 	w := writers.Get().(*bufio.Writer)
 	w.Reset(together{l.nc})
 	defer func() { w.Reset(nil); writers.Put(w) }()
-	_, err = copyBody(chunks{w}, r.Body, nil)
+	_, err = copyBody(chunks{w}, from, nil)
 	if err != nil {
 		return err
 	}

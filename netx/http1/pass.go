@@ -61,7 +61,15 @@ func (h *Hop) Pass(w http.ResponseWriter, out *http.Request) error {
 	}
 	w.WriteHeader(resp.StatusCode)
 	if resp.Body != http.NoBody {
-		if _, err := copyBody(w, resp.Body, http.NewResponseController(w).Flush); err != nil {
+		flush := http.NewResponseController(w).Flush
+		err := error(nil)
+		if later(resp) { // a page may wait to hear that its events will come
+			err = flush()
+		}
+		if err == nil {
+			_, err = copyBody(w, resp.Body, flush)
+		}
+		if err != nil {
 			panic(http.ErrAbortHandler)
 		}
 	}
@@ -69,6 +77,14 @@ func (h *Hop) Pass(w http.ResponseWriter, out *http.Request) error {
 		w.Header()[http.TrailerPrefix+name] = values
 	}
 	return nil
+}
+
+// later reports whether the body of an answer has not begun with its head.
+func later(resp *http.Response) bool {
+	if ahead, ok := resp.Body.(interface{ more() bool }); ok {
+		return !ahead.more()
+	}
+	return resp.ContentLength < 0
 }
 
 // hints passes early answers on (RFC 8297); 100 is between two neighbours.

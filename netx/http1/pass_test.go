@@ -276,6 +276,47 @@ func TestEventsComeOneByOne(t *testing.T) {
 	}
 }
 
+// TestAHeadComesBeforeItsBody: a page may wait to hear that its events will come.
+func TestAHeadComesBeforeItsBody(t *testing.T) {
+	say := make(chan string)
+	w := newWorld(t, func(rw http.ResponseWriter, _ *http.Request) {
+		rw.(http.Flusher).Flush()
+		fmt.Fprint(rw, <-say)
+	})
+	resp, err := w.client.Do(w.request("GET", "/", nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	say <- "late"
+	if body, err := io.ReadAll(resp.Body); err != nil || string(body) != "late" {
+		t.Errorf("%q %v", body, err)
+	}
+}
+
+// TestAClientThatStopsInABody: the app hears that there is no more, and is not left
+// waiting.
+func TestAClientThatStopsInABody(t *testing.T) {
+	for name, head := range map[string]string{"length": "Content-Length: 10\r\n\r\nabc", "chunks": "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n"} {
+		t.Run(name, func(t *testing.T) {
+			heard := make(chan error, 1)
+			w := newWorld(t, func(_ http.ResponseWriter, r *http.Request) {
+				_, err := io.ReadAll(r.Body)
+				heard <- err
+			})
+			c, err := net.Dial("tcp", strings.TrimPrefix(w.url, "http://"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			fmt.Fprint(c, "POST / HTTP/1.1\r\nHost: a\r\n"+head)
+			c.Close()
+			if err := <-heard; err == nil {
+				t.Error("half a body is whole to the app")
+			}
+		})
+	}
+}
+
 func TestAClientThatLeavesIsNoticed(t *testing.T) {
 	came, left := make(chan struct{}), make(chan struct{})
 	w := newWorld(t, func(_ http.ResponseWriter, r *http.Request) {

@@ -33,6 +33,7 @@ type response struct {
 	close   bool
 	trailer []string
 	err     error
+	late    atomic.Bool // a write deadline has been set
 }
 
 // Header implements http.ResponseWriter.
@@ -210,7 +211,10 @@ func (w *response) Flush() { _ = w.FlushError() } // the next write fails too
 func (w *response) SetReadDeadline(t time.Time) error { return w.c.watch.setReadDeadline(w.c, t) }
 
 // SetWriteDeadline is for http.ResponseController.
-func (w *response) SetWriteDeadline(t time.Time) error { return w.c.nc.SetWriteDeadline(t) }
+func (w *response) SetWriteDeadline(t time.Time) error {
+	w.late.Store(true)
+	return w.c.nc.SetWriteDeadline(t)
+}
 
 // EnableFullDuplex is for http.ResponseController: bodies always may cross.
 func (w *response) EnableFullDuplex() error { return nil }
@@ -246,6 +250,11 @@ func (w *response) finish() error {
 	}
 	if err := w.c.bw.Flush(); err != nil {
 		return err
+	}
+	if w.late.Load() { // it was this answer's
+		if err := w.c.nc.SetWriteDeadline(time.Time{}); err != nil {
+			return err
+		}
 	}
 	if w.left > 0 && !w.none {
 		return io.ErrShortWrite

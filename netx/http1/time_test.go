@@ -153,3 +153,24 @@ func TestAContextEndsWithItsAnswer(t *testing.T) {
 		}
 	})
 }
+
+// TestAWriteDeadlineIsOfOneAnswer: the next one has its own time.
+func TestAWriteDeadlineIsOfOneAnswer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		conn := pipe(t, func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/first" {
+				if err := http.NewResponseController(w).SetWriteDeadline(time.Now().Add(time.Minute)); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+		br := bufio.NewReader(conn)
+		for _, path := range []string{"/first", "/second"} {
+			fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: a\r\n\r\n", path)
+			if _, err := http.ReadResponse(br, nil); err != nil {
+				t.Fatal(path, err)
+			}
+			time.Sleep(90 * time.Second)
+		}
+	})
+}

@@ -34,10 +34,11 @@ var ErrLeft = errors.New("mux: no further streams here")
 
 // conn is what both sides share.
 type conn struct {
-	nc   net.Conn
-	done chan struct{} // closed when it is over
-	work sync.WaitGroup
-	came func(*Stream) // the acceptor's; nil at an opener
+	nc      net.Conn
+	done    chan struct{} // closed when it is over
+	work    sync.WaitGroup
+	came    func(*Stream) // the acceptor's; nil at an opener
+	onLeave func()        // the opener's; may be nil
 
 	mu       sync.Mutex
 	room     sync.Cond // out has room, or err is set
@@ -210,6 +211,9 @@ func (c *conn) take(r *bufio.Reader, f frame) error {
 		}
 		c.mu.Lock()
 		defer c.mu.Unlock()
+		if !c.left && c.onLeave != nil {
+			c.work.Go(c.onLeave)
+		}
 		c.left = true
 		return nil
 	}
@@ -332,8 +336,14 @@ func (c *conn) close() {
 type Opener struct{ c *conn }
 
 // NewOpener opens streams over nc, which is its own from now on.
-func NewOpener(nc net.Conn) *Opener {
+func NewOpener(nc net.Conn) *Opener { return NewLeavingOpener(nc, nil) }
+
+// NewLeavingOpener is NewOpener, and calls left once when the acceptor takes no
+// further streams: those that only wait for something to do are to be closed then, as
+// the acceptor waits for them.
+func NewLeavingOpener(nc net.Conn, left func()) *Opener {
 	c := newConn(nc, nil)
+	c.onLeave = left
 	c.start()
 	return &Opener{c}
 }

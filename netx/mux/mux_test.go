@@ -283,6 +283,29 @@ func TestLeave(t *testing.T) {
 	})
 }
 
+// TestWhoOpensHearsOfALeave, once, and can close what only waits.
+func TestWhoOpensHearsOfALeave(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		near, far := memnet.Pipe()
+		a := NewAcceptor(far)
+		var idle *Stream
+		times := 0
+		o := NewLeavingOpener(near, func() {
+			times++
+			idle.Close()
+		})
+		go func() { _ = a.Serve(echo) }() // ends with the leave
+		idle = open(t, o)
+		synctest.Wait()
+		a.Leave()
+		a.Leave()
+		<-o.Done()
+		if times != 1 {
+			t.Errorf("it hears %d times", times)
+		}
+	})
+}
+
 // A connection that does not take bytes is given up when one who waits in it was
 // closed, as a lock does.
 func TestAClosedStreamIsNotStuckForLong(t *testing.T) {

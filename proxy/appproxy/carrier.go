@@ -158,7 +158,7 @@ func (v *visitor) dialAgent(ctx context.Context, b *bridge, client netip.AddrPor
 		return nil, nil, fault.Wrap(err, fault.Unavailable, "the agent of %s could not be verified, or did not take the bridge certificate", v.app)
 	}
 	if inner.ConnectionState().NegotiatedProtocol == tunframe.ALPNStreams {
-		return nil, mux.NewOpener(joint.Over(inner)), nil
+		return nil, mux.NewLeavingOpener(joint.Over(inner), v.agents.Renew), nil
 	}
 	return inner, nil, nil
 }

@@ -71,7 +71,7 @@ func (b *patientBody) Read(p []byte) (int, error) {
 	}
 	n, err := b.ReadCloser.Read(p)
 	b.moved.Add(int64(n))
-	if err != nil { // the whole of it has come: what follows may be silent
+	if errors.Is(err, io.EOF) { // the whole of it has come: what follows may be silent
 		_ = b.control.SetReadDeadline(time.Time{})
 	}
 	return n, err

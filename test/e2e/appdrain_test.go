@@ -32,7 +32,7 @@ func slowly(t *testing.T) (uri string, say chan string) {
 }
 
 // TestADrainWaitsForAnApp: a proxy, and an agent, that drains lets what is open of an
-// app go on to its end. A proxy ends then, also where a browser keeps connections for
+// app go on to its end, and ends then, also where a browser keeps connections for
 // requests to come.
 func TestADrainWaitsForAnApp(t *testing.T) {
 	t.Parallel()
@@ -49,7 +49,6 @@ func TestADrainWaitsForAnApp(t *testing.T) {
 			b := newBrowsing(t, c)
 			b.signIn(alice)
 			b.open(b.url("wiki", "/"))
-			go func() { say <- "one." }() // which the answer's head may wait for
 			conn, resp := b.raw("wiki", "/slow", "")
 			hear := func(want string) {
 				t.Helper()
@@ -58,6 +57,7 @@ func TestADrainWaitsForAnApp(t *testing.T) {
 					t.Fatalf("%q %v", got, err)
 				}
 			}
+			say <- "one."
 			hear("one.")
 			b.do("GET", b.url("wiki", "/"), nil) // and a connection is left for the next
 			leaving.Quit(t)
@@ -75,9 +75,6 @@ func TestADrainWaitsForAnApp(t *testing.T) {
 				t.Errorf("%q %v", rest, err)
 			}
 			conn.Close()
-			if who == "the agent" {
-				return // it ends when the proxies have left the connections that they keep
-			}
 			if code := leaving.WaitGone(t); code != 0 {
 				t.Errorf("it ended with %d", code)
 			}
