@@ -220,11 +220,11 @@ func TestEveryRefusalOfAnAppIsInTheLog(t *testing.T) {
 		{"a page that may not call", stranger, "wiki", "may not call this app so", 403, ask("OPTIONS", "/", "Origin", "https://evil.test", "Access-Control-Request-Method", "PUT")},
 		{"a way out of the app", stranger, "wiki", "was to lead elsewhere", 302, ask("GET", "/x-teleport-auth?path=%2F%2Fevil.test")},
 		{"a hand-over from another site", stranger, "wiki", "did not come from a page of this app", 403, ask("POST", "/x-teleport-auth", "Origin", "https://evil.test")},
-		{"a hand-over of another browser", stranger, "wiki", "did not begin in this browser", 403, func() int {
+		{"a hand-over of another browser", alice, "wiki", "did not begin in this browser", 403, func() int {
 			body, origin := r.state(owner, "wiki")
 			return r.post(r.stranger(), "wiki", body, origin)
 		}},
-		{"a hand-over that is replayed", stranger, "wiki", "did not begin in this browser", 403, func() int {
+		{"a hand-over that is replayed", stranger, "wiki", "is over, or was done before", 403, func() int {
 			body, origin := r.state(owner, "wiki")
 			if status := r.post(owner, "wiki", body, origin); status != http.StatusOK {
 				return status

@@ -29,10 +29,10 @@ func TestALockOnASessionEndsItAlone(t *testing.T) {
 		t.Errorf("the other session ended too: %s", two.Out.String())
 	}
 	for _, flag := range []string{"--role=acces", "--user=alicia", "--session=" + sid} {
-		r := w.Tctl("lock", flag, "--ttl=1s")
+		r := w.Tctl("lock", flag, "--ttl=10s")
 		r.OK(t)
 		contains(t, r.Stderr, "WARNING: no ")
 	}
-	contains(t, w.Tctl("lock", "--role=acces", "--ttl=1s").Stderr, `did you mean "access"?`)
+	contains(t, w.Tctl("lock", "--role=acces", "--ttl=10s").Stderr, `did you mean "access"?`)
 	w.Tctl("lock", "--usr=alice").Exit(t, 2)
 }
