@@ -19,7 +19,7 @@ type wrkRun struct {
 var (
 	wrkRate    = regexp.MustCompile(`Requests/sec:\s+([0-9.]+)`)
 	wrkCount   = regexp.MustCompile(`(\d+) requests in `)
-	wrkLatency = regexp.MustCompile(`(?m)^\s+(50|99)%\s+([0-9.]+)(us|ms|s)$`)
+	wrkLatency = regexp.MustCompile(`(?m)^\s+(50|99)%\s+([0-9.]+)(us|ms|s) *$`)
 	wrkFailure = regexp.MustCompile(`(?m)^.*(Non-2xx|Socket errors).*$`)
 )
 

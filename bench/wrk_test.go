@@ -1,6 +1,9 @@
 package main
 
-import "testing"
+import (
+	"regexp"
+	"testing"
+)
 
 func TestParseWrk(t *testing.T) {
 	const good = `Running 2s test @ http://127.0.0.1:8080/
@@ -20,6 +23,10 @@ Transfer/sec:     26.74MB
 	r, err := parseWrk(good)
 	if err != nil || r != (wrkRun{rate: 32990.92, p50: 1.75, p99: 1200, count: 66234}) {
 		t.Errorf("%+v, %v", r, err)
+	}
+	// It pads what it says in seconds.
+	if r, err := parseWrk(regexp.MustCompile(`(?m)99%.*$`).ReplaceAllString(good, "99%    1.03s ")); err != nil || r.p99 != 1030 {
+		t.Errorf("%+v %v", r, err)
 	}
 	for _, bad := range []string{"", good[:300], good + "  Non-2xx or 3xx responses: 5\n", good + "  Socket errors: connect 0, read 3, write 0, timeout 0\n"} {
 		if _, err := parseWrk(bad); err == nil {
