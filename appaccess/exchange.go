@@ -83,7 +83,7 @@ func (x *exchange) requestID(r *http.Request) string {
 func (x *exchange) prepare(r *http.Request) (err error) {
 	switch {
 	case x.app == nil:
-		return fault.New(fault.NotFound, "this agent does not front the app %q any more", x.visit.app.Metadata.Name)
+		return errNotFronted(x.visit.app.Metadata.Name)
 	case r.Method == http.MethodConnect || r.RequestURI == "*" || !strings.HasPrefix(r.URL.Path, "/"):
 		return fault.New(fault.Invalid, "a request names a path within the app")
 	case r.URL.Host != "" && !strings.EqualFold(r.URL.Host, r.Host):
