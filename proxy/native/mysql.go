@@ -72,7 +72,7 @@ func (s *Server) ServeMySQL(ctx context.Context, c net.Conn) error {
 		return errors.Join(err, refuseMySQL(conn, sequenceLogin+1, err))
 	}
 	defer agent.Close()
-	if err := introduce(ctx, conn, agent, login); err != nil {
+	if err := introduce(ctx, conn, agent, login, func(why error) error { return s.untaken(x, why) }); err != nil {
 		return err
 	}
 	w := &spoken{Conn: agent, bounds: bounds{size: sizeOfMySQL}, refusal: func(why error) []byte {

@@ -23,7 +23,7 @@ const (
 // introduce logs the client in at the agent, which has a greeting of its own for
 // it, and passes on what they have to say to each other until that is over. A
 // client that is refused was told why.
-func introduce(ctx context.Context, client, agent net.Conn, login *mysqlwire.Login) error {
+func introduce(ctx context.Context, client, agent net.Conn, login *mysqlwire.Login, untaken func(why error) error) error {
 	until := time.Now().Add(mysqlTimeout)
 	if err := errors.Join(agent.SetDeadline(until), client.SetDeadline(until)); err != nil {
 		return err
@@ -32,6 +32,9 @@ func introduce(ctx context.Context, client, agent net.Conn, login *mysqlwire.Log
 	defer stop()
 	d := &introduction{client: client, agent: agent, next: sequenceLogin + 1}
 	if err := d.run(login); err != nil {
+		if alerted(err) {
+			err = untaken(err)
+		}
 		return errors.Join(err, d.tell(refusalOf(err)), client.Close())
 	}
 	return errors.Join(agent.SetDeadline(time.Time{}), client.SetDeadline(time.Time{}))

@@ -19,6 +19,7 @@ import (
 	"strings"
 	"time"
 
+	"teleport/cert"
 	"teleport/dial"
 	"teleport/fault"
 	"teleport/netx"
@@ -117,7 +118,23 @@ func (s *Server) open(ctx context.Context, x visit, protocols ...string) (*tls.C
 	defer cancel()
 	if err := conn.HandshakeContext(ctx); err != nil {
 		raw.Close()
-		return nil, "", fault.Wrap(err, fault.Untrusted, "the agent of %s could not be verified, or did not take the bridge certificate", x.target.Name)
+		return nil, "", s.untaken(x, err)
 	}
 	return conn, reply.AgentUUID, nil
+}
+
+// untaken tells why there is no TLS with an agent. Its half of the handshake ends
+// after ours (RFC 8446, section 2), so it may say no to what is read first; and a
+// user's certificate that was good here can be over when the agent looks at it.
+func (s *Server) untaken(x visit, why error) error {
+	if err := cert.CheckTime(x.user.NotBefore, x.user.NotAfter, s.o.Now()); err != nil {
+		return errors.Join(err, why)
+	}
+	return fault.Wrap(why, fault.Untrusted, "the agent of %s could not be verified, or did not take the bridge certificate", x.target.Name)
+}
+
+// alerted reports whether the other side of TLS has ended it for a reason.
+func alerted(err error) bool {
+	var op *net.OpError
+	return errors.As(err, &op) && op.Op == "remote error"
 }

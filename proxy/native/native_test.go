@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-sql-driver/mysql"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgproto3"
 
@@ -25,6 +26,7 @@ import (
 	"teleport/dial"
 	"teleport/fault"
 	"teleport/netx"
+	"teleport/netx/memnet"
 	"teleport/proxy/native"
 	"teleport/proxy/proxyd"
 	"teleport/session"
@@ -48,6 +50,7 @@ type world struct {
 	agent *agent
 
 	mu      sync.Mutex
+	late    time.Duration // how far the clocks of the agent and of the way to it are ahead of who looks first
 	bridges int
 	refuse  error  // of Bridge
 	speaks  string // the database
@@ -97,11 +100,11 @@ type agent struct {
 func newWorld(t *testing.T) *world {
 	w := &world{t: t, ca: certtest.New(t, clusterName, time.Now())}
 	host := w.sign(certtest.Host(clusterName, time.Now(), types.RoleDb), types.CAHost)
-	src := tlscert.Source{Certificate: func() *tls.Certificate { return host }, Trust: func() *cert.Trust { return w.ca.Trust }, Now: time.Now}
+	src := tlscert.Source{Certificate: func() *tls.Certificate { return host }, Trust: func() *cert.Trust { return w.ca.Trust }, Now: w.now}
 	w.agent = &agent{w: w, running: map[[8]byte]chan struct{}{}, asleep: make(chan struct{}, 100),
 		config: tlscert.ServerConfig(src, tlscert.ServerOptions{Kinds: []types.IdentityKind{types.IdentityUser, types.IdentityBridge}})}
 	web := w.sign(certtest.Host(clusterName, time.Now(), types.RoleProxy), types.CAHost)
-	s := native.New(native.Options{Now: time.Now, Certificate: func() *tls.Certificate { return web },
+	s := native.New(native.Options{Now: w.now, Certificate: func() *tls.Certificate { return web },
 		Peer: func(cs tls.ConnectionState) (*types.Identity, error) {
 			return tlscert.Peer(cs, w.ca.Trust, time.Now(), types.IdentityUser)
 		},
@@ -115,6 +118,12 @@ func newWorld(t *testing.T) *world {
 	w.over = ctx.Done()
 	w.addr, w.redis, w.mysql = w.listen(ctx, s.ServePostgres), w.listen(ctx, s.ServeRedis), w.listen(ctx, s.ServeMySQL)
 	return w
+}
+
+func (w *world) now() time.Time {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return time.Now().Add(w.late)
 }
 
 // listen serves a port until ctx ends.
@@ -177,7 +186,7 @@ func (w *world) dial(_ context.Context, c proxyd.Caller, t dial.Target) (net.Con
 	if w.deny != nil || t.Kind != types.KindDatabase || t.Name != "shop" || c.Identity.Name != "alice" {
 		return nil, dial.Reply{}, errors.Join(w.deny, fault.New(fault.Denied, "access denied"))
 	}
-	near, far := net.Pipe()
+	near, far := memnet.Pipe() // which holds something, as a tunnel does
 	w.work.Go(func() { w.agent.serve(far) })
 	x := &stream{Conn: near}
 	w.streams = append(w.streams, x)
@@ -465,5 +474,38 @@ func TestRubbishBeforeTLS(t *testing.T) {
 	}
 	if n, meant := w.counts(); n != 0 || len(meant) != 0 {
 		t.Error("somebody was reached")
+	}
+}
+
+// A certificate that ends between the proxy's look at it and the agent's is
+// refused in the words of one that had ended before.
+func TestACertificateThatEndsOnTheWay(t *testing.T) {
+	w := newWorld(t)
+	w.late = time.Hour
+	short := certtest.User("alice", clusterName, time.Now())
+	short.Authority.Route, short.Authority.Expires = types.DatabaseRoute{User: "alice"}.Route("shop"), time.Now().Add(time.Hour/2)
+	own := w.sign(short, types.CAUser)
+	var said *pgconn.PgError
+	if _, err := w.connect(t, own); !errors.As(err, &said) || said.Code != "28000" || !strings.Contains(said.Message, "the certificate expired at") {
+		t.Errorf("psql heard %v", err)
+	}
+	conn, err := tls.Dial("tcp", w.redis, &tls.Config{InsecureSkipVerify: true, Certificates: []tls.Certificate{*own}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := io.WriteString(conn, "*1\r\n$4\r\nPING\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	if got, _ := io.ReadAll(conn); !strings.HasPrefix(string(got), "-NOPERM the certificate expired at") {
+		t.Errorf("redis-cli heard %q", got)
+	}
+	w.agent.mysql = &speaker{}
+	var denied *mysql.MySQLError
+	if err := w.pingMySQL(t, own); !errors.As(err, &denied) || denied.Number != 1045 || !strings.Contains(denied.Message, "the certificate expired at") {
+		t.Errorf("mariadb heard %v", err)
+	}
+	if len(w.agent.seen) != 0 {
+		t.Error("the agent took it")
 	}
 }

@@ -48,7 +48,7 @@ func (s *Server) ServePostgres(ctx context.Context, c net.Conn) error {
 	}
 	if _, err := agent.Write(pgwire.AppendPacket(nil, code, body)); err != nil {
 		agent.Close()
-		return err
+		return errors.Join(err, refuse(conn, s.untaken(x, err)))
 	}
 	if err := c.SetDeadline(time.Time{}); err != nil {
 		agent.Close()
@@ -57,7 +57,8 @@ func (s *Server) ServePostgres(ctx context.Context, c net.Conn) error {
 	x.target.Agent = uuid
 	f := &keyFinder{found: func(k cancelKey) { s.cancels.note(k, x) }}
 	defer func() { s.cancels.forget(f.key) }()
-	w := &spoken{Conn: agent, look: f.look, bounds: bounds{size: sizeOfPostgres}, refusal: pgwire.Refusal}
+	w := &spoken{Conn: agent, look: f.look, bounds: bounds{size: sizeOfPostgres}, refusal: pgwire.Refusal,
+		untaken: func(why error) error { return s.untaken(x, why) }}
 	return netx.Splice(ctx, conn, w, netx.SpliceOptions{})
 }
 

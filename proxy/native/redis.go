@@ -31,7 +31,8 @@ func (s *Server) ServeRedis(ctx context.Context, c net.Conn) error {
 		agent.Close()
 		return err
 	}
-	w := &spoken{Conn: agent, bounds: bounds{size: sizeOfRedis}, refusal: rediswire.Refusal}
+	w := &spoken{Conn: agent, bounds: bounds{size: sizeOfRedis}, refusal: rediswire.Refusal,
+		untaken: func(why error) error { return s.untaken(x, why) }}
 	return netx.Splice(ctx, conn, w, netx.SpliceOptions{})
 }
 

@@ -3,18 +3,20 @@ package native
 import (
 	"errors"
 	"net"
+	"time"
 
 	"teleport/session"
 )
 
 // spoken is what an agent says in a session. Where the stream is cut between two
-// of its messages, it ends with the reason, in the client's own form. It is for one
-// reader.
+// of its messages, or not begun, it ends with the reason, in the client's own form.
+// It is for one reader.
 type spoken struct {
 	net.Conn
 	look    func(p []byte) // may be nil
 	bounds  bounds
 	refusal func(why error) []byte
+	untaken func(why error) error // of the first that is read; may be nil
 	cut     error
 	last    []byte // of what the client hears of that
 }
@@ -29,6 +31,12 @@ func (w *spoken) Read(p []byte) (int, error) {
 		return 0, w.cut
 	}
 	n, err := w.Conn.Read(p)
+	if n == 0 && w.untaken != nil && alerted(err) {
+		w.cut = w.untaken(err)
+		w.last = w.refusal(w.cut)
+		return w.Read(p)
+	}
+	w.untaken = nil
 	w.bounds.pass(p[:n])
 	if w.look != nil {
 		w.look(p[:n])
@@ -41,6 +49,15 @@ func (w *spoken) Read(p []byte) (int, error) {
 		return w.Read(p)
 	}
 	return n, err
+}
+
+// Write implements net.Conn. Where nothing can be said to the agent any more, what
+// it said last is still to be read: its end is found there, not here.
+func (w *spoken) Write(p []byte) (int, error) {
+	if _, err := w.Conn.Write(p); err != nil {
+		return len(p), w.SetReadDeadline(time.Now().Add(startTimeout))
+	}
+	return len(p), nil
 }
 
 // CloseWrite passes the end of one direction on.
