@@ -83,6 +83,7 @@ var floors = []row{
 	{"web", 2, nil},
 	{"wholefile", 2, nil},
 	{"steady", 2, nil},
+	{"maxprocs", 2, nil},
 	{"healthcheck", 2, []string{"lifecycle", "netx"}},
 
 	{"store", 3, nil},

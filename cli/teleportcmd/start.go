@@ -20,6 +20,7 @@ import (
 	"teleport/config"
 	"teleport/fault"
 	"teleport/generation"
+	"teleport/maxprocs"
 	"teleport/telemetry"
 )
 
@@ -104,7 +105,19 @@ func run(ctx context.Context, s Streams, file *config.File, f startFlags) error 
 	if err != nil {
 		return err
 	}
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	go maxprocs.Follow(ctx, leastProcessors(cfg))
 	return runWithSignals(ctx, p, cfg.ShutdownDelay, log)
+}
+
+// leastProcessors of a process without load. Auth waits for its disk, in calls that
+// keep the processor for a while: others go on meanwhile.
+func leastProcessors(cfg *config.Config) int {
+	if cfg.Auth != nil {
+		return 2
+	}
+	return 1
 }
 
 // readConfig reads the file that was named, the text that was given, or the
