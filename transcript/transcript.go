@@ -5,7 +5,6 @@
 package transcript
 
 import (
-	"encoding/json"
 	"fmt"
 	"slices"
 	"strconv"
@@ -47,47 +46,6 @@ func (l Line) String() string {
 
 // Tells reports whether recordings of a kind have no screen, but events to be told.
 func Tells(kind string) bool { return kind == "db" || kind == "app" }
-
-// said has the fields of all events of such sessions that are told.
-type said struct {
-	Event       string    `json:"event"`
-	Time        time.Time `json:"time"`
-	User        string    `json:"user"`
-	Service     string    `json:"db_service"`
-	DBUser      string    `json:"db_user"`
-	DBName      string    `json:"db_name"`
-	Hostname    string    `json:"server_hostname"`
-	Query       string    `json:"db_query"`
-	Bytes       int       `json:"db_query_bytes"`
-	Success     bool      `json:"success"`
-	Error       string    `json:"error"`
-	Command     string    `json:"command"`
-	Rows        uint64    `json:"affected_records"`
-	ErrorCode   string    `json:"error_code"`
-	StatementID uint32    `json:"statement_id"`
-	Name        string    `json:"statement_name"`
-	Portal      string    `json:"portal_name"`
-	Count       int       `json:"parameter_count"`
-	Types       []string  `json:"parameter_types"`
-	Values      []string  `json:"parameters"`
-	MaxRows     uint32    `json:"max_rows"`
-	FetchRows   uint32    `json:"rows_count"`
-	Function    uint32    `json:"function_oid"`
-	Reason      string    `json:"reason"`
-	Schema      string    `json:"schema_name"`
-	Process     uint32    `json:"process_id"`
-	Operation   string    `json:"operation"`
-	Tables      []string  `json:"tables"`
-	StatusCode  int       `json:"status_code"`
-	Method      string    `json:"method"`
-	Path        string    `json:"path"`
-	RawQuery    string    `json:"raw_query"`
-	Upgrade     string    `json:"upgrade"`
-	AWSService  string    `json:"aws_service"`
-	AWSAction   string    `json:"aws_action"`
-	AWSRegion   string    `json:"aws_region"`
-	CloudHost   string    `json:"cloud_host"`
-}
 
 // tellers are what is told of each type of event.
 var tellers = map[string]func(s said) []Line{
@@ -155,11 +113,12 @@ var tellers = map[string]func(s said) []Line{
 // Of returns what an event is in words, from its JSON; nothing of one that tells
 // nothing which others do not, and of what is no event of such a session.
 func Of(data []byte) []Line {
-	var s said
-	if json.Unmarshal(data, &s) != nil || tellers[s.Event] == nil {
+	s, ok := read(data)
+	tell := tellers[s.Event]
+	if !ok || tell == nil {
 		return nil
 	}
-	lines := tellers[s.Event](s)
+	lines := tell(s)
 	for i := range lines {
 		lines[i].Text = Visible(strings.TrimRight(lines[i].Text, " \t\r\n"))
 	}
@@ -288,6 +247,9 @@ func count(n uint64, what string) string {
 // characters but line feeds, and what turns the direction of writing. Tabs are
 // four blanks.
 func Visible(s string) string {
+	if !strings.ContainsFunc(s, func(r rune) bool { return r != '\n' && (r < ' ' || r > '~') }) {
+		return s
+	}
 	var b strings.Builder
 	for i, r := range s {
 		switch {

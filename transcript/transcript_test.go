@@ -2,6 +2,7 @@ package transcript
 
 import (
 	"encoding/json"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -76,6 +77,52 @@ func TestOf(t *testing.T) {
 	}
 	if Of([]byte("{")) != nil {
 		t.Error("what is no JSON is told")
+	}
+}
+
+// FuzzRead: an event is read as encoding/json would read it.
+func FuzzRead(f *testing.F) {
+	f.Add(`{"affected_records":7,"db_query":"select \u003c \"1\"","event":"db.session.query","success":true,"tables":["a"],"time":"2026-01-02T03:04:05.6Z"}`)
+	f.Add(`{"Event":"db.session.query","db_query":null}`)
+	f.Add(`{"event":"db.session.query","u\u017fer":"alice","uſer":"bob"}`)
+	f.Add(`{"event":"db.session.query","statement_id":-1,"success":1}`)
+	f.Add("{\"event\":\"db.session.query\",\"db_query\":\"\xff\"}")
+	f.Fuzz(func(t *testing.T, data string) {
+		var want said
+		err := json.Unmarshal([]byte(data), &want)
+		got, ok := read([]byte(data))
+		if ok != (err == nil) || ok && !reflect.DeepEqual(got, want) {
+			t.Errorf("%s is read as %+v %v, by encoding/json as %+v %v", data, got, ok, want, err)
+		}
+	})
+}
+
+// What this program writes is read by the walk.
+func TestReadWithoutJSON(t *testing.T) {
+	e := &event.DBQuery{Meta: event.Meta{Code: event.CodeDBQuery, Time: time.Unix(1e9, 5)}, Statement: event.Statement{Text: "select \"a\"\nfrom b where c < 'ü'"}}
+	data, err := event.NewCodec().AppendJSON(nil, e, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := testing.AllocsPerRun(10, func() {
+		if s, ok := read(data); !ok || s.Query != e.Text {
+			t.Errorf("%+v %v", s, ok)
+		}
+	}); n > 20 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
+func BenchmarkOf(b *testing.B) {
+	e := &event.DBQuery{Meta: event.Meta{Code: event.CodeDBQuery, Time: time.Unix(1e9, 5)}, Statement: event.Statement{Text: "SELECT abalance FROM pgbench_accounts WHERE aid = 4711;"}}
+	e.SessionID = "d3b07384-d113-4ec6-a7d8-6f9b1f0d2c11"
+	data, err := event.NewCodec().AppendJSON(nil, e, false)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		Of(data)
 	}
 }
 

@@ -89,7 +89,7 @@ func (h *Head) walk(half []byte, like *Head) bool {
 	for m.next(); !m.ended; m.next() {
 		var to *string
 		var known string
-		value := m.member[len(m.key)+1:]
+		value := m.value()
 		switch string(m.key) {
 		case `"event"`:
 			to, known = &h.Type, like.Type
@@ -113,7 +113,7 @@ func (h *Head) walk(half []byte, like *Head) bool {
 		default:
 			continue
 		}
-		if quoted(value) != len(value) || bytes.IndexByte(value, '\\') >= 0 {
+		if value[0] != '"' || bytes.IndexByte(value, '\\') >= 0 {
 			return false
 		}
 		if text := value[1 : len(value)-1]; known == string(text) { // which copies nothing
@@ -180,80 +180,4 @@ func join(dst, public, sensitive []byte) ([]byte, bool) {
 		from.next()
 	}
 	return append(dst, '}'), !a.odd && !b.odd
-}
-
-// members walks an object that encoding/json holds valid, without spaces.
-type members struct {
-	rest   []byte // behind the last member
-	key    []byte // with its quotes
-	member []byte // key, colon and value
-	ended  bool
-	odd    bool // not as this package writes it
-}
-
-func (m *members) next() {
-	before := m.key
-	m.key, m.member = nil, nil
-	switch {
-	case len(m.rest) == 1 && m.rest[0] == '}':
-		m.ended = true
-		return
-	case len(m.rest) < 2 || m.rest[0] != '{' && m.rest[0] != ',':
-		m.odd, m.ended = true, true
-		return
-	case m.rest[0] == '{' && m.rest[1] == '}':
-		m.ended = true
-		return
-	}
-	body := m.rest[1:]
-	end := quoted(body)
-	if end < 0 || end >= len(body) || body[end] != ':' || bytes.IndexByte(body[:end], '\\') >= 0 || bytes.Compare(before, body[:end]) >= 0 {
-		m.odd, m.ended = true, true
-		return
-	}
-	m.key = body[:end]
-	end = valueEnd(body, end+1)
-	m.member, m.rest = body[:end], body[end:]
-}
-
-// quoted is the length of the string that b begins with; -1 for none.
-func quoted(b []byte) int {
-	if len(b) == 0 || b[0] != '"' {
-		return -1
-	}
-	for i := 1; i < len(b); i++ {
-		switch b[i] {
-		case '\\':
-			i++
-		case '"':
-			return i + 1
-		}
-	}
-	return -1
-}
-
-// valueEnd is where the value ends that begins at i: before a comma or brace that is not its own.
-func valueEnd(b []byte, i int) int {
-	for depth := 0; i < len(b); i++ {
-		switch b[i] {
-		case '"':
-			n := quoted(b[i:])
-			if n < 0 {
-				return len(b)
-			}
-			i += n - 1
-		case '{', '[':
-			depth++
-		case '}', ']':
-			if depth == 0 {
-				return i
-			}
-			depth--
-		case ',':
-			if depth == 0 {
-				return i
-			}
-		}
-	}
-	return i
 }

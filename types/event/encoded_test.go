@@ -1,8 +1,10 @@
 package event
 
 import (
+	"bytes"
 	"encoding/json"
 	"reflect"
+	"strings"
 	"testing"
 	"time"
 	"unicode/utf8"
@@ -60,6 +62,44 @@ func FuzzJoin(f *testing.F) {
 		if want := slowly(t, public, sensitive); !reflect.DeepEqual(got, want) {
 			t.Fatalf("%s and %s become %s", public, sensitive, joined)
 		}
+	})
+}
+
+func TestPlainIsWhatThisPackageWrites(t *testing.T) {
+	deep := strings.Repeat("[", deepest+1) + strings.Repeat("]", deepest+1)
+	for text, want := range map[string]bool{
+		`{}`: true, `{"a":1}`: true, `{"a":-0.5e+7,"b":[1,"x",{"c":null}],"d":{"e":true,"f":false},"g":[],"h":{}}`: true, `{"a":"\u00e9\n\"\\"}`: true,
+		``: false, `{`: false, `}`: false, `{}}`: false, `{"a":1}}`: false, `{"a":1}x`: false, `{"a":1{}`: false, `{"a":1{"b":2}`: false, `,"a":1}`: false,
+		`{"a"}`: false, `{"a":}`: false, `{"a":1,}`: false, `{a:1}`: false, `{ "a":1}`: false, `{"a": 1}`: false, `{"a":[1 ]}`: false,
+		`{"b":1,"a":2}`: false, `{"a":1,"a":2}`: false, `{"a\u0062":1}`: false, "{\"a\":\"x\ny\"}": false, "{\"a\n\":1}": false,
+		`{"a":01}`: false, `{"a":-}`: false, `{"a":1.}`: false, `{"a":.5}`: false, `{"a":1e}`: false, `{"a":+1}`: false, `{"a":tru}`: false, `{"a":nul`: false,
+		`{"a":"\x"}`: false, `{"a":"\u12g4"}`: false, `{"a":"\u12`: false, `{"a":"\`: false, `{"a":"`: false, `{"a":[1}`: false, `{"a":{"b"}}`: false, `{"a":{"b":1]}`: false,
+		`{"a":` + deep + `}`: false, `{"a":` + deep[1:len(deep)-1] + `}`: true,
+	} {
+		if got := isPlain([]byte(text)); got != want {
+			t.Errorf("%s: %v", text, got)
+		}
+		if want && !json.Valid([]byte(text)) {
+			t.Errorf("%s is no JSON", text)
+		}
+	}
+}
+
+func FuzzPlain(f *testing.F) {
+	f.Add([]byte(`{"a":-0.5e+7,"b":[1,"x",{"c":null}],"d":{"e":true,"f":false}}`))
+	f.Add([]byte(`{"a":1{"b":"\ud800"}`))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		if isPlain(text) && (!json.Valid(text) || bytes.IndexByte(text, '\n') >= 0) {
+			t.Fatalf("%q is no JSON object on one line", text)
+		}
+		Fields(text, func(key, value []byte) bool {
+			got, ok := Text(value)
+			var want string
+			if err := json.Unmarshal(value, &want); ok != (err == nil && value[0] == '"') || ok && got != want {
+				t.Fatalf("%s is %q %v, not %q %v", value, got, ok, want, err)
+			}
+			return true
+		})
 	})
 }
 

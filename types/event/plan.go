@@ -268,5 +268,8 @@ func (f *fieldPlan) appendValue(dst []byte, v reflect.Value) ([]byte, error) {
 // isObject reports whether b is one JSON object on one line, with nothing
 // around it.
 func isObject(b []byte) bool {
+	if isPlain(b) {
+		return true
+	}
 	return len(b) >= 2 && b[0] == '{' && b[len(b)-1] == '}' && bytes.IndexByte(b, '\n') < 0 && json.Valid(b)
 }

@@ -159,6 +159,9 @@ func TestPlansWriteWhatJSONDoes(t *testing.T) {
 			if got, want := string(enc.Sensitive), reflected(t, v, sensitiveHalf); got != want {
 				t.Fatalf("%s, sensitive:\n%s\n%s", entry.Type, got, want)
 			}
+			if !isPlain(enc.Public) || !isPlain(enc.Sensitive) {
+				t.Fatalf("%s is not plain:\n%s", entry.Type, enc.Bytes())
+			}
 			for _, which := range []part{whole, own} {
 				got, err := c.AppendJSON([]byte("before"), e, which == whole)
 				if want := "before" + reflected(t, v, which); err != nil || string(got) != want {
