@@ -104,7 +104,8 @@ func New(cfg Config) (*Service, error) {
 	}
 	s := &Service{cfg: cfg, codec: event.NewCodec(), sessions: map[sessionKey]*Session{}, feed: netx.NewFeed(),
 		door: inside.NewDoor(types.KindApp, "app", "tsh apps login gets one that is", cfg.TLS, tunframe.ALPNStreams, "h2", "http/1.1", tunframe.ALPNTCP)}
-	s.server = &http1.Server{Handler: s, HeadTimeout: headerTimeout, BodyTimeout: bodyPause, IdleTimeout: keptIdle, MaxHead: maxHeader, Refused: s.unread, Log: cfg.Log}
+	s.server = &http1.Server{Handler: s, HeadTimeout: headerTimeout, BodyTimeout: bodyPause, IdleTimeout: keptIdle, WriteTimeout: bodyPause,
+		MaxHead: maxHeader, Refused: s.unread, Log: cfg.Log}
 	s.second = &http.Server{Handler: s, ReadHeaderTimeout: headerTimeout, MaxHeaderBytes: maxHeader, IdleTimeout: keptIdle, DisableGeneralOptionsHandler: true,
 		ErrorLog: slog.NewLogLogger(cfg.Log.Handler(), slog.LevelDebug), ConnContext: connContext}
 	return s, nil

@@ -18,6 +18,7 @@ const (
 	webHeadTimeout = 10 * time.Second
 	webBodyTimeout = time.Minute
 	webIdleTimeout = 2 * time.Minute
+	webStall       = time.Minute // for a piece of an answer
 	webMaxHead     = 32 << 10
 	webDrain       = 5 * time.Second
 )
@@ -26,8 +27,8 @@ const (
 // apps. A connection of HTTP/1.1 is one goroutine; those of HTTP/2 are net/http's.
 func (x *proxyParts) serveWeb(ctx context.Context, ln net.Listener) error {
 	front := http.HandlerFunc(x.front)
-	first := &http1.Server{Handler: front, HeadTimeout: webHeadTimeout, BodyTimeout: webBodyTimeout, IdleTimeout: webIdleTimeout, MaxHead: webMaxHead,
-		Refused: x.webRefused, Log: x.p.log}
+	first := &http1.Server{Handler: front, HeadTimeout: webHeadTimeout, BodyTimeout: webBodyTimeout, IdleTimeout: webIdleTimeout, WriteTimeout: webStall,
+		MaxHead: webMaxHead, Refused: x.webRefused, Log: x.p.log}
 	second := &http.Server{Handler: front, ReadHeaderTimeout: webHeadTimeout, ReadTimeout: webBodyTimeout, IdleTimeout: webIdleTimeout, MaxHeaderBytes: webMaxHead,
 		ErrorLog: slog.NewLogLogger(x.p.log.Handler(), slog.LevelDebug)}
 	feed := netx.NewFeed()

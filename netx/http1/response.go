@@ -33,7 +33,6 @@ type response struct {
 	close   bool
 	trailer []string
 	err     error
-	late    atomic.Bool // a write deadline has been set
 }
 
 // Header implements http.ResponseWriter.
@@ -208,12 +207,13 @@ func (w *response) FlushError() error {
 func (w *response) Flush() { _ = w.FlushError() } // the next write fails too
 
 // SetReadDeadline is for http.ResponseController.
-func (w *response) SetReadDeadline(t time.Time) error { return w.c.watch.setReadDeadline(w.c, t) }
+func (w *response) SetReadDeadline(t time.Time) error {
+	return w.c.watch.setDeadline(w.body, w.c.nc.SetReadDeadline, t)
+}
 
 // SetWriteDeadline is for http.ResponseController.
 func (w *response) SetWriteDeadline(t time.Time) error {
-	w.late.Store(true)
-	return w.c.nc.SetWriteDeadline(t)
+	return w.c.watch.setDeadline(w.body, w.c.writes.setDeadline, t)
 }
 
 // EnableFullDuplex is for http.ResponseController: bodies always may cross.
@@ -227,13 +227,16 @@ func (w *response) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	if w.sent || w.begun && w.status != http.StatusSwitchingProtocols {
 		return nil, nil, errors.New("http1: an answer has begun")
 	}
+	if !w.body.over.Load() { // its reader would be a second one
+		return nil, nil, errors.New("http1: the body of the request has not been read")
+	}
 	if w.begun { // 101 is all that may have been said
 		w.frame(true)
 		if err := w.c.bw.Flush(); err != nil {
 			return nil, nil, err
 		}
 	}
-	if !w.c.watch.end(w.c) {
+	if !w.c.watch.end(w.c, true) {
 		return nil, nil, net.ErrClosed
 	}
 	w.c.taken = true
@@ -251,10 +254,8 @@ func (w *response) finish() error {
 	if err := w.c.bw.Flush(); err != nil {
 		return err
 	}
-	if w.late.Load() { // it was this answer's
-		if err := w.c.nc.SetWriteDeadline(time.Time{}); err != nil {
-			return err
-		}
+	if err := w.c.writes.end(); err != nil {
+		return err
 	}
 	if w.left > 0 && !w.none {
 		return io.ErrShortWrite

@@ -32,9 +32,10 @@ type Server struct {
 	Handler http.Handler
 	// HeadTimeout bounds how long the head of a request may take, BodyTimeout its body,
 	// where the handler does not set a deadline, and IdleTimeout the wait for the next
-	// request.
-	HeadTimeout, BodyTimeout, IdleTimeout time.Duration
-	MaxHead                               int // bytes
+	// request. WriteTimeout bounds how long a client may take over a piece of an answer,
+	// where the handler does not set a deadline either; 0: it does not.
+	HeadTimeout, BodyTimeout, IdleTimeout, WriteTimeout time.Duration
+	MaxHead                                             int // bytes
 	// Refused is told of a request that Handler never sees, and why; may be nil. Its
 	// context is that of ServeConn, with its connection.
 	Refused func(ctx context.Context, c net.Conn, err error)
@@ -78,13 +79,14 @@ type conn struct {
 	tls    *tls.ConnectionState
 	state  atomic.Int32
 	watch  watch
+	writes writes
 	taken  bool // hijacked
 }
 
 // ServeConn answers the requests of a connection until it ends, and closes it. A
 // connection that is hijacked is the handler's, as is its end.
 func (s *Server) ServeConn(ctx context.Context, nc net.Conn) {
-	c := &conn{srv: s, nc: nc, remote: nc.RemoteAddr().String()}
+	c := &conn{srv: s, nc: nc, remote: nc.RemoteAddr().String(), writes: writes{nc: nc, within: s.WriteTimeout}}
 	defer func() {
 		if !c.taken {
 			nc.Close()
@@ -102,7 +104,7 @@ func (s *Server) ServeConn(ctx context.Context, nc net.Conn) {
 	defer s.leave(c)
 	c.br, c.bw = readers.Get().(*bufio.Reader), writers.Get().(*bufio.Writer)
 	c.br.Reset(nc)
-	c.bw.Reset(together{nc})
+	c.bw.Reset(&c.writes)
 	for c.next() {
 	}
 	if !c.taken { // who took it may hold them still
@@ -117,6 +119,59 @@ func (s *Server) ServeConn(ctx context.Context, nc net.Conn) {
 type together struct{ net.Conn }
 
 func (t together) Write(p []byte) (int, error) { return netx.WriteTogether(t.Conn, p) }
+
+// writes is what a client is sent, piece by piece.
+type writes struct {
+	nc     net.Conn
+	within time.Duration // for a piece; 0: for ever
+
+	mu    sync.Mutex
+	until time.Time // the present deadline
+	other bool      // a handler has set one
+}
+
+// Write implements io.Writer.
+func (w *writes) Write(p []byte) (int, error) {
+	if err := w.hurry(); err != nil {
+		return 0, err
+	}
+	return netx.WriteTogether(w.nc, p)
+}
+
+// hurry sets a deadline that leaves half of the time at least: most pieces need none
+// of their own.
+func (w *writes) hurry() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.within <= 0 || w.other {
+		return nil
+	}
+	now := time.Now()
+	if w.until.Sub(now) >= w.within/2 {
+		return nil
+	}
+	w.until = now.Add(w.within)
+	return w.nc.SetWriteDeadline(w.until)
+}
+
+// setDeadline is a handler's.
+func (w *writes) setDeadline(t time.Time) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.other = true
+	return w.nc.SetWriteDeadline(t)
+}
+
+// end forgets the deadline of a handler, whose answer is over.
+func (w *writes) end() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.other {
+		return nil
+	}
+	w.other, w.until = false, time.Time{}
+	return w.nc.SetWriteDeadline(time.Time{})
+}
 
 func (s *Server) enter(c *conn) bool {
 	s.mu.Lock()
@@ -174,7 +229,8 @@ func (c *conn) next() bool {
 
 // read reads the head of a request.
 func (c *conn) read() (*http.Request, error) {
-	if here, err := c.br.Peek(c.br.Buffered()); err != nil || !bytes.Contains(here, []byte("\r\n\r\n")) {
+	here, err := c.br.Peek(c.br.Buffered())
+	if err != nil || !bytes.Contains(bytes.TrimLeft(here, "\r\n"), []byte("\r\n\r\n")) { // empty lines may come before it
 		if err := c.nc.SetReadDeadline(time.Now().Add(c.srv.HeadTimeout)); err != nil {
 			return nil, err
 		}
@@ -208,8 +264,13 @@ func (c *conn) answer(r *http.Request) bool {
 	}
 	c.watch.begin(c, w.body)
 	aborted := c.handle(w, r)
-	idle := c.watch.end(c)
-	if c.taken || aborted {
+	idle := c.watch.end(c, false)
+	switch {
+	case c.taken:
+		return false
+	case aborted:
+		c.nc.Close()
+		w.body.leave() // whoever reads it reads from memory that serves another connection next
 		return false
 	}
 	err := w.finish()
@@ -283,6 +344,7 @@ type watch struct {
 	request int64         // counts requests
 	seen    int64         // the request of the last tick
 	body    *requestBody  // of the request under way; nil between requests
+	taker   *requestBody  // of the request whose handler took the connection
 	peeking chan struct{} // closed when nobody reads ahead any more; nil: nobody does
 	err     error         // what it read
 }
@@ -330,21 +392,25 @@ func (w *watch) tick(c *conn) {
 	}()
 }
 
-// setReadDeadline is how handlers, and those who read bodies for them, set one: it
-// counts until the request is over.
-func (w *watch) setReadDeadline(c *conn, t time.Time) error {
+// setDeadline is how handlers, and those who read bodies for them, set one: it counts
+// until their request is over, or for as long as they have the connection.
+func (w *watch) setDeadline(of *requestBody, set func(time.Time) error, t time.Time) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.body == nil && !c.taken {
+	if w.body != of && w.taker != of {
 		return nil
 	}
-	return c.nc.SetReadDeadline(t)
+	return set(t)
 }
 
-// end stops watching, and reports whether the connection lives.
-func (w *watch) end(c *conn) bool {
+// end stops watching, and reports whether the connection lives. taken: whoever answers
+// the request has the connection from now on.
+func (w *watch) end(c *conn, taken bool) bool {
 	w.mu.Lock()
 	peeking := w.peeking
+	if taken {
+		w.taker = w.body
+	}
 	w.body = nil
 	w.mu.Unlock()
 	if peeking == nil {
