@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 
@@ -79,6 +80,19 @@ func (p PingProxy) MySQLAddr(web string) string {
 		return ""
 	}
 	return net.JoinHostPort(profile.HostOf(web), port)
+}
+
+// BrowserAddr is where browsers reach the proxies, host:port; empty where the proxy
+// does not say it, or in no form that an address has.
+func (p PingProxy) BrowserAddr() string {
+	host, port, err := net.SplitHostPort(p.SSH.PublicAddr)
+	if err != nil || net.ParseIP(host) == nil && types.CheckDNSName(strings.ToLower(host)) != nil {
+		return ""
+	}
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+		return ""
+	}
+	return p.SSH.PublicAddr
 }
 
 // PingSSH is the SSH part of a proxy's addresses.

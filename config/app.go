@@ -1,6 +1,7 @@
 package config
 
 import (
+	"slices"
 	"strings"
 	"time"
 
@@ -70,12 +71,19 @@ type App struct {
 	Matchers []types.Labels
 }
 
-func appPart(c *Config, f *File, _ Flags) error {
+func appPart(c *Config, f *File, fl Flags) error {
+	if fl.AppName == "" && fl.AppURI+fl.AppPublicAddr != "" {
+		return fault.New(fault.Invalid, "--app-uri and --app-public-addr are of an app that --app-name names")
+	}
 	if c.App == nil {
 		return nil
 	}
+	entries := f.App.Apps
+	if fl.AppName != "" && !slices.ContainsFunc(entries, func(e AppEntry) bool { return e.Name == fl.AppName }) {
+		entries = append(slices.Clone(entries), AppEntry{Name: fl.AppName, URI: fl.AppURI, PublicAddr: fl.AppPublicAddr})
+	}
 	names := map[string]bool{}
-	for _, e := range f.App.Apps {
+	for _, e := range entries {
 		app, err := e.document()
 		if err != nil {
 			return fault.Wrap(err, fault.Invalid, "app_service.apps %q: %s", e.Name, fault.Message(err))

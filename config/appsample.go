@@ -1,6 +1,10 @@
 package config
 
-import "github.com/goccy/go-yaml"
+import (
+	"github.com/goccy/go-yaml"
+
+	"teleport/types"
+)
 
 // SampleApp is what teleport app knows of what its agent fronts: one app, and which
 // registered ones.
@@ -15,9 +19,13 @@ type SampleApp struct {
 	Dynamic []map[string]string
 }
 
-// section is the service's part of the file.
+// section is the service's part of the file. Where nothing is said of what it fronts,
+// it is all apps that are registered in the cluster.
 func (a SampleApp) section() yaml.MapSlice {
 	out := yaml.MapSlice{enabled(true)}
+	if a.Name == "" && len(a.Dynamic) == 0 {
+		a.Dynamic = everything
+	}
 	if a.Name != "" {
 		e := filled(yaml.MapSlice{{Key: "name", Value: a.Name}, {Key: "description", Value: a.Description}, {Key: "uri", Value: a.URI},
 			{Key: "public_addr", Value: a.PublicAddr}, {Key: "cloud", Value: a.Cloud}})
@@ -28,6 +36,9 @@ func (a SampleApp) section() yaml.MapSlice {
 	}
 	return append(out, selectors(a.Dynamic)...)
 }
+
+// everything selects all registered resources.
+var everything = []map[string]string{{types.Wildcard: types.Wildcard}}
 
 // selectors are the labels of registered resources that a service fronts.
 func selectors(dynamic []map[string]string) yaml.MapSlice {

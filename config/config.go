@@ -131,6 +131,9 @@ type Flags struct {
 	Debug       bool
 	Insecure    bool
 	PermitEnv   bool
+	// AppName, AppURI and AppPublicAddr are one app that the app service fronts beside
+	// those of the file.
+	AppName, AppURI, AppPublicAddr string
 }
 
 // Build merges a file (nil: none) with flags, fills defaults and checks the
@@ -264,6 +267,7 @@ func services(c *Config, f *File, fl Flags) error {
 			}
 		}
 	}
+	app = app || fl.AppName != ""
 	if f.Auth.Enabled.Or(auth) {
 		c.Auth = &Auth{}
 	}

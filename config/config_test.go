@@ -151,6 +151,9 @@ func TestWhatConfigureWritesIsAccepted(t *testing.T) {
 		{Roles: []string{"auth", "proxy", "node"}, Nodename: "a", ClusterName: "c.example.com", PublicAddr: "c.example.com:443"},
 		{Roles: []string{"node"}, Nodename: "n", Token: "yes: no", ProxyServer: "p:443", Labels: map[string]string{"a": "#b"}},
 		{Roles: []string{"proxy"}, Nodename: "p", AuthServer: "auth:3025", CertFile: "/c", KeyFile: "/k"},
+		{Roles: []string{"app"}, Nodename: "a", ProxyServer: "p:443"},
+		{Roles: []string{"app", "db"}, Nodename: "a", ProxyServer: "p:443"},
+		{Roles: []string{"app"}, Nodename: "a", ProxyServer: "p:443", App: SampleApp{Name: "wiki", URI: "http://localhost:80", PublicAddr: "wiki.example.com", Labels: map[string]string{"env": "no: yes"}}},
 	}
 	for _, s := range samples {
 		text, err := s.YAML()
@@ -167,6 +170,9 @@ func TestWhatConfigureWritesIsAccepted(t *testing.T) {
 		}
 		if c.Token.Reveal() != s.Token || c.Nodename != s.Nodename {
 			t.Errorf("%s came back as %v", text, c)
+		}
+		if c.App != nil && (len(c.App.Apps) == 1) == (len(c.App.Matchers) == 1) { // one, or all
+			t.Errorf("%s fronts %v, %v", text, c.App.Apps, c.App.Matchers)
 		}
 	}
 }

@@ -23,9 +23,13 @@ type SampleDB struct {
 	Dynamic []map[string]string
 }
 
-// section is the service's part of the file.
+// section is the service's part of the file. Where nothing is said of what it fronts,
+// it is all databases that are registered in the cluster.
 func (d SampleDB) section() yaml.MapSlice {
 	out := yaml.MapSlice{enabled(true)}
+	if d.Name == "" && len(d.Dynamic) == 0 {
+		d.Dynamic = everything
+	}
 	if d.Name != "" {
 		out = append(out, yaml.MapItem{Key: "databases", Value: []yaml.MapSlice{d.entry()}})
 	}

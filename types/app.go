@@ -25,13 +25,16 @@ type AppSpec struct {
 	DynamicLabels      map[string]CommandLabel `json:"dynamic_labels,omitempty"`
 	InsecureSkipVerify bool                    `json:"insecure_skip_verify,omitempty" doc:"Do not verify the certificate of an https app."`
 	Rewrite            *AppRewrite             `json:"rewrite,omitempty"`
-	RequiredApps       []string                `json:"required_apps,omitempty" doc:"Other apps that a visit to this one opens too."`
+	RequiredApps       []string                `json:"required_apps,omitempty" doc:"Other apps, 16 at most, that a visit to this one opens too."`
 	CORS               *AppCORS                `json:"cors,omitempty"`
 	Cloud              string                  `json:"cloud,omitempty" enum:"AWS,Azure,GCP" doc:"The cloud whose API or console this is."`
 	AWS                *AppAWS                 `json:"aws,omitempty"`
 	CloudEndpoints     map[string]string       `json:"cloud_endpoints,omitempty" doc:"URLs that requests to services of the cloud go to, instead of the cloud's own hosts, by service."`
 	TCPPorts           []AppPort               `json:"tcp_ports,omitempty" doc:"Ports of a tcp app whose uri names none. The first is for clients that name none."`
 }
+
+// MaxRequiredApps bounds how many other apps a visit to an app opens.
+const MaxRequiredApps = 16
 
 // AppRewrite says what agents change in requests and answers.
 type AppRewrite struct {
@@ -186,6 +189,9 @@ func (s *AppSpec) validate(path string) error {
 		if err := at(JoinPath(path, "public_addr"), CheckDNSName(s.PublicAddr)); err != nil {
 			return err
 		}
+	}
+	if len(s.RequiredApps) > MaxRequiredApps {
+		return fieldFault(JoinPath(path, "required_apps"), "%d apps are more than the %d that one visit opens", len(s.RequiredApps), MaxRequiredApps)
 	}
 	for i, name := range s.RequiredApps {
 		if err := at(IndexPath(JoinPath(path, "required_apps"), i), checkLabel63(name)); err != nil {

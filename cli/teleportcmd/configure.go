@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -24,12 +25,16 @@ func configureCommand(s Streams) *cobra.Command {
 		Use: "configure", Short: "Write a configuration file, or check one", Args: cobra.NoArgs,
 		Example: "  teleport configure --cluster-name=example.com --public-addr=proxy.example.com:443 -o file\n" +
 			"  teleport configure --roles=node --proxy=proxy.example.com:443 --token=TOKEN -o /etc/teleport.yaml\n" +
+			"  teleport configure --roles=app --proxy=proxy.example.com:443 --token=TOKEN --app-name=wiki --app-uri=http://localhost:8080 -o file\n" +
 			"  teleport configure --test=/etc/teleport.yaml",
 		RunE: func(*cobra.Command, []string) error { return configure(s, f) },
 	}
 	configureFlagSet(c, &f)
 	fl := c.Flags()
-	fl.StringVar(&f.roles, "roles", "auth,proxy,node", "services that the file enables")
+	fl.StringVar(&f.roles, "roles", "auth,proxy,node", "services that the file enables: auth,proxy,node,db,app")
+	fl.StringVar(&f.sample.App.Name, "app-name", "", "name of an app to front; without it, all that are registered in the cluster")
+	fl.StringVar(&f.sample.App.URI, "app-uri", "", "http://, https:// or tcp:// and host:port of that app")
+	fl.StringVar(&f.sample.App.PublicAddr, "app-public-addr", "", "host name under which the proxy serves it (default: the name, before the proxy's own)")
 	fl.StringVar(&f.sample.ClusterName, "cluster-name", "", "name of the cluster; fixed at its first start")
 	fl.StringVar(&f.sample.PublicAddr, "public-addr", "", "address at which clients reach the proxy")
 	fl.StringVar(&f.sample.CertFile, "cert-file", "", "web certificate of the proxy")
@@ -102,7 +107,13 @@ func write(s Streams, output string, text []byte) error {
 
 // text makes the file and checks it as a start would.
 func (f configureFlags) text() ([]byte, error) {
-	f.sample.Roles = strings.Split(f.roles, ",")
+	f.sample.Roles = strings.FieldsFunc(f.roles, func(r rune) bool { return r == ',' || r == ' ' })
+	switch app := f.sample.App; {
+	case app.Name == "" && app.URI+app.PublicAddr != "":
+		return nil, fault.New(fault.Invalid, "--app-uri and --app-public-addr are of an app that --app-name names")
+	case app.Name != "" && !slices.Contains(f.sample.Roles, "app"):
+		return nil, fault.New(fault.Invalid, "--app-name is for the app service").WithHint("add app to --roles")
+	}
 	if f.sample.Nodename == "" {
 		host, err := os.Hostname()
 		if err != nil {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto"
 	"fmt"
-	"net"
 
 	"github.com/spf13/cobra"
 
@@ -41,6 +40,7 @@ func (a *app) appsLogin(ctx context.Context, f appFlags, name string) error {
 	if err != nil {
 		return err
 	}
+	a.learnAddr(ctx, s)
 	route, err := a.appRoute(ctx, c, s, f, app)
 	if err != nil {
 		return err
@@ -53,7 +53,7 @@ func (a *app) appsLogin(ctx context.Context, f appFlags, name string) error {
 	if !ok {
 		return fault.New(fault.Internal, "the key of a certificate cannot be kept")
 	}
-	kept := &profile.App{Name: app.Metadata.Name, URI: app.Spec.URI, PublicAddr: publicAddr(s, app), AWSRoleARN: route.AWSRoleARN,
+	kept := &profile.App{Name: app.Metadata.Name, URI: app.Spec.URI, PublicAddr: publicHost(s.profile, app), AWSRoleARN: route.AWSRoleARN,
 		AzureIdentity: route.AzureIdentity, GCPServiceAccount: route.GCPServiceAccount, TargetPort: route.TargetPort, Expires: made.Leaf.NotAfter}
 	if err := s.dir.SaveApp(s.profile, kept, made.Leaf, key); err != nil {
 		return err
@@ -76,16 +76,7 @@ func (a *app) appsLogin(ctx context.Context, f appFlags, name string) error {
 // curlOf is how curl asks an app at its public address.
 func curlOf(s *session, app *profile.App) []string {
 	files := s.dir.AppPaths(s.profile, app.Name)
-	return []string{"curl", "--no-alpn", "--cert", files.Cert, "--key", files.Key, appURL(s, app)}
-}
-
-// appURL is the app's public address.
-func appURL(s *session, app *profile.App) string {
-	host := app.PublicAddr
-	if _, port, err := net.SplitHostPort(s.profile.WebProxyAddr); err == nil && port != "443" {
-		host = net.JoinHostPort(host, port)
-	}
-	return "https://" + host
+	return []string{"curl", "--no-alpn", "--cert", files.Cert, "--key", files.Key, browserURL(s.profile, app.PublicAddr)}
 }
 
 func (a *app) appsLoginsCmd() *cobra.Command {
@@ -211,7 +202,7 @@ func (a *app) appsConfig(format, name string) error {
 		Cert string `json:"cert"`
 		Key  string `json:"key"`
 		Curl string `json:"curl"`
-	}{app.Name, appURL(s, app), files.CA, files.Cert, files.Key, shellLine(curlOf(s, app))}
+	}{app.Name, browserURL(s.profile, app.PublicAddr), files.CA, files.Cert, files.Key, shellLine(curlOf(s, app))}
 	switch format {
 	case jsonFormat, yamlFormat:
 		return a.writeDocs(format, doc)

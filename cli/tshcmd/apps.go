@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"slices"
 	"strings"
 	"time"
@@ -71,11 +72,12 @@ func (a *app) appsLs(ctx context.Context, f lsFlags, args []string) error {
 	if err != nil {
 		return err
 	}
+	a.learnAddr(ctx, session)
 	switch f.format {
 	case jsonFormat, yamlFormat:
-		docs := make([]*types.App, 0, len(servers))
-		for _, s := range servers {
-			docs = append(docs, &s.Spec.App)
+		docs := make([]appDoc, 0, len(servers))
+		for _, x := range servers {
+			docs = append(docs, appDoc{&x.Spec.App, appURL(session.profile, &x.Spec.App)})
 		}
 		return a.writeDocs(f.format, docs)
 	case namesFormat:
@@ -95,6 +97,12 @@ func (a *app) appsLs(ctx context.Context, f lsFlags, args []string) error {
 	return a.appsTable(session, f, servers, active)
 }
 
+// appDoc is an app as it is registered, and where a browser opens it.
+type appDoc struct {
+	*types.App
+	URL string `json:"url,omitempty"`
+}
+
 func (a *app) appsTable(s *session, f lsFlags, servers []*types.AppServer, active []*profile.App) error {
 	head := []string{"Application", "Description", "Type", "Public Address", "Labels"}
 	if f.verbose {
@@ -107,7 +115,7 @@ func (a *app) appsTable(s *session, f lsFlags, servers []*types.AppServer, activ
 		if slices.ContainsFunc(active, func(p *profile.App) bool { return p.Name == name }) {
 			name = "> " + name
 		}
-		row := []string{name, app.Metadata.Description, app.Spec.Type(), publicAddr(s, app), labelText(app.AllLabels(), f.verbose)}
+		row := []string{name, app.Metadata.Description, app.Spec.Type(), appURL(s.profile, app), labelText(app.AllLabels(), f.verbose)}
 		if f.verbose {
 			row = append(row, app.Spec.URI, x.Spec.Hostname, x.Status.TargetHealth.String())
 		}
@@ -116,12 +124,45 @@ func (a *app) appsTable(s *session, f lsFlags, servers []*types.AppServer, activ
 	return a.writeTable(head, rows)
 }
 
-// publicAddr is where browsers find an app, without the port.
-func publicAddr(s *session, app *types.App) string {
+// publicHost is the name under which browsers find an app: its own, or one below the
+// proxies'.
+func publicHost(p *profile.Profile, app *types.App) string {
 	if app.Spec.PublicAddr != "" {
-		return app.Spec.PublicAddr
+		return strings.ToLower(app.Spec.PublicAddr)
 	}
-	return app.Metadata.Name + "." + s.profile.Name()
+	return app.Metadata.Name + "." + strings.ToLower(profile.HostOf(p.BrowserAddr()))
+}
+
+// browserURL is where a browser opens what has this name.
+func browserURL(p *profile.Profile, host string) string {
+	if _, port, err := net.SplitHostPort(p.BrowserAddr()); err == nil && port != "443" {
+		host = net.JoinHostPort(host, port)
+	}
+	return "https://" + host
+}
+
+// appURL is where a browser opens an app; "" for one that no browser understands.
+func appURL(p *profile.Profile, app *types.App) string {
+	if app.Spec.TCP() {
+		return ""
+	}
+	return browserURL(p, publicHost(p, app))
+}
+
+// learnAddr asks a proxy how browsers know it, where no log-in has: an identity file
+// says nothing of that. Without an answer apps are shown below the address in use.
+func (a *app) learnAddr(ctx context.Context, s *session) {
+	if s.profile.PublicAddr != "" {
+		return
+	}
+	web, ping, err := client.FindProxy(ctx, s.profile.WebProxyAddr, client.WebOptions{Insecure: true}) // it is only shown
+	if err != nil {
+		return
+	}
+	defer web.Close()
+	if ping.ClusterName == s.profile.Cluster {
+		s.profile.PublicAddr = ping.Proxy.BrowserAddr()
+	}
 }
 
 // findApp finds one by name, or the only one with the labels of the flags.
@@ -136,7 +177,7 @@ func (a *app) findApp(ctx context.Context, c *client.Client, f appFlags, name st
 // appRoute is as what an app is used: as the flags say, and in a cloud where one's
 // roles name only one, as that.
 func (a *app) appRoute(ctx context.Context, c *client.Client, s *session, f appFlags, app *types.App) (types.AppRoute, error) {
-	route := types.AppRoute{PublicAddr: strings.ToLower(publicAddr(s, app)), TargetPort: f.port}
+	route := types.AppRoute{PublicAddr: publicHost(s.profile, app), TargetPort: f.port}
 	if types.CheckDNSName(route.PublicAddr) != nil {
 		route.PublicAddr = "" // the proxy is known by an address
 	}

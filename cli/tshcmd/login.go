@@ -205,7 +205,8 @@ func (a *app) keep(ctx context.Context, dir *profile.Dir, web *client.Web, ping 
 		return err
 	}
 	p := &profile.Profile{WebProxyAddr: web.Addr(), User: cred.User(), Cluster: cred.Cluster(),
-		AuthType: ping.Auth.Type, TLSRouting: true, UpgradeNeeded: upgrade, MySQLProxyAddr: ping.Proxy.MySQLAddr(web.Addr())}
+		AuthType: ping.Auth.Type, TLSRouting: true, UpgradeNeeded: upgrade, MySQLProxyAddr: ping.Proxy.MySQLAddr(web.Addr()),
+		PublicAddr: ping.Proxy.BrowserAddr()}
 	if err := dir.Save(p, cred); err != nil {
 		return err
 	}

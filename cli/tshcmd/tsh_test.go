@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"teleport/cli/tshcmd"
+	"teleport/client/profile"
 )
 
 func TestLogin(t *testing.T) {
@@ -32,9 +33,15 @@ func TestLogin(t *testing.T) {
 	if r := w.tsh(password+"\n"+otpCode+"\n", "login", "--proxy="+w.addr, "--user=alice"); r.code != 4 || !strings.Contains(r.err, "--insecure") {
 		t.Errorf("self-signed certificate: %+v", r)
 	}
+	w.ping["proxy"] = map[string]any{"ssh": map[string]any{"public_addr": "portal.example.com:3080"}}
 	r := w.logIn()
 	if r.code != 0 || !strings.Contains(r.out, "> Proxy:       "+w.addr) || !strings.Contains(r.err, `Be \x1b[31mcareful.`) || strings.Contains(r.err, "\x1b") {
 		t.Fatalf("login: %+v", r)
+	}
+	if dir, err := profile.Open(w.home); err != nil {
+		t.Error(err)
+	} else if p, err := dir.Current(); err != nil || p.PublicAddr != "portal.example.com:3080" {
+		t.Errorf("the proxies' own address is kept as %v: %v", p, err)
 	}
 	if r := w.tsh("", "login", "--proxy="+w.addr); r.code != 0 {
 		t.Errorf("a log-in that is valid needs no password: %+v", r)

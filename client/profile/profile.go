@@ -38,6 +38,16 @@ type Profile struct {
 	TLSRouting     bool   `yaml:"tls_routing_enabled"`               // one port serves everything
 	UpgradeNeeded  bool   `yaml:"tls_routing_conn_upgrade_required"` // a layer-7 balancer stands before the proxy
 	MySQLProxyAddr string `yaml:"mysql_proxy_addr,omitempty"`        // host:port for clients of MySQL, where the proxy has one
+	PublicAddr     string `yaml:"public_addr,omitempty"`             // host:port at which browsers know the proxies, where that is known
+}
+
+// BrowserAddr is where browsers reach the proxies, host:port: a log-in may have used
+// another address.
+func (p *Profile) BrowserAddr() string {
+	if p.PublicAddr != "" {
+		return p.PublicAddr
+	}
+	return p.WebProxyAddr
 }
 
 // Name is the proxy's host, by which a profile is filed.

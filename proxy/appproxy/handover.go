@@ -126,8 +126,9 @@ func CleanPath(p string) string {
 	return p
 }
 
-// maxHosts bounds how many apps one visit opens.
-const maxHosts = 16
+// maxHosts bounds how many apps one visit opens after the first: the others that it
+// needs, and itself.
+const maxHosts = types.MaxRequiredApps
 
 // signIn answers a request that nobody's session came with: a page of a browser
 // leads to the sign-in and back to the same address; all else is told that it needs

@@ -1,6 +1,7 @@
 package webapi
 
 import (
+	"context"
 	"net/http"
 	"strings"
 
@@ -21,6 +22,20 @@ type launchRequest struct {
 	As    string `json:"as"`    // role or identity of a cloud
 	Chain bool   `json:"chain"` // the apps that this one needs are on the way already
 	State string `json:"state"`
+}
+
+// launchAnswer is where the browser goes next.
+type launchAnswer struct {
+	URL string `json:"url"`
+	App string `json:"app"`
+	// Without are the apps that App needs and that do not open with it.
+	Without []missing `json:"without,omitempty"`
+}
+
+// missing is an app that a visit does not open, and why.
+type missing struct {
+	App string `json:"app"`
+	Why string `json:"why"`
 }
 
 // maxHost bounds what is kept of the name of a host that is none.
@@ -56,14 +71,11 @@ func (h *Handler) launch(w http.ResponseWriter, r *http.Request, c rpc.Caller) e
 	}
 	trip = trip.Clean()
 	if in.State == "" {
-		first := app
+		first, without := app, []missing(nil)
 		if !in.Chain {
-			first, trip.Apps = h.chain(c, app)
+			first, trip.Apps, without = h.chain(r.Context(), c, app)
 		}
-		if first != app {
-			trip.As = ""
-		}
-		return rpc.WriteJSON(w, map[string]string{"url": h.hosts.Begin(first, trip), "app": app.Metadata.Name})
+		return rpc.WriteJSON(w, launchAnswer{URL: h.hosts.Begin(first, trip), App: app.Metadata.Name, Without: without})
 	}
 	secret, ok := appproxy.StateSecret(in.State)
 	cookie, err := r.Cookie(CookieName)
@@ -76,7 +88,7 @@ func (h *Handler) launch(w http.ResponseWriter, r *http.Request, c rpc.Caller) e
 	if err != nil {
 		return astray(err)
 	}
-	return rpc.WriteJSON(w, map[string]string{"url": h.hosts.Finish(app, in.State, made.Bearer, trip), "app": app.Metadata.Name})
+	return rpc.WriteJSON(w, launchAnswer{URL: h.hosts.Finish(app, in.State, made.Bearer, trip), App: app.Metadata.Name})
 }
 
 // refusedApp says why somebody may not open an app: in full to those who may know
@@ -90,25 +102,41 @@ func (h *Handler) refusedApp(c rpc.Caller, app *types.App, d access.Decision) er
 }
 
 // chain is the app that a visit opens first, and the hosts of those that follow it:
-// an app's required_apps come before it, as far as the person may open them.
-func (h *Handler) chain(c rpc.Caller, app *types.App) (first *types.App, then string) {
-	first = app
-	var hosts []string
+// an app's required_apps come before it, and it comes last. One that the person may
+// not open, or that is nowhere, is no reason to keep the others from them: it is left
+// out, and they are told. Each is asked what the launcher asks when its turn comes, so
+// that none of them ends the visit.
+func (h *Handler) chain(ctx context.Context, c rpc.Caller, app *types.App) (first *types.App, then string, without []missing) {
+	seen := map[string]bool{app.Metadata.Name: true}
+	var way []*types.App
 	for _, name := range app.Spec.RequiredApps {
-		need, ok := h.hosts.ByName(name)
-		if !ok || need == app || !access.Decide(h.request(c, need, access.ActionDial)).Allow {
+		if seen[name] || len(seen) > types.MaxRequiredApps {
 			continue
 		}
-		if first == app {
-			first = need
-		} else {
-			hosts = append(hosts, h.hosts.HostOf(need))
+		seen[name] = true
+		need, ok := h.hosts.ByName(name)
+		if ok {
+			need, ok = h.hosts.ByHost(h.hosts.HostOf(need))
 		}
+		if !ok || need.Metadata.Name != name {
+			without = append(without, missing{name, "no agent fronts it at the moment, or browsers cannot open it"})
+			continue
+		}
+		req := h.request(c, need, access.ActionApp)
+		req.App = need.Spec.RouteAs("")
+		if d := access.Decide(req); !d.Allow {
+			h.o.Refused(ctx, c, Refusal{App: need, Decision: d})
+			without = append(without, missing{name, fault.Message(h.refusedApp(c, need, d))})
+			continue
+		}
+		way = append(way, need)
 	}
-	if first == app {
-		return app, ""
+	way = append(way, app)
+	hosts := make([]string, 0, len(way))
+	for _, a := range way[1:] {
+		hosts = append(hosts, h.hosts.HostOf(a))
 	}
-	return first, strings.Join(append(hosts, h.hosts.HostOf(app)), ",")
+	return way[0], strings.Join(hosts, ","), without
 }
 
 // appRows lists the apps that the caller may see, with the ways to open them.

@@ -5,9 +5,11 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
+	"teleport/proxy/appproxy"
 	"teleport/types"
 )
 
@@ -38,6 +40,9 @@ func withApps(t *testing.T) *world {
 		appServer("other", func(a *types.App) { a.Spec.PublicAddr = "other.test" }),
 		appServer("thief", func(a *types.App) { a.Spec.PublicAddr = "proxy.example.com" }),
 		appServer("console", func(a *types.App) { a.Spec.URI, a.Spec.Cloud = "https://console.aws.amazon.com", types.CloudAWS }),
+		appServer("desk", func(a *types.App) {
+			a.Spec.URI, a.Spec.Cloud, a.Spec.RequiredApps = "https://console.aws.amazon.com", types.CloudAWS, []string{"wiki", "console"}
+		}),
 		appServer("line", func(a *types.App) { a.Spec.URI = "tcp://127.0.0.1:5432" }),
 	}
 	return w
@@ -78,6 +83,60 @@ func TestLaunch(t *testing.T) {
 	as := answer(t, w.launch(`{"host":"console.proxy.example.com","as":"arn:aws:iam::1:role/read","state":"`+stateOf+`"}`, w.auth.bearer), http.StatusOK)
 	if s := w.auth.started[1]; types.AppRouteOf(&types.Route{Params: s.Params}).AWSRoleARN != "arn:aws:iam::1:role/read" {
 		t.Errorf("%v: %v", as, s)
+	}
+}
+
+// What an app needs and does not open with it keeps nobody from the rest: the person
+// is told, and of what was refused the log.
+func TestWhatAnAppNeedsIsLeftOut(t *testing.T) {
+	w := withApps(t)
+	out := answer(t, w.launch(`{"host":"suite.proxy.example.com"}`, w.auth.bearer), http.StatusOK)
+	why := map[string]string{}
+	list, _ := out["without"].([]any)
+	for _, x := range list {
+		m, _ := x.(map[string]any)
+		why[m["app"].(string)] = m["why"].(string)
+	}
+	if len(why) != 2 || !strings.Contains(why["nothing"], "no agent fronts it") || !strings.Contains(why["vault"], "none of your roles allows it") {
+		t.Errorf("without %v", list)
+	}
+	if len(w.refused) != 1 || w.refused[0] != "no_role_matches" {
+		t.Errorf("the log has %v", w.refused)
+	}
+	if on := answer(t, w.launch(`{"host":"suite.proxy.example.com","chain":true}`, w.auth.bearer), http.StatusOK); on["without"] != nil || len(w.refused) != 1 {
+		t.Errorf("told again on the way: %v, %v", on, w.refused)
+	}
+	// A console is opened as a role, which the way of another has none for; the role of
+	// this one is kept for it.
+	out = answer(t, w.launch(`{"host":"desk.proxy.example.com","as":"arn:aws:iam::1:role/read"}`, w.auth.bearer), http.StatusOK)
+	list, _ = out["without"].([]any)
+	u, err := url.Parse(out["url"].(string))
+	if err != nil || len(list) != 1 || u.Host != "wiki.proxy.example.com:3080" || u.Query().Get("apps") != "desk.proxy.example.com" || u.Query().Get("as") != "arn:aws:iam::1:role/read" {
+		t.Errorf("%v", out)
+	}
+}
+
+// However many apps one needs, the way ends at itself, and is one that is followed.
+func TestAVisitEndsAtItsApp(t *testing.T) {
+	for _, n := range []int{1, types.MaxRequiredApps, types.MaxRequiredApps + 1, 3 * types.MaxRequiredApps} {
+		w := withApps(t)
+		need := []string{"hub", "hub"} // itself, and each once
+		for i := range n {
+			name := "need-" + strconv.Itoa(i)
+			need = append(need, name, name)
+			w.policy.apps = append(w.policy.apps, appServer(name, nil))
+		}
+		w.policy.apps = append(w.policy.apps, appServer("hub", func(a *types.App) { a.Spec.RequiredApps = need }))
+		out := answer(t, w.launch(`{"host":"hub.proxy.example.com","path":"/x"}`, w.auth.bearer), http.StatusOK)
+		u, err := url.Parse(out["url"].(string))
+		if err != nil {
+			t.Fatal(err)
+		}
+		trip := appproxy.Trip{Path: u.Query().Get("path"), Apps: u.Query().Get("apps")}
+		hosts := strings.Split(trip.Apps, ",")
+		if err := trip.Strays(); err != nil || u.Host != "need-0.proxy.example.com:3080" || len(hosts) != min(n, types.MaxRequiredApps) || hosts[len(hosts)-1] != "hub.proxy.example.com" {
+			t.Errorf("%d apps: %v: %v", n, out, err)
+		}
 	}
 }
 
@@ -138,7 +197,7 @@ func TestAppsAreListed(t *testing.T) {
 		}
 	}
 	slices.Sort(names)
-	if got := strings.Join(names, " "); got != "console line other suite thief wiki" {
+	if got := strings.Join(names, " "); got != "console desk line other suite thief wiki" {
 		t.Errorf("listed: %s", got)
 	}
 }

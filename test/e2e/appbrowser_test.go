@@ -443,7 +443,8 @@ func TestJupyterInChromium(t *testing.T) {
 	cluster.Need(t, "chromium", "chromium")
 	node := cluster.Need(t, "node", "nodejs")
 	port := cluster.FreePort(t)
-	c := withApps(t, 0, map[string]any{"name": "jupyter", "uri": "http://127.0.0.1:" + port}, map[string]any{"name": "down", "uri": "http://127.0.0.1:" + cluster.FreePort(t)})
+	c := withApps(t, 0, map[string]any{"name": "jupyter", "uri": "http://127.0.0.1:" + port}, map[string]any{"name": "down", "uri": "http://127.0.0.1:" + cluster.FreePort(t)},
+		map[string]any{"name": "lacks", "uri": "http://127.0.0.1:" + port, "required_apps": []string{"jupyter", "nowhere"}})
 	alice := c.User(t, "alice", []string{"access"}, nil)
 	home := t.TempDir()
 	alice.Go(t, cluster.Need(t, "jupyter-notebook", "jupyter-notebook"), "--no-browser", "--allow-root", "--ip=127.0.0.1", "--port="+port, "--port-retries=0",
@@ -459,7 +460,7 @@ func TestJupyterInChromium(t *testing.T) {
 	b := newBrowsing(t, c)
 	_, web, _ := net.SplitHostPort(c.Proxies[0].WebAddr)
 	out := alice.Run(cluster.Command{Path: node, Args: []string{script}, Limit: 5 * time.Minute, Dir: filepath.Dir(filepath.Dir(script)), Env: []string{
-		"TELEPORT_URL=https://" + appHost + ":" + b.port, "TELEPORT_APP=" + b.url("jupyter", ""), "TELEPORT_DOWN=" + b.url("down", ""),
+		"TELEPORT_URL=https://" + appHost + ":" + b.port, "TELEPORT_APP=" + b.url("jupyter", ""), "TELEPORT_DOWN=" + b.url("down", ""), "TELEPORT_LACKS=" + b.url("lacks", ""),
 		"TELEPORT_HOSTS=MAP *." + appHost + " 127.0.0.1:" + web + ",MAP " + appHost + " 127.0.0.1:" + web,
 		"TELEPORT_USER=" + alice.Name, "TELEPORT_PASSWORD=" + alice.Password, "TELEPORT_OTP_SECRET=" + alice.OTPSecret(), "SHOTS=" + os.Getenv("SHOTS")}}).OK(t)
 	t.Log(out)

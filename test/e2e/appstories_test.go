@@ -34,6 +34,13 @@ func TestCurlWithACertificateOfAnApp(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	// All that tsh prints is what a browser opens, though the log-in used an address.
+	open := "https://wiki." + appHost + ":" + port
+	if uri := file("uri"); uri != open || !strings.HasSuffix(file("curl"), " "+open) {
+		t.Errorf("tsh apps config: %s, %s", uri, file("curl"))
+	}
+	contains(t, alice.Tsh("apps", "ls").OK(t), open+" ")
+	contains(t, alice.Tsh("apps", "ls", "--format=json").OK(t), `"url": "`+open+`"`)
 	curl := func(app, path string) cluster.Result {
 		host := app + "." + appHost + ":" + port
 		return alice.Run(cluster.Command{Path: cluster.Need(t, "curl", "curl"), Args: []string{"-sS", "-k", "--max-time", "20", "--no-alpn", "--cert", file("cert"), "--key", file("key"),
@@ -82,10 +89,13 @@ func TestPlayRequestsToAnApp(t *testing.T) {
 }
 
 // TestAnAgentOfAppsOfFlags: teleport app start fronts an app without a file, and what
-// teleport app configure create writes is a file that fronts one.
+// teleport app configure create writes is a file that fronts one; teleport configure
+// --roles=app writes one that fronts what is registered, or the app of its flags.
 func TestAnAgentOfAppsOfFlags(t *testing.T) {
 	t.Parallel()
 	m := newMall(t, cluster.Opts{})
+	m.alice = m.User(t, "bob", []string{"access"}, nil) // who sees them all
+	m.alice.Login(t)
 	teleport := filepath.Join(m.Bin(), "teleport")
 	flags := func(name string) []string {
 		return []string{"--proxy-server=" + m.ProxyAddr(), "--token=" + m.Token(t, "app"), "--ca-pin=" + m.CAPin(t), "--nodename=" + name,
@@ -94,10 +104,23 @@ func TestAnAgentOfAppsOfFlags(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "teleport.yaml")
 	m.alice.Run(cluster.Command{Path: teleport, Args: append([]string{"app", "configure", "create", "-o", file}, flags("of-file")...)}).OK(t)
 	contains(t, m.alice.Run(cluster.Command{Path: teleport, Args: []string{"configure", "--test=" + file}}).OK(t), "is good")
+	// A role alone fronts what is registered; one app may be named by flags there, too.
+	shared := func(name string, more ...string) []string {
+		return append(more, "--roles=app", "--proxy="+m.ProxyAddr(), "--token="+m.Token(t, "app"), "--ca-pin="+m.CAPin(t), "--nodename="+name,
+			"--data-dir="+filepath.Join(t.TempDir(), "data"))
+	}
+	for name, more := range map[string][]string{"of-role": nil, "of-name": {"--app-name=of-name", "--app-uri=" + m.web.URL}} {
+		file := filepath.Join(t.TempDir(), "teleport.yaml")
+		m.alice.Run(cluster.Command{Path: teleport, Args: append(shared(name, "configure", "-o", file), more...)}).OK(t)
+		m.alice.Go(t, teleport, "start", "-c", file)
+	}
+	write(t, m.Dir+"/registered.yaml", "kind: app\nversion: v3\nmetadata: {name: of-role, labels: {from: flags}}\nspec: {uri: '"+m.web.URL+"'}\n")
+	m.Tctl("create", m.Dir+"/registered.yaml").OK(t)
+	m.alice.Go(t, teleport, shared("of-start", "start", "--app-name=of-start", "--app-uri="+m.web.URL)...)
 	m.alice.Go(t, teleport, append([]string{"app", "start"}, flags("of-flags")...)...)
 	m.alice.Go(t, teleport, "app", "start", "-c", file)
-	for _, name := range []string{"of-flags", "of-file"} {
-		cluster.Until(t, within, name+" in tsh apps ls", func() bool { return strings.Contains(m.alice.Tsh("apps", "ls", "from=flags").Stdout, name) })
+	for _, name := range []string{"of-flags", "of-file", "of-role", "of-name", "of-start"} {
+		cluster.Until(t, within, name+" in tsh apps ls", func() bool { return strings.Contains(m.alice.Tsh("apps", "ls").Stdout, name) })
 		_, port := m.opened(t, name, "")
 		resp, err := http.Get("http://127.0.0.1:" + port + "/")
 		if err != nil {

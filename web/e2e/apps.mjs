@@ -5,7 +5,8 @@
 //   TELEPORT_USER=alice TELEPORT_PASSWORD=… TELEPORT_OTP_SECRET=… node web/e2e/apps.mjs
 //
 // TELEPORT_HOSTS is Chromium's --host-resolver-rules, TELEPORT_DOWN an app that does
-// not run, SHOTS a folder for pictures.
+// not run, TELEPORT_LACKS one that needs another that is not there, SHOTS a folder for
+// pictures.
 import { open } from './browser.mjs';
 import { code, stepAt } from './totp.mjs';
 
@@ -18,7 +19,8 @@ const need = (name) => {
 const origin = new URL(need('TELEPORT_URL')).origin;
 const app = new URL(need('TELEPORT_APP')).origin;
 const down = new URL(need('TELEPORT_DOWN')).origin;
-const b = await open(origin, process.env.SHOTS, { args: [`--host-resolver-rules=${process.env.TELEPORT_HOSTS ?? ''}`], apps: [app, down] });
+const lacks = new URL(need('TELEPORT_LACKS')).origin;
+const b = await open(origin, process.env.SHOTS, { args: [`--host-resolver-rules=${process.env.TELEPORT_HOSTS ?? ''}`], apps: [app, down, lacks] });
 const { page, context } = b;
 context.setDefaultTimeout(60_000);
 const see = (text) => page.getByText(text).first().waitFor();
@@ -98,6 +100,15 @@ const journeys = {
     await at(`${down}/`);
     await see('cannot be reached');
     await shots('app-down');
+  },
+  async 'what an app needs and cannot have is said first'() {
+    await page.goto(`${lacks}/tree?of=files`);
+    await see('lacks needs more than you can open');
+    await see('nowhere');
+    await shots('app-without');
+    await page.getByRole('button', { name: 'Open without them' }).click();
+    await at(`${lacks}/tree?of=files`);
+    await page.locator('#notebook_list').waitFor();
   },
   async 'an address that is no app says so'() {
     await page.goto(`${origin}/web/launch/nothing.example`);

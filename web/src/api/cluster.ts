@@ -58,6 +58,13 @@ export interface Launch {
   state: string;
 }
 
+export interface Launched {
+  url: string;
+  app: string;
+  /** Apps that this one needs and that do not open with it. */
+  without?: { app: string; why: string }[];
+}
+
 export interface Proofs {
   user: string;
   password: string;
@@ -70,7 +77,7 @@ export const api = {
   signIn: (body: Proofs) => call<{ user: string; expires: number }>('POST', 'sessions/web', { body }),
   signOut: () => call<unknown>('DELETE', 'sessions/web'),
   /** Where the browser goes next on its way to an app. */
-  launch: (body: Launch) => call<{ url: string; app: string }>('POST', 'sessions/app', { body }),
+  launch: (body: Launch) => call<Launched>('POST', 'sessions/app', { body }),
   link: (token: string) => call<Link>('GET', `invites/${encodeURIComponent(token)}`),
   /** `signed_in` says that the answer also began a session. */
   accept: (token: string, body: { password: string; otp: string }) =>

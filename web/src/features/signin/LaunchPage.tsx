@@ -8,6 +8,7 @@ import { useLoaded } from '../../kit/useLoaded';
 import { signInPath } from '../../session/session';
 import { Card } from './Card';
 import { safeApp } from './model';
+import css from './signin.module.css';
 
 /** /web/launch/HOST: on the way to an app, by a sign-in where there is none. */
 export function LaunchPage({ launch }: { launch: Launch }) {
@@ -16,10 +17,34 @@ export function LaunchPage({ launch }: { launch: Launch }) {
   const [next, again] = useLoaded(load);
   const kind = next.fault?.kind;
   const to = next.value && safeApp(next.value.url);
+  const without = next.value?.without ?? [];
+  const stops = without.length > 0; // so that nobody wonders why half of the app fails
   useEffect(() => {
-    if (to) browser.leaveFor(to);
+    if (to && !stops) browser.leaveFor(to);
     else if (kind === 'unauthenticated') browser.leaveFor(signInPath());
-  }, [to, kind]);
+  }, [to, stops, kind]);
+  if (next.value && to && stops) {
+    return (
+      <Card title={t('launch.without', { app: next.value.app })} lead={t('launch.without.lead')} announce>
+        <dl className={css.without}>
+          {without.map((x) => (
+            <div key={x.app}>
+              <dt>
+                <bdi>{x.app}</bdi>
+              </dt>
+              <dd lang="en">
+                <bdi>{x.why}</bdi>
+              </dd>
+            </div>
+          ))}
+        </dl>
+        <Button onClick={() => browser.leaveFor(to)}>{t('launch.without.go')}</Button>
+        <Button component="a" href="/web/" variant="default">
+          {t('launch.resources')}
+        </Button>
+      </Card>
+    );
+  }
   if (!next.fault || kind === 'unauthenticated') {
     return <Card title={t('launch.title')} lead={<bdi>{launch.host}</bdi>} />;
   }
