@@ -119,7 +119,8 @@ func (x *exchange) outbound(r *http.Request) *http.Request {
 	out.URL, out.Header, out.Close = &u, forwarded(r.Header), false
 	x.wants.Put(out.Header)
 	delete(out.Header, "Expect") // it is met here
-	out.Header.Set(HeaderRequestID, x.told.RequestID)
+	own := [...]string{x.told.RequestID, x.client(r), x.asked, "https", x.token.Reveal()}
+	out.Header[HeaderRequestID] = own[0:1:1]
 	if _, has := out.Header["User-Agent"]; !has {
 		out.Header["User-Agent"] = nil // so that none is made up
 	}
@@ -127,11 +128,9 @@ func (x *exchange) outbound(r *http.Request) *http.Request {
 		return out // a cloud's request is made anew
 	}
 	u.Scheme, u.Host, out.Host = x.way.target.Scheme, x.way.target.Host, x.way.target.Host
-	out.Header.Set("X-Forwarded-For", x.client(r))
-	out.Header.Set("X-Forwarded-Host", x.asked)
-	out.Header.Set("X-Forwarded-Proto", "https")
+	out.Header["X-Forwarded-For"], out.Header["X-Forwarded-Host"], out.Header["X-Forwarded-Proto"] = own[1:2:2], own[2:3:3], own[3:4:4]
 	if !x.token.Empty() {
-		out.Header.Set(HeaderAssertion, x.token.Reveal())
+		out.Header[HeaderAssertion] = own[4:5:5]
 	}
 	x.change(out)
 	if origin := out.Header.Get("Origin"); origin != "" && !strings.EqualFold(out.Host, x.asked) {
@@ -174,9 +173,9 @@ func (x *exchange) change(out *http.Request) {
 }
 
 // send gets the answer, of the app or of a cloud.
-func (x *exchange) send(r *http.Request) (*http.Response, error) {
+func (x *exchange) send(r *http.Request, early http1.Early) (*http.Response, error) {
 	if x.way != nil {
-		return x.way.RoundTrip(r)
+		return x.way.send(r, early)
 	}
 	cloud := x.svc.cfg.Clouds[x.app.Spec.Cloud]
 	return cloud.Send(r, x.visit.use(x.app), &x.told)
@@ -211,7 +210,7 @@ func (x *exchange) note(ctx context.Context, status int, why error) error {
 		return nil
 	}
 	x.noted = true
-	e := x.told
+	e := &x.told // which nobody changes any more
 	e.StatusCode, e.Success = status, why == nil
 	code := event.CodeAppRequest
 	if why != nil {
@@ -219,10 +218,10 @@ func (x *exchange) note(ctx context.Context, status int, why error) error {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), emitWithin)
 	defer cancel()
-	if err := x.visit.session.emit(ctx, &e, event.TypeAppRequest, code); err != nil {
+	if err := x.visit.session.emit(ctx, e, event.TypeAppRequest, code); err != nil {
 		return err
 	}
-	return x.visit.session.chunk.add(ctx, &e)
+	return x.visit.session.chunk.add(ctx, e)
 }
 
 // failure is the body of an answer of the agent itself.

@@ -28,14 +28,14 @@ const (
 // ownHeader reports whether a header is between us and the proxy or the app alone:
 // what a client, or an app, says in one is dropped.
 func ownHeader(name string) bool {
-	return types.ReservedHeader(name) || types.HeaderKey(name) == "x-request-id"
+	return types.ReservedHeader(name) || types.HeaderIs(name, "x-request-id")
 }
 
 // unsay drops what a client says in a header, however it spells it.
 func unsay(h http.Header, name string) {
 	key := types.HeaderKey(name)
 	for said := range h {
-		if types.HeaderKey(said) == key {
+		if types.HeaderIs(said, key) {
 			delete(h, said)
 		}
 	}
@@ -52,7 +52,7 @@ func forwarded(from http.Header) http.Header {
 				out[name] = kept
 			}
 		case !ownHeader(name):
-			out[name] = slices.Clone(values)
+			out[name] = values[:len(values):len(values)]
 		}
 	}
 	return out

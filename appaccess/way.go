@@ -74,15 +74,15 @@ func transport(d netx.Dialer, addr string) *http.Transport {
 	}
 }
 
-// RoundTrip implements http.RoundTripper.
-func (w *way) RoundTrip(r *http.Request) (*http.Response, error) {
+// send gets the answer of a request.
+func (w *way) send(r *http.Request, early http1.Early) (*http.Response, error) {
 	switch {
 	case w.secure != nil:
-		return w.secure.RoundTrip(r)
+		return http1.Over(w.secure, r, early)
 	case strings.HasPrefix(r.Header.Get("Content-Type"), "application/grpc"):
-		return w.clear.RoundTrip(r)
+		return http1.Over(w.clear, r, early)
 	}
-	return w.plain.RoundTrip(r)
+	return w.plain.Send(r, early)
 }
 
 func (w *way) close() {

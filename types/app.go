@@ -361,29 +361,44 @@ func (h AppHeader) check() error {
 // HeaderKey is what headers have in common that an app may take for one another: many
 // know a header as a variable of CGI, where X-User, x_user and X.User are all
 // HTTP_X_USER.
-func HeaderKey(name string) string {
-	return strings.Map(func(r rune) rune {
+func HeaderKey(name string) string { return string(appendHeaderKey(nil, name)) }
+
+// HeaderIs reports whether an app may take a header for the one with this key.
+func HeaderIs(name, key string) bool {
+	var room [longestReserved]byte
+	return string(appendHeaderKey(room[:0], name)) == key
+}
+
+func appendHeaderKey(b []byte, name string) []byte {
+	for _, r := range name {
 		switch {
 		case r >= 'A' && r <= 'Z':
-			return r - 'A' + 'a'
+			b = append(b, byte(r)-'A'+'a')
 		case r >= 'a' && r <= 'z' || r >= '0' && r <= '9':
-			return r
+			b = append(b, byte(r))
+		default:
+			b = append(b, '-')
 		}
-		return '-'
-	}, name)
+	}
+	return b
 }
+
+// longestReserved is more than the length of every name, and beginning of one, that
+// is reserved.
+const longestReserved = 32
 
 // ReservedHeader reports whether a header of requests is the agent's alone, however
 // it is spelt: what apps believe about who and whence, and what frames a request.
 func ReservedHeader(name string) bool {
-	name = HeaderKey(name)
-	switch name {
+	var room [longestReserved]byte
+	key := appendHeaderKey(room[:0], name[:min(len(name), longestReserved)])
+	switch string(key) {
 	case "cf-access-token", "forwarded", "x-real-ip", "connection", "content-length", "transfer-encoding", "te",
 		"trailer", "upgrade", "keep-alive", "expect":
 		return true
 	}
 	for _, own := range []string{"teleport-", "x-forwarded-", "x-teleport-", "proxy-"} {
-		if strings.HasPrefix(name, own) {
+		if strings.HasPrefix(string(key), own) {
 			return true
 		}
 	}

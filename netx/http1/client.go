@@ -1,7 +1,6 @@
 package http1
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"net"
@@ -35,16 +34,20 @@ type Client struct {
 // staleAfter is how long a connection may be idle and still be thought alive.
 const staleAfter = time.Second
 
-// RoundTrip implements http.RoundTripper. A request that may be repeated, and whose
-// connection ended before anything of an answer came, is sent over another one: the
-// other side had closed what waited here, or has gone, and there may be one more.
-func (c *Client) RoundTrip(r *http.Request) (*http.Response, error) {
+// RoundTrip implements http.RoundTripper, as Send does without ears for early answers.
+func (c *Client) RoundTrip(r *http.Request) (*http.Response, error) { return c.Send(r, nil) }
+
+// Send sends a request and returns its answer, once its head has come. A request that
+// may be repeated, and whose connection ended before anything of an answer came, is
+// sent over another one: the other side had closed what waited here, or has gone, and
+// there may be one more.
+func (c *Client) Send(r *http.Request, early Early) (*http.Response, error) {
 	for fresh := 0; ; {
 		l, err := c.take(r)
 		if err != nil {
 			return nil, errors.Join(err, closeBody(r))
 		}
-		resp, begun, err := l.exchange(r)
+		resp, begun, err := l.exchange(r, early)
 		if err == nil {
 			return resp, nil
 		}
@@ -88,9 +91,7 @@ func (c *Client) take(r *http.Request) (*link, error) {
 			if err != nil {
 				return nil, err
 			}
-			l = &link{client: c, nc: nc, age: age, br: readers.Get().(*bufio.Reader)}
-			l.br.Reset(nc)
-			return l, nil
+			return newLink(c, nc, age), nil
 		}
 		idle := time.Since(l.used)
 		if idle < c.IdleTimeout && (idle < staleAfter && repeatable(r) || netx.Quiet(l.nc)) {

@@ -28,34 +28,41 @@ var heads = sync.Pool{New: func() any { b := make([]byte, 0, 2<<10); return &b }
 // nothing came.
 func readHead(br *bufio.Reader, most int) (string, error) {
 	p := heads.Get().(*[]byte)
-	b := (*p)[:0]
-	defer func() {
-		if cap(b) <= 16<<10 {
-			*p = b
-			heads.Put(p)
-		}
-	}()
+	b, err := appendHead((*p)[:0], br, most)
+	text := ""
+	if err == nil {
+		text = string(b)
+	}
+	if cap(b) <= 16<<10 {
+		*p = b
+		heads.Put(p)
+	}
+	return text, err
+}
+
+func appendHead(b []byte, br *bufio.Reader, most int) ([]byte, error) {
 	line := 0 // where the line begins
 	for {
 		piece, err := br.ReadSlice('\n')
 		b = append(b, piece...)
 		if len(b) > most {
-			return "", errTooLarge
+			return b, errTooLarge
 		}
 		switch {
+		case err == nil:
 		case errors.Is(err, bufio.ErrBufferFull):
 			continue
 		case errors.Is(err, io.EOF) && len(b) > 0:
-			return "", io.ErrUnexpectedEOF
-		case err != nil:
-			return "", err
+			return b, io.ErrUnexpectedEOF
+		default:
+			return b, err
 		}
-		if end := string(b[line:]); end == "\r\n" || end == "\n" {
+		if end := b[line:]; len(end) == 1 || len(end) == 2 && end[0] == '\r' {
 			if line == 0 { // RFC 9112 §2.2: an empty line before a request is passed over
 				b = b[:0]
 				continue
 			}
-			return string(b), nil
+			return b, nil
 		}
 		line = len(b)
 	}
@@ -118,39 +125,39 @@ func (e statusError) Unwrap() error { return e.error }
 
 func refuse(status int, what string) error { return statusError{status, malformed("%s", what)} }
 
-// parseRequest understands the head of a request. The body is the caller's.
-func parseRequest(text string) (*http.Request, error) {
+// parseRequest understands the head of a request, into r. The body is the caller's.
+func parseRequest(text string, r *http.Request) error {
 	start, rest, err := cutLine(text, true)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	method, start, ok1 := strings.Cut(start, " ")
 	target, proto, ok2 := strings.Cut(start, " ")
 	if !ok1 || !ok2 || !isToken(method) || target == "" {
-		return nil, malformed("the first line is no request")
+		return malformed("the first line is no request")
 	}
-	r := &http.Request{Method: method, RequestURI: target, Proto: proto, ProtoMajor: 1}
+	r.Method, r.RequestURI, r.Proto, r.ProtoMajor = method, target, proto, 1
 	switch proto {
 	case "HTTP/1.1":
 		r.ProtoMinor = 1
 	case "HTTP/1.0":
 	default:
-		return nil, refuse(http.StatusHTTPVersionNotSupported, "the request is of another version than HTTP/1.1")
+		return refuse(http.StatusHTTPVersionNotSupported, "the request is of another version than HTTP/1.1")
 	}
 	if r.URL, err = parseTarget(method, target); err != nil {
-		return nil, malformed("the request names no place")
+		return malformed("the request names no place")
 	}
 	if r.Header, err = parseFields(rest, true); err != nil {
-		return nil, err
+		return err
 	}
 	if err := parseHost(r); err != nil {
-		return nil, err
+		return err
 	}
 	if expect := r.Header["Expect"]; len(expect) > 1 || len(expect) == 1 && !strings.EqualFold(expect[0], "100-continue") {
-		return nil, refuse(http.StatusExpectationFailed, "the request expects what is not known")
+		return refuse(http.StatusExpectationFailed, "the request expects what is not known")
 	}
 	r.Close = r.ProtoMinor == 0 || hasToken(r.Header["Connection"], "close")
-	return r, parseLength(r)
+	return parseLength(r)
 }
 
 func parseTarget(method, target string) (*url.URL, error) {

@@ -8,8 +8,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/http/httptrace"
-	"net/textproto"
 	"strconv"
 	"sync"
 	"time"
@@ -25,10 +23,49 @@ type link struct {
 	used   time.Time // since when it is idle
 	again  bool      // it has had a request before
 	age    int       // how often the client had been renewed when it was dialled
-	stop   func() bool
+	soon   *time.Timer
 
 	mu       sync.Mutex
-	answered bool // or nothing is asked
+	answered bool            // or nothing is asked
+	ctx      context.Context // of the request; nil: there is none
+	stop     func() bool     // stops listening to it; nil: nobody listens yet
+}
+
+func newLink(c *Client, nc net.Conn, age int) *link {
+	l := &link{client: c, nc: nc, age: age, br: readers.Get().(*bufio.Reader)}
+	l.br.Reset(nc)
+	l.soon = time.AfterFunc(listenAfter, l.listen)
+	return l
+}
+
+// listenAfter is when an exchange begins to listen for the end of its context: most
+// are over by then, and listening costs as much as reading the answer.
+const listenAfter = 10 * time.Millisecond
+
+// begin has the end of ctx close the connection, until over is called.
+func (l *link) begin(ctx context.Context) {
+	l.mu.Lock()
+	l.answered, l.ctx = false, ctx
+	l.mu.Unlock()
+	l.soon.Reset(listenAfter)
+}
+
+func (l *link) listen() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.ctx != nil && l.stop == nil {
+		l.stop = context.AfterFunc(l.ctx, func() { l.nc.Close() })
+	}
+}
+
+// over reports whether the connection was left open.
+func (l *link) over() bool {
+	l.soon.Stop()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	stop := l.stop
+	l.ctx, l.stop = nil, nil
+	return stop == nil || stop()
 }
 
 // close closes a connection that nobody reads from.
@@ -43,17 +80,14 @@ func (l *link) close() {
 
 // drop closes a connection whose request has failed; somebody may still hold it.
 func (l *link) drop() {
-	if l.stop != nil {
-		l.stop()
-	}
+	l.over()
 	l.nc.Close()
 }
 
 // exchange sends a request and reads the head of its answer. begun reports whether
 // anything of an answer came, or the body may have been read from.
-func (l *link) exchange(r *http.Request) (resp *http.Response, begun bool, err error) {
-	l.answered = false
-	l.stop = context.AfterFunc(r.Context(), func() { l.nc.Close() })
+func (l *link) exchange(r *http.Request, early Early) (resp *http.Response, begun bool, err error) {
+	l.begin(r.Context())
 	sent, err := l.send(r)
 	if err != nil {
 		return nil, hasBody(r), err
@@ -63,7 +97,7 @@ func (l *link) exchange(r *http.Request) (resp *http.Response, begun bool, err e
 			return nil, false, err
 		}
 	}
-	resp, begun, err = l.answer(r)
+	resp, begun, err = l.answer(r, early)
 	if err == nil {
 		err = l.heard()
 	}
@@ -227,7 +261,7 @@ func (c chunks) Write(p []byte) (int, error) {
 }
 
 // answer reads heads up to that of the final answer.
-func (l *link) answer(r *http.Request) (*http.Response, bool, error) {
+func (l *link) answer(r *http.Request, early Early) (*http.Response, bool, error) {
 	for n := 0; ; n++ {
 		if n == 0 {
 			if _, err := l.br.Peek(1); err != nil {
@@ -248,8 +282,8 @@ func (l *link) answer(r *http.Request) (*http.Response, bool, error) {
 		if n > 10 {
 			return nil, true, badAnswer("it does not begin")
 		}
-		if t := httptrace.ContextClientTrace(r.Context()); t != nil && t.Got1xxResponse != nil {
-			if err := t.Got1xxResponse(resp.StatusCode, textproto.MIMEHeader(resp.Header)); err != nil {
+		if early != nil {
+			if err := early(resp.StatusCode, resp.Header); err != nil {
 				return nil, true, err
 			}
 		}
@@ -329,7 +363,7 @@ func (a *answerBody) finish() {
 			good = false
 		}
 	}
-	if !a.l.stop() || !good {
+	if !a.l.over() || !good {
 		a.l.drop()
 		return
 	}
@@ -352,6 +386,6 @@ func (u *upgraded) Read(p []byte) (int, error)  { return u.l.br.Read(p) }
 func (u *upgraded) Write(p []byte) (int, error) { return u.l.nc.Write(p) }
 
 func (u *upgraded) Close() error {
-	u.l.stop()
+	u.l.over()
 	return u.l.nc.Close()
 }

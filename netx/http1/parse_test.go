@@ -49,7 +49,7 @@ func TestRequestsThatAreRefused(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			head, err := readHead(bufio.NewReader(strings.NewReader(text)), 1<<10)
 			if err == nil {
-				_, err = parseRequest(head)
+				err = parseRequest(head, new(http.Request))
 			}
 			if err == nil {
 				t.Error("it is taken")
@@ -75,7 +75,8 @@ func FuzzRequest(f *testing.F) {
 		if err != nil {
 			return
 		}
-		ours, err := parseRequest(head)
+		ours := new(http.Request)
+		err = parseRequest(head, ours)
 		if err != nil {
 			return
 		}
@@ -135,7 +136,8 @@ func FuzzResponse(f *testing.F) {
 		if ours.StatusCode != theirs.StatusCode {
 			t.Fatalf("%d, not %d", ours.StatusCode, theirs.StatusCode)
 		}
-		l := &link{client: &Client{}, br: br, stop: func() bool { return false }, nc: deaf{}}
+		l := newLink(&Client{}, deaf{}, 0)
+		l.br = br
 		got, gerr := io.ReadAll(l.withBody(ours, r, nil).Body)
 		want, werr := io.ReadAll(theirs.Body)
 		if gerr == nil && werr == nil && string(got) != string(want) {

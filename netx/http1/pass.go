@@ -16,11 +16,22 @@ import (
 	"teleport/netx"
 )
 
+// Early is told of an answer before the final one: its status, 1xx, and its fields,
+// which are its own from then on. An error ends the request.
+type Early func(status int, h http.Header) error
+
+// Over has an http.RoundTripper tell of early answers, for Hop.Send.
+func Over(rt http.RoundTripper, r *http.Request, early Early) (*http.Response, error) {
+	trace := &httptrace.ClientTrace{Got1xxResponse: func(status int, h textproto.MIMEHeader) error { return early(status, http.Header(h)) }}
+	return rt.RoundTrip(r.WithContext(httptrace.WithClientTrace(r.Context(), trace)))
+}
+
 // Hop passes requests on and brings their answers back. Safe for concurrent use
 // where its functions are.
 type Hop struct {
-	// Send gets the answer of a request that has been made for the other side.
-	Send func(out *http.Request) (*http.Response, error)
+	// Send gets the answer of a request that has been made for the other side, and
+	// tells of early ones before it.
+	Send func(out *http.Request, early Early) (*http.Response, error)
 	// Look may change the head of an answer before it goes to the client, in which
 	// nothing of the connection is left. An error is returned by Pass.
 	Look func(resp *http.Response) error
@@ -34,11 +45,10 @@ var pieces = sync.Pool{New: func() any { return new([pieceSize]byte) }}
 // ends with a panic of http.ErrAbortHandler, as net/http has it.
 func (h *Hop) Pass(w http.ResponseWriter, out *http.Request) error {
 	early := &hints{w: w}
-	out = out.WithContext(httptrace.WithClientTrace(out.Context(), &httptrace.ClientTrace{Got1xxResponse: early.pass}))
 	if out.ContentLength == 0 { // HTTP/2 has a body that is empty
 		out.Body = http.NoBody
 	}
-	resp, err := h.Send(out)
+	resp, err := h.Send(out, early.pass)
 	early.end()
 	if err != nil {
 		return err
@@ -100,13 +110,12 @@ func (x *hints) end() {
 	x.over = true
 }
 
-func (x *hints) pass(status int, h textproto.MIMEHeader) error {
+func (x *hints) pass(status int, early http.Header) error {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if x.over || status == http.StatusContinue {
 		return nil
 	}
-	early := http.Header(h)
 	StripHop(early)
 	before := maps.Clone(x.w.Header())
 	maps.Copy(x.w.Header(), early)

@@ -50,7 +50,7 @@ func newWorld(t *testing.T, app http.HandlerFunc) *world {
 		return (&net.Dialer{}).DialContext(ctx, "tcp", addr)
 	}}
 	t.Cleanup(w.hop.Close)
-	hop := &Hop{Send: w.hop.RoundTrip, Look: func(*http.Response) error { return nil }}
+	hop := &Hop{Send: w.hop.Send, Look: func(*http.Response) error { return nil }}
 	w.server = &Server{HeadTimeout: time.Minute, BodyTimeout: time.Minute, IdleTimeout: time.Minute, MaxHead: 16 << 10, Log: slog.New(slog.DiscardHandler),
 		Refused: func(_ context.Context, _ net.Conn, err error) {
 			w.mu.Lock()

@@ -2,6 +2,7 @@ package http1
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"io"
 	"maps"
@@ -17,10 +18,11 @@ import (
 
 // response is the answer to one request; an http.ResponseWriter, for one goroutine.
 type response struct {
-	c    *conn
-	r    *http.Request
-	body *requestBody
-	h    http.Header
+	c      *conn
+	r      *http.Request
+	cancel context.CancelCauseFunc
+	body   *requestBody
+	h      http.Header
 
 	mu     sync.Mutex // of begun and the writer before it
 	begun  bool       // the status is decided
@@ -218,6 +220,9 @@ func (w *response) SetWriteDeadline(t time.Time) error {
 
 // EnableFullDuplex is for http.ResponseController: bodies always may cross.
 func (w *response) EnableFullDuplex() error { return nil }
+
+// Cancel ends the context of the request, for a reason.
+func (w *response) Cancel(why error) { w.cancel(why) }
 
 // Hijack implements http.Hijacker.
 func (w *response) Hijack() (net.Conn, *bufio.ReadWriter, error) {

@@ -26,8 +26,8 @@ import (
 // Its http.ResponseWriter can flush, be hijacked, write early hints and trailers, and
 // has the deadlines of http.ResponseController; bodies may be read and written at the
 // same time. It makes up no header but Date and the lengths. The context of a request
-// ends with its answer, or with the connection, and when the client is seen to have
-// gone.
+// ends with its answer, or with the connection, when the client is seen to have gone,
+// and by the method Cancel(error) of the http.ResponseWriter.
 type Server struct {
 	Handler http.Handler
 	// HeadTimeout bounds how long the head of a request may take, BodyTimeout its body,
@@ -218,45 +218,43 @@ func (c *conn) next() bool {
 	if !c.state.CompareAndSwap(waiting, working) {
 		return false
 	}
-	r, err := c.read()
-	if err != nil {
+	ctx, cancel := context.WithCancelCause(c.ctx)
+	defer cancel(nil)
+	r := new(http.Request).WithContext(ctx)
+	if err := c.read(r); err != nil {
 		c.refuse(err)
 		return false
 	}
-	again := c.answer(r)
+	again := c.answer(r, cancel)
 	return again && c.state.CompareAndSwap(working, waiting) && !c.srv.draining.Load()
 }
 
 // read reads the head of a request.
-func (c *conn) read() (*http.Request, error) {
+func (c *conn) read(r *http.Request) error {
 	here, err := c.br.Peek(c.br.Buffered())
 	if err != nil || !bytes.Contains(bytes.TrimLeft(here, "\r\n"), []byte("\r\n\r\n")) { // empty lines may come before it
 		if err := c.nc.SetReadDeadline(time.Now().Add(c.srv.HeadTimeout)); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	text, err := readHead(c.br, c.srv.MaxHead)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	r, err := parseRequest(text)
-	if err != nil {
-		return nil, err
-	}
-	if r.ContentLength != 0 {
-		err = c.nc.SetReadDeadline(time.Now().Add(c.srv.BodyTimeout))
+	if err := parseRequest(text, r); err != nil {
+		return err
 	}
 	r.RemoteAddr, r.TLS = c.remote, c.tls
-	return r, err
+	if r.ContentLength == 0 {
+		return nil
+	}
+	return c.nc.SetReadDeadline(time.Now().Add(c.srv.BodyTimeout))
 }
 
 // answer has the handler answer a request, and reports whether the connection is
 // good for another one.
-func (c *conn) answer(r *http.Request) bool {
-	ctx, cancel := context.WithCancel(c.ctx)
-	defer cancel()
-	r = r.WithContext(ctx)
-	w := &response{c: c, r: r, h: http.Header{}, left: -1, close: r.Close}
+func (c *conn) answer(r *http.Request, cancel context.CancelCauseFunc) bool {
+	w := &response{c: c, r: r, cancel: cancel, h: make(http.Header, 8), left: -1, close: r.Close}
 	w.body = newRequestBody(c, w, r)
 	r.Body = w.body
 	if r.ContentLength == 0 {

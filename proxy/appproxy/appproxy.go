@@ -124,7 +124,7 @@ const (
 
 // ServeHTTP implements http.Handler for requests whose host Handles.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	v := &visit{w: w, r: r, id: newRequestID()}
+	v := &visit{Context: r.Context(), w: w, r: r, id: newRequestID()}
 	var err error
 	if v.client, err = s.o.ClientAddr(r); err != nil {
 		s.fail(v, err)
@@ -150,8 +150,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// visit is one request on its way.
+// visit is one request on its way, and the context of what is sent on for it.
 type visit struct {
+	context.Context
 	w      http.ResponseWriter
 	r      *http.Request
 	id     string // names it in logs
@@ -162,6 +163,9 @@ type visit struct {
 	who    *visitor     // whose connections it takes
 	moved  atomic.Int64 // bytes of its bodies
 	told   bool         // why it failed is in the audit log, or is no refusal
+	// While its session is open:
+	control *http.ResponseController
+	cancel  context.CancelCauseFunc
 }
 
 // wellShaped refuses requests that no browser makes, and that mean one thing here
@@ -203,7 +207,7 @@ func (s *Server) serveApp(v *visit) {
 		s.signIn(v)
 		return
 	}
-	defer func() { who.leave(v.moved.Load()) }()
+	defer who.leave(v)
 	v.user, v.proven = who.user, true
 	if wantsUpgrade(v.r) && !s.ownOrigin(v) {
 		s.fail(v, fault.New(fault.Denied, "a page of another site opened this WebSocket"))

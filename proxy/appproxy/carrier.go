@@ -58,7 +58,7 @@ func (v *visitor) dial(ctx context.Context) (net.Conn, error) {
 			conn, _, err := v.dialAgent(ctx, b, client, "http/1.1")
 			return conn, err
 		}
-		if st := v.join(b); st != nil {
+		if st := v.stream(b); st != nil {
 			v.mu.Unlock()
 			return st, nil
 		}
@@ -78,9 +78,9 @@ func (v *visitor) dial(ctx context.Context) (net.Conn, error) {
 	}
 }
 
-// join opens a stream over the carrier that there is; nil: there is none that takes
+// stream opens one over the carrier that there is; nil: there is none that takes
 // one. v.mu is held.
-func (v *visitor) join(b *bridge) net.Conn {
+func (v *visitor) stream(b *bridge) net.Conn {
 	c := v.carrier
 	if c == nil {
 		return nil

@@ -27,30 +27,52 @@ const errorHeader = "X-Teleport-App-Error"
 // pass sends a request on, and ends it when its session ends.
 func (s *Server) pass(v *visit, who *visitor) {
 	who.renew(v.client)
-	v.who = who
-	ctx, cancel := context.WithCancelCause(context.WithValue(v.r.Context(), clientKey{}, v.client))
-	defer cancel(nil)
 	control := http.NewResponseController(v.w)
-	stop := context.AfterFunc(who.ctx, func() {
-		cancel(context.Cause(who.ctx))
-		past := time.Unix(1, 0)
-		_, _ = control.SetReadDeadline(past), control.SetWriteDeadline(past) // of a client that neither reads nor writes
-	})
-	defer stop()
+	if c, ok := v.w.(canceler); ok {
+		v.cancel = c.Cancel
+	} else { // HTTP/2
+		ctx, cancel := context.WithCancelCause(v.Context)
+		defer cancel(nil)
+		v.Context, v.cancel = ctx, cancel
+	}
+	v.control = control
+	if err := who.join(v); err != nil {
+		s.fail(v, err)
+		return
+	}
 	if v.r.ProtoMajor > 1 { // the server's own deadline is for whole requests of its API
 		if err := control.SetReadDeadline(time.Time{}); err != nil {
 			s.fail(v, err)
 			return
 		}
 	}
-	out := s.outbound(v, ctx)
+	out := s.outbound(v)
 	if out.Body != nil && out.Body != http.NoBody {
 		out.Body = &patientBody{ReadCloser: out.Body, control: control, ended: who.ctx, moved: &v.moved}
 	}
-	hop := http1.Hop{Send: who.agents.RoundTrip, Look: s.inbound}
+	hop := http1.Hop{Send: who.agents.Send, Look: s.inbound}
 	if err := hop.Pass(&patientWriter{ResponseWriter: v.w, control: control, ended: who.ctx, moved: &v.moved}, out); err != nil {
 		s.broken(v, err)
 	}
+}
+
+// canceler is an answer that can end the context of its request.
+type canceler interface{ Cancel(why error) }
+
+// cut ends a request whose session has ended.
+func (v *visit) cut(why error) {
+	v.cancel(why)
+	past := time.Unix(1, 0)
+	_, _ = v.control.SetReadDeadline(past), v.control.SetWriteDeadline(past) // of a client that neither reads nor writes
+}
+
+// Value implements context.Context: of the requests to the agent, which tell dials
+// whom they are for.
+func (v *visit) Value(key any) any {
+	if key == (clientKey{}) {
+		return v.client
+	}
+	return v.Context.Value(key)
 }
 
 // patientBody reads a body for as long as something of it comes.
@@ -102,11 +124,11 @@ func (w *patientWriter) Write(p []byte) (int, error) {
 // passes reports whether clients set a header for an app: not those that say who the
 // user is and where a request comes from, and not what belongs to one connection.
 func passes(name string) bool {
-	return !types.ReservedHeader(name) && types.HeaderKey(name) != "x-request-id"
+	return !types.ReservedHeader(name) && !types.HeaderIs(name, "x-request-id")
 }
 
 // outbound builds the request that the agent gets, its headers from empty.
-func (s *Server) outbound(v *visit, ctx context.Context) *http.Request {
+func (s *Server) outbound(v *visit) *http.Request {
 	r := v.r
 	wants := http1.Take(r.Header)
 	h := make(http.Header, len(r.Header)+8)
@@ -121,11 +143,9 @@ func (s *Server) outbound(v *visit, ctx context.Context) *http.Request {
 	wants.Put(h)
 	delete(h, "Expect") // it is met here
 	stripCookies(h)
-	h["X-Forwarded-For"] = []string{v.client.Addr().String()}
-	h["X-Forwarded-Host"] = []string{r.Host}
-	h["X-Forwarded-Proto"] = []string{"https"}
-	h[requestID] = []string{v.id}
-	out := r.WithContext(ctx)
+	own := [...]string{v.client.Addr().String(), r.Host, "https", v.id}
+	h["X-Forwarded-For"], h["X-Forwarded-Host"], h["X-Forwarded-Proto"], h[requestID] = own[0:1:1], own[1:2:2], own[2:3:3], own[3:4:4]
+	out := r.WithContext(v)
 	out.Header, out.Close = h, false
 	out.URL = &url.URL{Scheme: "https", Host: agentHost, Path: r.URL.Path, RawPath: r.URL.RawPath, RawQuery: r.URL.RawQuery}
 	return out

@@ -246,7 +246,7 @@ func (s *Server) finish(v *visit) {
 		return
 	}
 	id, secret, _ := strings.Cut(in.Session, ".")
-	if !halfForm.MatchString(id) || !halfForm.MatchString(secret) {
+	if !isHalf(id) || !isHalf(secret) {
 		s.fail(v, fault.New(fault.Invalid, "the sign-in is not complete").WithHint("open the app again"))
 		return
 	}
@@ -274,7 +274,7 @@ func (s *Server) finish(v *visit) {
 	}
 	s.tellTrip(v, Trip{Path: in.Path, Apps: in.Apps, As: in.As})
 	opened, secret, _ := strings.Cut(out.Bearer, ".")
-	if opened != id || !halfForm.MatchString(secret) {
+	if opened != id || !isHalf(secret) {
 		s.fail(v, fault.New(fault.Internal, "the auth service opened another session"))
 		return
 	}

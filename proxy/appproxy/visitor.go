@@ -41,9 +41,10 @@ type visitor struct {
 	bridge   *bridge
 	getting  chan struct{} // closed when a request that needs a bridge has tried to get one; nil: none does
 	renewing bool
-	using    int   // requests that are open
-	weight   int64 // bytes of a request's bodies, on the average of late
-	heavy    bool  // each request has a connection of its own
+	using    int                 // requests that are open
+	visits   map[*visit]struct{} // of them, those that end with the session
+	weight   int64               // bytes of a request's bodies, on the average of late
+	heavy    bool                // each request has a connection of its own
 	last     time.Time
 }
 
@@ -78,6 +79,8 @@ type clientKey struct{}
 
 func (v *visitor) init(parent context.Context) {
 	v.ctx, v.end = context.WithCancelCause(parent)
+	v.visits = map[*visit]struct{}{}
+	context.AfterFunc(v.ctx, v.cut)
 	v.agents = &http1.Client{Dial: v.dial, MaxIdle: keptConns, IdleTimeout: keptFor, MaxHead: maxAnswer}
 }
 
@@ -204,10 +207,32 @@ func (v *visitor) get(ctx context.Context, client netip.AddrPort) (*bridge, erro
 	return b, nil
 }
 
+// join has a request end with the session.
+func (v *visitor) join(x *visit) error {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.ctx.Err() != nil { // its requests have been cut, or are about to be
+		return context.Cause(v.ctx)
+	}
+	x.who, v.visits[x] = v, struct{}{}
+	return nil
+}
+
+// cut ends the requests of a session that has ended.
+func (v *visitor) cut() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for x := range v.visits {
+		x.cut(context.Cause(v.ctx))
+	}
+}
+
 // leave says that a request is over, and how many bytes were in its bodies.
-func (v *visitor) leave(moved int64) {
+func (v *visitor) leave(x *visit) {
+	moved := x.moved.Load()
 	v.mu.Lock()
 	v.using--
+	delete(v.visits, x)
 	v.last = v.o.Now()
 	v.weight += (moved - v.weight) / weighOver
 	turned := !v.heavy && v.weight > heavyFrom || v.heavy && v.weight < heavyTo

@@ -7,7 +7,8 @@ import (
 	"encoding/hex"
 	"net/http"
 	"net/netip"
-	"regexp"
+	"net/textproto"
+	"strings"
 	"time"
 
 	"teleport/api/gen/loginv1"
@@ -25,8 +26,16 @@ const (
 	ourCookies    = "__Host-grv_app_"
 )
 
-// halfForm is the shape of either half of a session; anything else is none of ours.
-var halfForm = regexp.MustCompile(`^[0-9a-f]{32}$`)
+// isHalf reports whether a text has the shape of either half of a session: 32 digits
+// of 16. Anything else is none of ours.
+func isHalf(text string) bool {
+	for i := range len(text) {
+		if c := text[i]; (c < '0' || c > '9') && (c < 'a' || c > 'f') {
+			return false
+		}
+	}
+	return len(text) == 32
+}
 
 // copyLag is how long a session that the copy has not got may take to arrive: it
 // was opened a moment ago, through another proxy.
@@ -81,11 +90,27 @@ func (s *Server) who(v *visit) (*visitor, error) {
 // pair reads the two cookies of a session. Two of one name are none: which of them
 // counts would be a guess.
 func pair(r *http.Request) (id string, secret types.Secret, ok bool) {
-	ids, secrets := r.CookiesNamed(sessionCookie), r.CookiesNamed(subjectCookie)
-	if len(ids) != 1 || len(secrets) != 1 || !halfForm.MatchString(ids[0].Value) || !halfForm.MatchString(secrets[0].Value) {
+	id, ok1 := cookie(r.Header, sessionCookie)
+	text, ok2 := cookie(r.Header, subjectCookie)
+	if !ok1 || !ok2 || !isHalf(id) || !isHalf(text) {
 		return "", secret, false
 	}
-	return ids[0].Value, types.NewSecret(secrets[0].Value), true
+	return id, types.NewSecret(text), true
+}
+
+// cookie finds the one cookie of a name (RFC 6265 §5.4), as it is written. net/http
+// would read all of them, for each request.
+func cookie(h http.Header, name string) (value string, ok bool) {
+	n := 0
+	for _, line := range h["Cookie"] {
+		for part := range strings.SplitSeq(line, ";") {
+			if key, v, _ := strings.Cut(part, "="); textproto.TrimString(key) == name {
+				value = textproto.TrimString(v)
+				n++
+			}
+		}
+	}
+	return value, n == 1
 }
 
 // bearerOf is what auth knows a session by.

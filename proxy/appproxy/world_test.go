@@ -43,15 +43,16 @@ const (
 // world is a proxy with apps, an auth service of one page, and an agent that is
 // the app.
 type world struct {
-	t    *testing.T
-	ca   *certtest.World
-	srv  *appproxy.Server
-	apps *appproxy.Hosts
-	net  memnet.Network // where the proxy listens
-	app  http.Handler   // what the agent does with requests
-	work sync.WaitGroup
-	feed chan net.Conn
-	over <-chan struct{}
+	t     testing.TB
+	ca    *certtest.World
+	srv   *appproxy.Server
+	apps  *appproxy.Hosts
+	net   memnet.Network // where the proxy listens
+	app   http.Handler   // what the agent does with requests
+	speak func(net.Conn) // if set, what it does with streams
+	work  sync.WaitGroup
+	feed  chan net.Conn
+	over  <-chan struct{}
 
 	mu       sync.Mutex
 	servers  []*types.AppServer
@@ -79,7 +80,7 @@ func app(name string, edit func(*types.AppSpec)) *types.AppServer {
 	return &types.AppServer{Spec: types.AppServerSpec{HostID: certtest.HostUUID, App: a}}
 }
 
-func newWorld(t *testing.T, servers ...*types.AppServer) *world {
+func newWorld(t testing.TB, servers ...*types.AppServer) *world {
 	w := &world{t: t, ca: certtest.New(t, clusterName, time.Now()), sessions: map[string]*types.AppSession{}, secrets: map[string]string{},
 		subs: map[chan struct{}]struct{}{}, servers: servers}
 	if len(servers) == 0 {
@@ -170,6 +171,10 @@ func (w *world) take(ctx context.Context, c *tls.Conn, requests *netx.Feed) {
 	w.mu.Unlock()
 	defer context.AfterFunc(ctx, a.Close)()
 	_ = a.Serve(func(st *mux.Stream) {
+		if w.speak != nil {
+			w.speak(st)
+			return
+		}
 		over := make(chan struct{})
 		if requests.Put(ctx, &stream{Stream: st, over: over}) == nil {
 			<-over
@@ -200,7 +205,7 @@ func (w *world) listen(ctx context.Context) {
 	context.AfterFunc(ctx, func() { s.Close() })
 }
 
-func must(t *testing.T, err error) {
+func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
