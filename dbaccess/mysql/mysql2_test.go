@@ -2,7 +2,6 @@ package mysql_test
 
 import (
 	"net"
-	"os"
 	"os/exec"
 	"strings"
 	"testing"
@@ -13,7 +12,7 @@ import (
 // TestMysql2LogsInWithCachingSHA2 runs mysql2 of npm, which logs in in the way
 // that its server names.
 func TestMysql2LogsInWithCachingSHA2(t *testing.T) {
-	dir := installed(t)
+	dir := cluster.NPM(t, "testdata/mysql2")
 	_, addr := world(t)
 	_, port, _ := net.SplitHostPort(addr.String())
 	ask := exec.Command("node", "ask.mjs", port, "alice")
@@ -25,20 +24,4 @@ func TestMysql2LogsInWithCachingSHA2(t *testing.T) {
 			t.Errorf("%v: %s, want %q", err, out, want)
 		}
 	}
-}
-
-// installed is a folder with ask.mjs, and the package that it needs.
-func installed(t *testing.T) string {
-	t.Helper()
-	cluster.Need(t, "npm", "npm")
-	dir := t.TempDir()
-	if err := os.CopyFS(dir, os.DirFS("testdata/mysql2")); err != nil {
-		t.Fatal(err)
-	}
-	install := exec.Command("npm", "ci", "--no-audit", "--no-fund")
-	install.Dir = dir
-	if out, err := install.CombinedOutput(); err != nil {
-		t.Fatalf("npm ci: %v\n%s", err, out)
-	}
-	return dir
 }

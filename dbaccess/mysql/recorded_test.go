@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"teleport/dbaccess/mysql"
+	"teleport/test/cluster"
 	"teleport/types/event"
 )
 
@@ -72,7 +73,7 @@ func record(t *testing.T) {
 		c := exec.Command(argv[0])
 		c.Args = append(c.Args, argv[1:]...)
 		if name == "mysql2" {
-			c.Dir, c.Args = installed(t), append(c.Args, port, "alice")
+			c.Dir, c.Args = cluster.NPM(t, "testdata/mysql2"), append(c.Args, port, "alice")
 		} else {
 			c.Args = append([]string{argv[0], argv[1], argv[2], argv[3], "-h127.0.0.1", "-P" + port, "-ualice"}, argv[4:]...)
 			if name == "mariadb" {

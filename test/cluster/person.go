@@ -84,13 +84,13 @@ func (p *Person) Accept(t testing.TB, link string) {
 	p.web(t, http.MethodPost, "/webapi/invites/"+token, map[string]string{"password": p.Password, "otp": p.OTP(t)}, nil)
 }
 
-// SetOTP gives the person the authenticator app that somebody else enrolled, who
-// may have used every code of now.
-func (p *Person) SetOTP(secret string) {
+// SetOTP gives the person the authenticator app that somebody else enrolled, and the
+// newest time step of which a code was used.
+func (p *Person) SetOTP(secret string, step int64) {
 	p.enroll(secret)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.used = time.Now().Unix()/otpPeriod + 1
+	p.used = step
 }
 
 // OTPSecret is the secret of the person's authenticator app, for programs that make
@@ -105,7 +105,7 @@ func (p *Person) enroll(secret string) {
 	p.c.Secret(secret, "OTP secret")
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.secret = secret
+	p.secret, p.used = secret, 0
 }
 
 // OTP is a code that the cluster will accept: it takes each code once, and none

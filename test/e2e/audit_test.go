@@ -76,14 +76,15 @@ func TestTheAuditLog(t *testing.T) {
 func TestWhatGoesWrongAtTheDoor(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, cluster.Opts{})
-	login := func(password, code string) cluster.Result {
-		return w.alice.TshIn(password+"\n"+code+"\n", "login", "--proxy="+w.ProxyAddr(), "--user=alice", "--insecure", "--force")
+	bob := w.User(t, "bob", []string{"access"}, nil) // who has codes of his own that are good
+	login := func(p *cluster.Person, password, code string) cluster.Result {
+		return p.TshIn(password+"\n"+code+"\n", "login", "--proxy="+w.ProxyAddr(), "--user="+p.Name, "--insecure", "--force")
 	}
 	used := w.alice.OTP(t)
-	login(w.alice.Password, used).OK(t)
+	login(w.alice, w.alice.Password, used).OK(t)
 	for what, r := range map[string]cluster.Result{
-		"wrong password": login("not the password", w.alice.OTP(t)),
-		"used code":      login(w.alice.Password, used),
+		"wrong password": login(bob, "not the password", bob.OTP(t)),
+		"used code":      login(w.alice, w.alice.Password, used),
 		"no such user":   w.alice.TshIn("x\n000000\n", "login", "--proxy="+w.ProxyAddr(), "--user=nobody", "--insecure"),
 	} {
 		if r.Code == 0 || strings.Count(strings.TrimSpace(r.Stderr), "ERROR") != 1 {

@@ -32,16 +32,7 @@ const (
 // but the signature.
 func azurite(t *testing.T) http.Handler {
 	t.Helper()
-	cluster.Need(t, "npm", "npm")
-	dir := t.TempDir()
-	if err := os.CopyFS(dir, os.DirFS("../../cloud/cloudtest/testdata/azurite")); err != nil {
-		t.Fatal(err)
-	}
-	install := exec.CommandContext(t.Context(), "npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts") // which may take long on a busy machine
-	install.Dir = dir
-	if out, err := install.CombinedOutput(); err != nil {
-		t.Fatalf("npm ci: %v\n%s", err, out)
-	}
+	dir := cluster.NPM(t, "../../cloud/cloudtest/testdata/azurite", "--ignore-scripts")
 	port := cluster.FreePort(t)
 	cert, key := newAuthority(t).certificate(t)
 	ctx, cancel := context.WithCancel(context.Background())

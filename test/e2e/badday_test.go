@@ -40,6 +40,7 @@ func (b bad) check(t *testing.T) {
 }
 
 func TestAPersonMakesMistakes(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, cluster.Opts{})
 	bob := w.User(t, "bob", []string{"access"}, []string{w.os.Name})
 	login := func(user, answers string, flags ...string) cluster.Result {
@@ -70,6 +71,7 @@ func TestAPersonMakesMistakes(t *testing.T) {
 }
 
 func TestAnAdministratorMakesMistakes(t *testing.T) {
+	t.Parallel()
 	c := cluster.New(t, cluster.Opts{})
 	c.User(t, "alice", []string{"access"}, []string{"root"})
 	role := "kind: role\nversion: v8\nmetadata: {name: x}\nspec:\n"
@@ -130,6 +132,7 @@ func start(c *cluster.Cluster, args ...string) cluster.Result {
 }
 
 func TestAHostThatMayNotJoin(t *testing.T) {
+	t.Parallel()
 	c := cluster.New(t, cluster.Opts{Agents: 1})
 	dir := filepath.Join(c.Dir, "host")
 	join := func(token, pin string) cluster.Result {
@@ -195,6 +198,7 @@ func (d damage) check(t *testing.T, c *cluster.Cluster, p *cluster.Process) {
 }
 
 func TestAnAuthHostHasABadDay(t *testing.T) {
+	t.Parallel()
 	c := cluster.New(t, cluster.Opts{})
 	auth := c.Auth
 	other := func(change func(cluster.Doc)) cluster.Result {
@@ -255,6 +259,7 @@ func disk(t *testing.T, dir, size string) {
 }
 
 func TestADiskIsFullOrReadOnly(t *testing.T) {
+	t.Parallel()
 	c := cluster.New(t, cluster.Opts{})
 	dir := filepath.Join(c.Dir, "disk")
 	disk(t, dir, "64k")
@@ -298,6 +303,7 @@ func fill(t *testing.T, path string) {
 }
 
 func TestAProfileIsDamaged(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, cluster.Opts{})
 	home := filepath.Join(w.alice.Home, ".tsh")
 	err := filepath.WalkDir(home, func(path string, e os.DirEntry, err error) error {
@@ -327,6 +333,7 @@ func TestAProfileIsDamaged(t *testing.T) {
 }
 
 func TestStandardOutputIsClosedOrFull(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, cluster.Opts{})
 	sh := func(script string) cluster.Result {
 		return w.alice.Run(cluster.Command{Path: cluster.Need(t, "bash", "bash"), Args: []string{"--norc", "-c", "set -o pipefail; " + script}})

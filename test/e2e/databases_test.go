@@ -434,14 +434,16 @@ func TestALoginEndsUnderALocalProxy(t *testing.T) {
 	if live := ask(); live.Wait(t) != 0 {
 		t.Fatalf("%s", live.Errs)
 	}
-	cluster.Until(t, 3*within, "the end of the log-in", func() bool { return s.alice.Tsh("db", "ls").Code != 0 })
-	waits := ask()
-	cluster.Until(t, within, "word of it", func() bool { return strings.Contains(proxy.Errs.String(), "connections wait until you log in again") })
-	if waits.Ended() {
-		t.Errorf("it did not wait: %s", waits.Errs)
-	}
-	s.alice.Login(t)
-	if code := waits.Wait(t); code != 0 || waits.Out.String() != "through\n" {
-		t.Errorf("%d %s", code, waits.Errs)
-	}
+	aMinuteLater(t, func(t *testing.T) {
+		cluster.Until(t, within, "the end of the log-in", func() bool { return s.alice.Tsh("db", "ls").Code != 0 })
+		waits := ask()
+		cluster.Until(t, within, "word of it", func() bool { return strings.Contains(proxy.Errs.String(), "connections wait until you log in again") })
+		if waits.Ended() {
+			t.Errorf("it did not wait: %s", waits.Errs)
+		}
+		s.alice.Login(t)
+		if code := waits.Wait(t); code != 0 || waits.Out.String() != "through\n" {
+			t.Errorf("%d %s", code, waits.Errs)
+		}
+	})
 }

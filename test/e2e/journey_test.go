@@ -63,13 +63,14 @@ func acceptInBrowser(t *testing.T, c *cluster.Cluster, p *cluster.Person, link s
 		"TELEPORT_URL=https://" + c.ProxyAddr(), "TELEPORT_INVITE=" + link, "TELEPORT_PASSWORD=" + p.Password, "TELEPORT_USER=" + p.Name}})
 	var enrolled struct {
 		OTPSecret string `json:"otp_secret"`
+		OTPStep   int64  `json:"otp_step"`
 	}
 	out := strings.TrimSpace(r.OK(t))
 	last := out[strings.LastIndexByte(out, '\n')+1:]
 	if err := json.Unmarshal([]byte(last), &enrolled); err != nil || enrolled.OTPSecret == "" {
 		t.Fatalf("the browser enrolled no authenticator app: %s", r)
 	}
-	p.SetOTP(enrolled.OTPSecret)
+	p.SetOTP(enrolled.OTPSecret, enrolled.OTPStep)
 }
 
 func TestAPortThatIsTaken(t *testing.T) {

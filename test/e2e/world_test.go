@@ -79,3 +79,15 @@ func listen(t *testing.T, f func(net.Conn)) string {
 	}()
 	return ln.Addr().String()
 }
+
+// aMinuteLater is the second part of a story, for when what was good for a minute has
+// ended. It is a test of its own, so that others take the place of this one meanwhile.
+func aMinuteLater(t *testing.T, f func(*testing.T)) {
+	t.Helper()
+	ends := time.Now().Add(time.Minute)
+	t.Run("a minute later", func(t *testing.T) {
+		t.Parallel()
+		cluster.Rest(t, ends)
+		f(t)
+	})
+}

@@ -47,10 +47,12 @@ func New(t testing.TB) *Server {
 		s.as = cluster.SystemUser(t, "mysql", "mariadb-server")
 		s.Own(t, dir)
 	}
-	if out, err := s.command("mariadb-install-db", "--auth-root-authentication-method=normal", "--skip-test-db").CombinedOutput(); err != nil {
-		s.Close()
-		t.Fatalf("mariadb-install-db: %v\n%s", err, out)
-	}
+	cluster.Kept(t, cluster.KeptKey(t, Bin), dir+"/data", func() {
+		if out, err := s.command("mariadb-install-db", "--auth-root-authentication-method=normal", "--skip-test-db").CombinedOutput(); err != nil {
+			s.Close()
+			t.Fatalf("mariadb-install-db: %v\n%s", err, out)
+		}
+	})
 	s.Run(t)
 	return s
 }

@@ -42,9 +42,11 @@ func Start(t testing.TB) *Server {
 		s.as = cluster.SystemUser(t, "postgres", "postgresql-15")
 		s.Own(t, dir)
 	}
-	if out, err := s.command("initdb", "-D", dir+"/data", "-A", "trust", "-U", "postgres", "--no-sync", "-E", "UTF8").CombinedOutput(); err != nil {
-		t.Fatalf("initdb: %v\n%s", err, out)
-	}
+	cluster.Kept(t, cluster.KeptKey(t, Bin+"/postgres"), dir+"/data", func() {
+		if out, err := s.command("initdb", "-D", dir+"/data", "-A", "trust", "-U", "postgres", "--no-sync", "-E", "UTF8").CombinedOutput(); err != nil {
+			t.Fatalf("initdb: %v\n%s", err, out)
+		}
+	})
 	s.File(t, "pg_hba.conf", "")
 	s.File(t, "postgresql.conf", "")
 	s.Configure(t, "", "")

@@ -3,7 +3,8 @@
 //   TELEPORT_URL=https://127.0.0.1:3080 TELEPORT_INVITE=https://…/web/invite/… \
 //   TELEPORT_PASSWORD='twelve or more' node web/e2e/run.mjs
 //
-// Prints {"otp_secret": "…"} and exits with 0 when everything was as it should be.
+// Prints {"otp_secret": "…", "otp_step": …}, with the last time step of which a code was
+// used, and exits with 0 when everything was as it should be.
 // SHOTS=folder keeps pictures, CHROMIUM names another browser.
 import { open } from './browser.mjs';
 import { code, stepAt } from './totp.mjs';
@@ -216,7 +217,7 @@ try {
     });
   }
   if (b.faults.length) throw new Error(b.faults.join('\n'));
-  console.log(JSON.stringify({ otp_secret: secret }));
+  console.log(JSON.stringify({ otp_secret: secret, otp_step: spent }));
 } catch (e) {
   console.error(e.message);
   for (const f of b.faults) console.error(f);
