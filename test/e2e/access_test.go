@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"teleport/test/cluster"
@@ -67,6 +68,7 @@ func TestOneCommandOnThreeServers(t *testing.T) {
 	w.AddAgent(t, "first", fleet)
 	w.AddAgent(t, "second", fleet)
 	w.AddAgent(t, "third", fleet)
+	cluster.Until(t, within, "all three in the list", func() bool { return strings.Count(w.alice.Tsh("ls", "fleet=web", "--format=names").Stdout, "\n") == 3 })
 	r := w.alice.Tsh("ssh", w.os.Name+"@fleet=web", "id -un; exit 4").Exit(t, 4)
 	contains(t, r.Stdout, "first: "+w.os.Name+"\n", "second: "+w.os.Name+"\n", "third: "+w.os.Name+"\n")
 	contains(t, r.Stderr, "3 servers: 0 succeeded, 3 failed", "  third: exit status 4")

@@ -60,21 +60,17 @@ func (r *refusals) told(name, user, app, why string) {
 			return false
 		}
 		for _, e := range last {
-			if id := fmt.Sprint(e["uid"]); !r.seen[id] && strings.Contains(fmt.Sprint(e["error"]), why) {
+			// Others may be late ones of what was done before.
+			if id := fmt.Sprint(e["uid"]); !r.seen[id] && strings.Contains(fmt.Sprint(e["error"]), why) && (user == "" || fmt.Sprint(e["user"]) == user) &&
+				e["resource_kind"] == types.KindApp && e["resource_name"] == app {
 				fresh = e
+				r.seen[id] = true
 			}
-			r.seen[fmt.Sprint(e["uid"])] = r.seen[fmt.Sprint(e["uid"])] || fresh != nil
 		}
-		if fresh == nil {
-			return false
-		}
-		if got := fmt.Sprint(fresh["user"]); user != "" && got != user || fresh["resource_kind"] != types.KindApp || fresh["resource_name"] != app {
-			r.t.Errorf("%s: the log has %v", name, fresh)
-		}
-		return true
+		return fresh != nil
 	})
 	if !found {
-		r.t.Errorf("%s: of %q the log has nothing: %v", name, why, last)
+		r.t.Errorf("%s: of %q by %s at %s the log has nothing: %v", name, why, user, app, last)
 	}
 }
 

@@ -2,8 +2,10 @@ package e2e
 
 import (
 	"database/sql"
+	"fmt"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -111,17 +113,17 @@ func TestMariaDBThroughTheCluster(t *testing.T) {
 	contains(t, r.Stderr, "1 failed\n  stall-db: ERROR 1054 (42S22)")
 	t.Run("a tunnel", s.tunnel)
 	s.Events(t, 1, "db.session.mysql.statements.prepare", "alice")
-	queries := s.Events(t, 1, "db.session.query", "alice")
 	for _, want := range []string{"describe items", "KILL QUERY", "insert into items values (2000, 'two')"} {
-		found := false
-		for _, e := range queries {
-			text, _ := e["db_query"].(string)
-			found = found || strings.Contains(text, want)
-		}
-		if !found {
-			t.Errorf("the log has no %q", want)
-		}
+		s.queried(t, func(text string) bool { return strings.Contains(text, want) }, want)
 	}
+}
+
+// queried waits for a statement in the log, which the agent ships in its own time.
+func (s *stall) queried(t *testing.T, is func(string) bool, what string) {
+	t.Helper()
+	cluster.Until(t, within, what+" in the log", func() bool {
+		return slices.ContainsFunc(s.Events(t, 1, "db.session.query", "alice"), func(e map[string]any) bool { return is(fmt.Sprint(e["db_query"])) })
+	})
 }
 
 // tunnel does what programs do with tsh proxy db.

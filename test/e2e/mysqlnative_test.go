@@ -184,12 +184,7 @@ func (s *stall) cancels(t *testing.T, args ...string) {
 		t.Errorf("%s", said)
 	}
 	s.sleeps(t, "0")
-	for _, e := range s.Events(t, 1, "db.session.query", "alice") {
-		if text, _ := e["db_query"].(string); regexp.MustCompile(`^KILL QUERY [0-9]{1,9} *$`).MatchString(text) {
-			return
-		}
-	}
-	t.Error("the log does not tell which of the database's own connections was stopped")
+	s.queried(t, regexp.MustCompile(`^KILL QUERY [0-9]{1,9} *$`).MatchString, "which of the database's own connections was stopped")
 }
 
 // refusedNatively shows certificates that are not for what is asked, and none.

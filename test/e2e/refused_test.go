@@ -78,8 +78,6 @@ func TestWhoMayNotGoOnWithASession(t *testing.T) {
 	pia, mallory := s.User(t, "pia", []string{"pinned"}, nil), s.User(t, "mallory", []string{"access"}, []string{s.login})
 	pia.Login(t, "--proxy="+l.addr)
 	eve := s.User(t, "eve", []string{"access"}, []string{s.login})
-	ending := count(t, "a session whose certificate ends", eve.StartTsh(t, "-i", s.signed(t, eve), "--proxy="+l.addr, "ssh", s.at(node), echoLoop))
-	ends := time.Now().Add(time.Minute)
 	alice, pinned, late := s.counting(t, s.alice, node), s.counting(t, pia, node), s.counting(t, s.alice, node)
 
 	start := s.Events(t, 1, "session.start", "alice")[0]
@@ -95,6 +93,8 @@ func TestWhoMayNotGoOnWithASession(t *testing.T) {
 		t.Errorf("the log says %v", e)
 	}
 
+	ending := count(t, "a session whose certificate ends", eve.StartTsh(t, "-i", s.signed(t, eve), "--proxy="+l.addr, "ssh", s.at(node), echoLoop))
+	ends := time.Now().Add(time.Minute)
 	// Everybody comes from elsewhere now, one of them later than is allowed.
 	if err := late.Cmd.Process.Signal(syscall.SIGSTOP); err != nil {
 		t.Fatal(err)

@@ -28,6 +28,7 @@ func TestALockOnASessionEndsItAlone(t *testing.T) {
 	if two.Ended() {
 		t.Errorf("the other session ended too: %s", two.Out.String())
 	}
+	cluster.Until(t, within, "the tracker to go", func() bool { return w.Tctl("get", "session_tracker/"+sid).Code != 0 })
 	for _, flag := range []string{"--role=acces", "--user=alicia", "--session=" + sid} {
 		r := w.Tctl("lock", flag, "--ttl=10s")
 		r.OK(t)

@@ -16,6 +16,7 @@ func TestTshSSHFlags(t *testing.T) {
 		d.Set("ssh_service.labels", map[string]any{"env": "prod", "role": "db"})
 		d.Set("ssh_service.commands", []any{map[string]any{"name": "arch", "command": []any{"/bin/uname", "-m"}, "period": "1h"}})
 	})
+	cluster.Until(t, within, "db-1 in the list", func() bool { return strings.Contains(w.alice.Tsh("ls", "--format=names").Stdout, "db-1") })
 	uuid := "echo $SSH_TELEPORT_HOST_UUID"
 	for name, args := range map[string][]string{
 		"by labels":         {w.os.Name + "@env=prod,role=db", uuid},
