@@ -60,8 +60,13 @@ func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Redirect(w, r, to, http.StatusFound)
 		return
 	}
-	if r.ContentLength != 0 && !strings.HasPrefix(r.Header.Get("Content-Type"), "application/grpc") { // which may say nothing for long
-		r.Body = &patient{ReadCloser: r.Body, c: http.NewResponseController(w)}
+	if !strings.HasPrefix(r.Header.Get("Content-Type"), "application/grpc") { // which may say nothing for long
+		patience := http1.NewPatience(w, bodyPause)
+		defer patience.End()
+		if r.ContentLength != 0 {
+			r.Body = patience.Body(r.Body)
+		}
+		w = patience.Writer(w)
 	}
 	hop := http1.Hop{Send: x.send, Look: x.answer}
 	if err := hop.Pass(w, x.outbound(r)); err != nil {
@@ -285,24 +290,9 @@ func (x *exchange) refuse(w http.ResponseWriter, r *http.Request, why error) boo
 	return true
 }
 
-// patient is a request's body whose sender may take its time, and not stop.
-type patient struct {
-	io.ReadCloser
-	c *http.ResponseController
-}
-
-// bodyPause is how long a client may send nothing of a body that it began.
+// bodyPause is how long a client may do nothing about a body that has begun, in
+// either direction.
 const bodyPause = 2 * time.Minute
-
-// Read implements io.Reader.
-func (p *patient) Read(b []byte) (int, error) {
-	_ = p.c.SetReadDeadline(time.Now().Add(bodyPause)) // not of every connection
-	n, err := p.ReadCloser.Read(b)
-	if errors.Is(err, io.EOF) {
-		_ = p.c.SetReadDeadline(time.Time{})
-	}
-	return n, err
-}
 
 // statusOf is how HTTP says a kind of fault of a gateway: what is wrong behind it is
 // nothing that the client could mend.

@@ -21,7 +21,6 @@ import (
 	"net/http"
 	"net/netip"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"teleport/api/gen/loginv1"
@@ -158,14 +157,14 @@ type visit struct {
 	id     string // names it in logs
 	app    *types.App
 	client netip.AddrPort
-	user   string       // who makes it, once known
-	proven bool         // that it is theirs
-	who    *visitor     // whose connections it takes
-	moved  atomic.Int64 // bytes of its bodies
-	told   bool         // why it failed is in the audit log, or is no refusal
+	user   string   // who makes it, once known
+	proven bool     // that it is theirs
+	who    *visitor // whose connections it takes
+	moved  int64    // bytes of its bodies
+	told   bool     // why it failed is in the audit log, or is no refusal
 	// While its session is open:
-	control *http.ResponseController
-	cancel  context.CancelCauseFunc
+	patience *http1.Patience
+	cancel   context.CancelCauseFunc
 }
 
 // wellShaped refuses requests that no browser makes, and that mean one thing here

@@ -3,12 +3,10 @@ package appproxy
 import (
 	"context"
 	"errors"
-	"io"
 	"net/http"
 	"net/url"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"teleport/fault"
@@ -27,7 +25,6 @@ const errorHeader = "X-Teleport-App-Error"
 // pass sends a request on, and ends it when its session ends.
 func (s *Server) pass(v *visit, who *visitor) {
 	who.renew(v.client)
-	control := http.NewResponseController(v.w)
 	if c, ok := v.w.(canceler); ok {
 		v.cancel = c.Cancel
 	} else { // HTTP/2
@@ -35,23 +32,24 @@ func (s *Server) pass(v *visit, who *visitor) {
 		defer cancel(nil)
 		v.Context, v.cancel = ctx, cancel
 	}
-	v.control = control
-	if err := who.join(v); err != nil {
-		s.fail(v, err)
-		return
-	}
 	if v.r.ProtoMajor > 1 { // the server's own deadline is for whole requests of its API
-		if err := control.SetReadDeadline(time.Time{}); err != nil {
+		if err := http.NewResponseController(v.w).SetReadDeadline(time.Time{}); err != nil {
 			s.fail(v, err)
 			return
 		}
 	}
+	v.patience = http1.NewPatience(v.w, stall)
+	defer func() { v.moved = v.patience.End() }()
+	if err := who.join(v); err != nil {
+		s.fail(v, err)
+		return
+	}
 	out := s.outbound(v)
 	if out.Body != nil && out.Body != http.NoBody {
-		out.Body = &patientBody{ReadCloser: out.Body, control: control, ended: who.ctx, moved: &v.moved}
+		out.Body = v.patience.Body(out.Body)
 	}
 	hop := http1.Hop{Send: who.agents.Send, Look: s.inbound}
-	if err := hop.Pass(&patientWriter{ResponseWriter: v.w, control: control, ended: who.ctx, moved: &v.moved}, out); err != nil {
+	if err := hop.Pass(v.patience.Writer(v.w), out); err != nil {
 		s.broken(v, err)
 	}
 }
@@ -62,8 +60,7 @@ type canceler interface{ Cancel(why error) }
 // cut ends a request whose session has ended.
 func (v *visit) cut(why error) {
 	v.cancel(why)
-	past := time.Unix(1, 0)
-	_, _ = v.control.SetReadDeadline(past), v.control.SetWriteDeadline(past) // of a client that neither reads nor writes
+	v.patience.Cut() // of a client that neither reads nor writes
 }
 
 // Value implements context.Context: of the requests to the agent, which tell dials
@@ -73,52 +70,6 @@ func (v *visit) Value(key any) any {
 		return v.client
 	}
 	return v.Context.Value(key)
-}
-
-// patientBody reads a body for as long as something of it comes.
-type patientBody struct {
-	io.ReadCloser
-	control *http.ResponseController
-	ended   context.Context
-	moved   *atomic.Int64
-	until   time.Time
-}
-
-func (b *patientBody) Read(p []byte) (int, error) {
-	if now := time.Now(); b.until.Sub(now) < stall/2 && b.ended.Err() == nil {
-		b.until = now.Add(stall)
-		if err := b.control.SetReadDeadline(b.until); err != nil {
-			return 0, err
-		}
-	}
-	n, err := b.ReadCloser.Read(p)
-	b.moved.Add(int64(n))
-	if errors.Is(err, io.EOF) { // the whole of it has come: what follows may be silent
-		_ = b.control.SetReadDeadline(time.Time{})
-	}
-	return n, err
-}
-
-// patientWriter writes for as long as the client takes something.
-type patientWriter struct {
-	http.ResponseWriter
-	control *http.ResponseController
-	ended   context.Context
-	moved   *atomic.Int64
-	until   time.Time
-}
-
-func (w *patientWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
-
-func (w *patientWriter) Write(p []byte) (int, error) {
-	if now := time.Now(); w.until.Sub(now) < stall/2 && w.ended.Err() == nil {
-		w.until = now.Add(stall)
-		if err := w.control.SetWriteDeadline(w.until); err != nil {
-			return 0, err
-		}
-	}
-	w.moved.Add(int64(len(p)))
-	return w.ResponseWriter.Write(p)
 }
 
 // passes reports whether clients set a header for an app: not those that say who the

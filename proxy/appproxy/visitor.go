@@ -229,12 +229,11 @@ func (v *visitor) cut() {
 
 // leave says that a request is over, and how many bytes were in its bodies.
 func (v *visitor) leave(x *visit) {
-	moved := x.moved.Load()
 	v.mu.Lock()
 	v.using--
 	delete(v.visits, x)
 	v.last = v.o.Now()
-	v.weight += (moved - v.weight) / weighOver
+	v.weight += (x.moved - v.weight) / weighOver
 	turned := !v.heavy && v.weight > heavyFrom || v.heavy && v.weight < heavyTo
 	v.heavy = v.heavy != turned
 	v.mu.Unlock()
