@@ -124,6 +124,7 @@ func (x *exchange) outbound(r *http.Request) *http.Request {
 	out.URL, out.Header, out.Close = &u, forwarded(r.Header), false
 	x.wants.Put(out.Header)
 	delete(out.Header, "Expect") // it is met here
+	maps.DeleteFunc(out.Trailer, func(name string, _ []string) bool { return ownHeader(name) })
 	own := [...]string{x.told.RequestID, x.client(r), x.asked, "https", x.token.Reveal()}
 	out.Header[HeaderRequestID] = own[0:1:1]
 	if _, has := out.Header["User-Agent"]; !has {
@@ -162,6 +163,7 @@ func (x *exchange) change(out *http.Request) {
 	traits := x.visit.traits(x.token)
 	for _, h := range x.app.Spec.Rewrite.Headers {
 		unsay(out.Header, h.Name) // nobody says it themselves, least of all who has no such trait
+		unsay(out.Trailer, h.Name)
 		values := x.svc.expand(h.Value, traits)
 		if len(values) == 0 {
 			x.svc.cfg.Log.Debug("a header is left out, as the user has no such trait", "app", x.app.Metadata.Name, "header", h.Name)

@@ -128,6 +128,30 @@ func TestHTTP2AndTrailers(t *testing.T) {
 	}
 }
 
+// TestTrailersSayNoMoreThanHeaders: many apps read what follows a body as headers.
+func TestTrailersSayNoMoreThanHeaders(t *testing.T) {
+	got := make(chan http.Header, 1)
+	app := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		got <- r.Trailer
+	}))
+	defer app.Close()
+	w := apptest.New(t, types.AppSpec{URI: app.URL, Rewrite: &types.AppRewrite{Headers: []types.AppHeader{{Name: "X-Roles", Value: "{{internal.roles}}"}}}}, nil)
+	c, err := w.Dial(t.Context(), apptest.User("alice", types.AppRoute{}), "http/1.1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	_, _ = io.WriteString(c, "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum, X-Roles, X_Roles, X-Forwarded-For, Teleport-Jwt-Assertion\r\n\r\n"+
+		"1\r\na\r\n0\r\nX-Sum: 1\r\nX-Late: 1\r\nX-Roles: admin\r\nX_Roles: admin\r\nX-Forwarded-For: 203.0.113.9\r\nTeleport-Jwt-Assertion: forged\r\n\r\n")
+	if resp, err := http.ReadResponse(bufio.NewReader(c), nil); err != nil || resp.StatusCode != http.StatusOK {
+		t.Fatalf("%v %v", resp, err)
+	}
+	if trailer := <-got; len(trailer) != 1 || trailer.Get("X-Sum") != "1" {
+		t.Errorf("the app reads %v", trailer)
+	}
+}
+
 // TestSmuggling: shapes by which two readers of one connection could disagree are
 // refused, or framed anew, and an app is asked for nothing that the log does not tell.
 func TestSmuggling(t *testing.T) {

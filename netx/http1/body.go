@@ -18,6 +18,7 @@ type body struct {
 	left int64     // of a body with a length; -1: it ends otherwise
 	// trailer gets what follows a chunked body, merged into what was announced.
 	trailer *http.Header
+	strict  bool // it is a request's, which says only what it has announced
 	chunked bool
 	err     error // what reads return from now on
 }
@@ -72,12 +73,15 @@ func (b *body) finish() error {
 	if text == "" {
 		return io.EOF
 	}
-	h, err := parseFields(text+"\r\n", false)
+	h, err := parseFields(text+"\r\n", b.strict)
 	if err != nil {
 		return err
 	}
 	for name, values := range h {
 		if !trails(name) {
+			continue
+		}
+		if _, announced := (*b.trailer)[name]; b.strict && !announced {
 			continue
 		}
 		if *b.trailer == nil {

@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -149,9 +151,10 @@ func (l *link) send(r *http.Request) (sent chan error, err error) {
 		return nil, err
 	}
 	sent = make(chan error, 1)
+	announced := slices.Collect(maps.Keys(r.Trailer))
 	go func() { // ends with the body, or the connection
 		from := &tracked{Reader: r.Body}
-		err := l.sendBody(r, from)
+		err := l.sendBody(r, from, announced)
 		switch {
 		case from.failed: // the client's side: nobody answers half of a request
 			l.nc.Close()
@@ -221,8 +224,9 @@ func (t *tracked) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// sendBody writes the body of a request, which it reads by from, and closes it.
-func (l *link) sendBody(r *http.Request, from *tracked) (err error) {
+// sendBody writes the body of a request, which it reads by from, and closes it; then
+// what trails it, of what the head has announced.
+func (l *link) sendBody(r *http.Request, from *tracked, trails []string) (err error) {
 	defer func() { err = errors.Join(err, r.Body.Close()) }()
 	if r.ContentLength > 0 {
 		n, err := copyBody(together{l.nc}, from, nil)
@@ -241,8 +245,8 @@ func (l *link) sendBody(r *http.Request, from *tracked) (err error) {
 	}
 	_, _ = w.WriteString("0\r\n") // what fails, the flush reports
 	b := w.AvailableBuffer()
-	for name, values := range r.Trailer {
-		for _, v := range values {
+	for _, name := range trails {
+		for _, v := range r.Trailer[name] {
 			b = appendField(b, name, v)
 		}
 	}

@@ -97,6 +97,10 @@ func later(resp *http.Response) bool {
 	return resp.ContentLength < 0
 }
 
+// hinted are the fields of early answers that go on: what browsers begin to load by.
+// Nobody looks at the others, which could say what Look takes out of an answer.
+var hinted = []string{"Link", "Content-Security-Policy", "Referrer-Policy", "Cross-Origin-Embedder-Policy"}
+
 // hints passes early answers on (RFC 8297); 100 is between two neighbours.
 type hints struct {
 	mu   sync.Mutex
@@ -116,9 +120,12 @@ func (x *hints) pass(status int, early http.Header) error {
 	if x.over || status == http.StatusContinue {
 		return nil
 	}
-	StripHop(early)
 	before := maps.Clone(x.w.Header())
-	maps.Copy(x.w.Header(), early)
+	for _, name := range hinted {
+		if values := early[name]; len(values) > 0 {
+			x.w.Header()[name] = values
+		}
+	}
 	x.w.WriteHeader(status)
 	clear(x.w.Header())
 	maps.Copy(x.w.Header(), before)

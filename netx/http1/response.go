@@ -48,8 +48,10 @@ func (w *response) WriteHeader(status int) {
 		return
 	}
 	if status >= 100 && status < 200 && status != http.StatusSwitchingProtocols {
-		w.writeHead(status)
-		w.err = w.c.bw.Flush()
+		if w.r.ProtoMinor > 0 { // HTTP/1.0 would take it for the answer
+			w.writeHead(status)
+			w.err = w.c.bw.Flush()
+		}
 		return
 	}
 	w.begun, w.status = true, status
@@ -135,7 +137,9 @@ func (w *response) writeHead(status int) {
 
 func appendFields(b []byte, h http.Header, status int) []byte {
 	for name, values := range h {
-		if strings.HasPrefix(name, http.TrailerPrefix) || name == "Connection" && status != http.StatusSwitchingProtocols {
+		switch {
+		case strings.HasPrefix(name, http.TrailerPrefix), name == "Connection" && status != http.StatusSwitchingProtocols,
+			name == "Content-Length" && status < 200: // which has no body
 			continue
 		}
 		for _, v := range values {
@@ -307,6 +311,7 @@ func newRequestBody(c *conn, w *response, r *http.Request) *requestBody {
 		b.from = lengthBody(c.br, r.ContentLength)
 	default:
 		b.from = chunkedBody(c.br, &r.Trailer)
+		b.from.strict = true
 	}
 	b.ask = r.ProtoMinor > 0 && len(r.Header["Expect"]) > 0
 	return b

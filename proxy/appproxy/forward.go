@@ -3,6 +3,7 @@ package appproxy
 import (
 	"context"
 	"errors"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -98,6 +99,7 @@ func (s *Server) outbound(v *visit) *http.Request {
 	h["X-Forwarded-For"], h["X-Forwarded-Host"], h["X-Forwarded-Proto"], h[requestID] = own[0:1:1], own[1:2:2], own[2:3:3], own[3:4:4]
 	out := r.WithContext(v)
 	out.Header, out.Close = h, false
+	maps.DeleteFunc(out.Trailer, func(name string, _ []string) bool { return !passes(name) })
 	out.URL = &url.URL{Scheme: "https", Host: agentHost, Path: r.URL.Path, RawPath: r.URL.RawPath, RawQuery: r.URL.RawQuery}
 	return out
 }

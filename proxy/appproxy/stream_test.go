@@ -185,3 +185,38 @@ func TestUploads(t *testing.T) {
 		t.Errorf("%s: another sum", resp.Status)
 	}
 }
+
+// TestTrailersAndHintsSayNoMoreThanHeaders: many apps read what follows a body as
+// headers; nobody looks at what an app says early.
+func TestTrailersAndHintsSayNoMoreThanHeaders(t *testing.T) {
+	w := newWorld(t)
+	got := make(chan http.Header, 1)
+	w.app = http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		rw.Header().Set("Link", "</a.css>; rel=preload")
+		rw.Header().Set("Set-Cookie", "__Host-grv_app_session=fixed; Path=/; Secure")
+		rw.WriteHeader(http.StatusEarlyHints)
+		clear(rw.Header())
+		_, _ = io.Copy(io.Discard, r.Body)
+		got <- r.Trailer
+	})
+	bearer := w.start("wiki", "alice", "", nil)
+	id, secret, _ := strings.Cut(bearer, ".")
+	conn := w.raw()
+	_, err := io.WriteString(conn, "POST / HTTP/1.1\r\nHost: wiki.proxy.test\r\nCookie: __Host-grv_app_session="+id+"; __Host-grv_app_session_subject="+secret+"\r\n"+
+		"Transfer-Encoding: chunked\r\nTrailer: X-Sum, X-Forwarded-For, X_Request_Id\r\n\r\n1\r\na\r\n0\r\nX-Sum: 1\r\nX-Late: 1\r\nX-Forwarded-For: 203.0.113.9\r\nX_Request_Id: forged\r\n\r\n")
+	must(t, err)
+	br := bufio.NewReader(conn)
+	resp, err := http.ReadResponse(br, nil)
+	must(t, err)
+	if resp.StatusCode != http.StatusEarlyHints || resp.Header.Get("Link") == "" || len(resp.Header["Set-Cookie"]) > 0 {
+		t.Errorf("the hint is %s %v", resp.Status, resp.Header)
+	}
+	resp, err = http.ReadResponse(br, nil)
+	must(t, err)
+	if resp.StatusCode != http.StatusOK {
+		t.Error(resp.Status)
+	}
+	if trailer := <-got; len(trailer) != 1 || trailer.Get("X-Sum") != "1" {
+		t.Errorf("the app reads %v", trailer)
+	}
+}
