@@ -277,6 +277,9 @@ func TestAShortRecordingIsOneCall(t *testing.T) {
 	if n := w.auth.Appends(); quick && n != 5 {
 		t.Errorf("%d calls for five short recordings", n)
 	}
+	if n, asked := w.auth.Finished(), w.auth.Asked(); quick && (n != 5 || asked != 5) { // the latter within the former
+		t.Errorf("%d calls that finish five recordings, %d that complete", n, asked)
+	}
 	r := p.begin(6, true)
 	w.until("a recording that goes on arrives", func() bool { b, _ := w.auth.Held(sessionID(6)); return len(b) > 0 })
 	closeIt(t, r)

@@ -155,7 +155,8 @@ func (s *Spool) ship(ctx context.Context, u *upload) error {
 	return nil
 }
 
-// send brings auth from what it holds to the end of the source.
+// send brings auth from what it holds to the end of the source, and has it stored
+// where that is final.
 func (s *Spool) send(ctx context.Context, u *upload, src *source, at int64, final bool) error {
 	u.ack(at)
 	buf := make([]byte, min(pieceSize, src.size()-at))
@@ -164,11 +165,13 @@ func (s *Spool) send(ctx context.Context, u *upload, src *source, at int64, fina
 		if err != nil {
 			return fault.Wrap(err, fault.Unavailable, "the spool of recordings cannot be read")
 		}
-		call, cancel := context.WithTimeout(ctx, s.o.Timeout)
-		held, err := s.o.Upload.AppendRecording(call, u.sessionID, uint64(at), buf[:n])
-		cancel()
+		held, stored, err := s.sendPiece(ctx, u, at, buf[:n], final && at+int64(n) == src.size())
 		if err != nil {
 			return err
+		}
+		if stored {
+			u.ack(src.size())
+			return nil
 		}
 		if int64(held) <= at {
 			return fault.New(fault.Unavailable, "the auth service holds %d bytes after %d were sent", held, at+int64(n))
@@ -182,6 +185,17 @@ func (s *Spool) send(ctx context.Context, u *upload, src *source, at int64, fina
 	call, cancel := context.WithTimeout(ctx, s.o.Timeout)
 	defer cancel()
 	return s.o.Upload.CompleteRecording(call, u.sessionID, uint64(src.size()))
+}
+
+// sendPiece sends bytes of a recording, the last of which auth stores at once.
+func (s *Spool) sendPiece(ctx context.Context, u *upload, at int64, b []byte, last bool) (held uint64, stored bool, err error) {
+	call, cancel := context.WithTimeout(ctx, s.o.Timeout)
+	defer cancel()
+	if last {
+		return s.o.Upload.FinishRecording(call, u.sessionID, uint64(at), b)
+	}
+	held, err = s.o.Upload.AppendRecording(call, u.sessionID, uint64(at), b)
+	return held, false, err
 }
 
 func (s *Spool) held(ctx context.Context, u *upload) (int64, bool, error) {

@@ -27,6 +27,9 @@ type Uploader interface {
 	// AppendRecording sends the bytes that follow what is held and returns how much
 	// is durable there. What is held already is compared and skipped.
 	AppendRecording(ctx context.Context, sessionID string, offset uint64, data []byte) (held uint64, err error)
+	// FinishRecording is AppendRecording of the last bytes, and CompleteRecording
+	// unless stored is false.
+	FinishRecording(ctx context.Context, sessionID string, offset uint64, data []byte) (held uint64, stored bool, err error)
 	// RecordingHeld tells from where to go on, and whether it is stored.
 	RecordingHeld(ctx context.Context, sessionID string) (held uint64, stored bool, err error)
 	// CompleteRecording returns once the whole recording is stored.

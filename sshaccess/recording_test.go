@@ -170,6 +170,11 @@ func (a slowAuth) AppendRecording(ctx context.Context, id string, offset uint64,
 	return a.Auth.AppendRecording(ctx, id, offset, data)
 }
 
+func (a slowAuth) FinishRecording(ctx context.Context, id string, offset uint64, data []byte) (held uint64, stored bool, err error) {
+	held, err = a.AppendRecording(ctx, id, offset, data)
+	return held, false, err
+}
+
 // A command without a terminal is recorded, its two streams apart, with its end.
 func TestCommandIsRecorded(t *testing.T) {
 	w, auth, key := recorded(t)

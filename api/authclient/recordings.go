@@ -17,6 +17,10 @@ type Uploads interface {
 	// that a call may be repeated. The first call of a recording carries at least
 	// its whole first frame.
 	AppendRecording(ctx context.Context, sessionID string, offset uint64, data []byte) (held uint64, err error)
+	// FinishRecording is AppendRecording of the last bytes, and CompleteRecording in
+	// the same call. An auth service that does not know of it yet does the first alone:
+	// then stored is false.
+	FinishRecording(ctx context.Context, sessionID string, offset uint64, data []byte) (held uint64, stored bool, err error)
 	// RecordingHeld tells from where to go on, and whether the recording is stored:
 	// then nothing is left to send.
 	RecordingHeld(ctx context.Context, sessionID string) (held uint64, stored bool, err error)
@@ -32,6 +36,12 @@ var _ Uploads = (*Client)(nil)
 func (c *Client) AppendRecording(ctx context.Context, sessionID string, offset uint64, data []byte) (uint64, error) {
 	resp, err := unary(ctx, c.recording.Append, &recordingv1.AppendRequest{SessionId: sessionID, Offset: offset, Data: data})
 	return resp.GetHeld(), err
+}
+
+// FinishRecording implements Uploads.
+func (c *Client) FinishRecording(ctx context.Context, sessionID string, offset uint64, data []byte) (held uint64, stored bool, err error) {
+	resp, err := unary(ctx, c.recording.Append, &recordingv1.AppendRequest{SessionId: sessionID, Offset: offset, Data: data, Last: true})
+	return resp.GetHeld(), resp.GetStored(), err
 }
 
 // RecordingHeld implements Uploads.

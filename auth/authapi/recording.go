@@ -47,11 +47,15 @@ func (s recordingService) Append(ctx context.Context, req *connect.Request[recor
 	if err != nil {
 		return nil, err
 	}
-	held, err := r.Append(ctx, rpc.CallerFrom(ctx).Identity.Name, req.Msg.SessionId, req.Msg.Offset, req.Msg.Data)
+	m, take := req.Msg, r.Append
+	if m.Last {
+		take = r.Finish
+	}
+	held, err := take(ctx, rpc.CallerFrom(ctx).Identity.Name, m.SessionId, m.Offset, m.Data)
 	if err != nil {
 		return nil, err
 	}
-	return connect.NewResponse(&recordingv1.AppendResponse{Held: held}), nil
+	return connect.NewResponse(&recordingv1.AppendResponse{Held: held, Stored: m.Last}), nil
 }
 
 // Held tells the caller how far its own recording has come.

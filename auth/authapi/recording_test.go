@@ -372,6 +372,9 @@ func TestRecordingBelongsToItsProcess(t *testing.T) {
 			if _, err := thief.AppendRecording(t.Context(), id, 0, data); !errors.Is(err, fault.Denied) {
 				t.Errorf("append to another's: %v", err)
 			}
+			if _, _, err := thief.FinishRecording(t.Context(), id, 0, data); !errors.Is(err, fault.Denied) {
+				t.Errorf("finish another's: %v", err)
+			}
 			if _, _, err := thief.RecordingHeld(t.Context(), id); !errors.Is(err, fault.Denied) {
 				t.Errorf("ask after another's: %v", err)
 			}
@@ -383,6 +386,10 @@ func TestRecordingBelongsToItsProcess(t *testing.T) {
 	user := w.client(w.user("alice", "access", "editor", "auditor"))
 	if _, err := user.AppendRecording(t.Context(), uuid.NewString(), 0, data); !errors.Is(err, fault.Denied) {
 		t.Errorf("a person begins a recording: %v", err)
+	}
+	id, data = w.recording(host, "alice", "three")
+	if held, stored, err := node.FinishRecording(t.Context(), id, 0, data); err != nil || !stored || held != uint64(len(data)) {
+		t.Errorf("finish one's own: %d %v %v", held, stored, err)
 	}
 }
 

@@ -4,7 +4,7 @@
 // recordings for those who may read them. Who may is decided by its caller.
 //
 // A recording under way is a file in a staging directory that holds the very
-// bytes of its agent. What is acknowledged is synced there. It leaves the
+// bytes of its agent. What is acknowledged is synced there, or stored already. It leaves the
 // directory only after the storage has confirmed all of it, the session.upload
 // event is safe and the catalogue names it, in this order, so that whatever stops
 // in between is done again and nothing is lost. The storage may be away for as

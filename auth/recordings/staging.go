@@ -201,6 +201,39 @@ func (e *entry) wake() {
 // the bytes do not continue what is held (ask Held), fault.Untrusted where they
 // are no recording, fault.Denied where it is another's.
 func (s *Service) Append(ctx context.Context, host, id string, offset uint64, data []byte) (uint64, error) {
+	return s.take(ctx, host, id, offset, data, true)
+}
+
+// Finish is Append of the last bytes, and Complete: what is about to be stored is not
+// made durable here first. Where it is not stored, it is by the time that Finish returns.
+func (s *Service) Finish(ctx context.Context, host, id string, offset uint64, data []byte) (uint64, error) {
+	held, err := s.take(ctx, host, id, offset, data, false)
+	if err != nil {
+		return 0, err
+	}
+	if err := s.Complete(ctx, host, id, held); err != nil {
+		return 0, errors.Join(err, s.settle(id))
+	}
+	return held, nil
+}
+
+// settle makes durable what is held of a recording.
+func (s *Service) settle(id string) error {
+	e, err := s.locked(id)
+	if e == nil {
+		return err
+	}
+	defer e.mu.Unlock()
+	f, err := os.OpenFile(s.path(id), os.O_RDWR, 0)
+	if err != nil {
+		return fault.Unwritable(err, s.path(id))
+	}
+	defer f.Close()
+	return e.settle(f)
+}
+
+// take adds bytes to a recording, durably where durable.
+func (s *Service) take(ctx context.Context, host, id string, offset uint64, data []byte, durable bool) (uint64, error) {
 	if err := CheckSessionID(id); err != nil {
 		return 0, err
 	}
@@ -228,7 +261,7 @@ func (s *Service) Append(ctx context.Context, host, id string, offset uint64, da
 	if e.meta.HostID != "" && e.meta.HostID != host {
 		return 0, foreign()
 	}
-	return e.append(host, int64(offset), data)
+	return e.append(host, int64(offset), data, durable)
 }
 
 // foreign is the one answer to a process about another's recording.
@@ -271,7 +304,7 @@ func (s *Service) alreadyStored(ctx context.Context, id string, offset uint64, d
 }
 
 // append adds bytes behind those that are held. The caller holds the lock.
-func (e *entry) append(host string, offset int64, data []byte) (uint64, error) {
+func (e *entry) append(host string, offset int64, data []byte, durable bool) (uint64, error) {
 	if offset > e.size {
 		return 0, fault.New(fault.Conflict, "%d bytes of the recording are held; what came begins at %d", e.size, offset)
 	}
@@ -290,14 +323,25 @@ func (e *entry) append(host string, offset int64, data []byte) (uint64, error) {
 	if err := e.extend(f, host, data[known:]); err != nil {
 		return 0, err
 	}
-	if e.unsynced {
-		if err := e.s.sync.sync(f, e.created); err != nil {
-			return 0, fault.Unwritable(err, f.Name())
+	if durable {
+		if err := e.settle(f); err != nil {
+			return 0, err
 		}
-		e.unsynced, e.created = false, false
 	}
 	e.last, e.absent = e.s.d.Now(), time.Time{}
 	return uint64(e.size), nil
+}
+
+// settle syncs the recording's file where it has to be. The caller holds the lock.
+func (e *entry) settle(f *os.File) error {
+	if !e.unsynced {
+		return nil
+	}
+	if err := e.s.sync.sync(f, e.created); err != nil {
+		return fault.Unwritable(err, f.Name())
+	}
+	e.unsynced, e.created = false, false
+	return nil
 }
 
 func (e *entry) compare(f *os.File, offset int64, data []byte) error {

@@ -26,6 +26,7 @@ type Auth struct {
 	lose     int
 	appends  int
 	asked    int // calls of Complete
+	finished int // calls of Finish
 	inFlight map[string]int
 	most     int
 }
@@ -92,6 +93,13 @@ func (a *Auth) Asked() int {
 	return a.asked
 }
 
+// Finished counts the calls of Finish.
+func (a *Auth) Finished() int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.finished
+}
+
 // Wait returns when ok is true of a recording, or ctx ends.
 func (a *Auth) Wait(ctx context.Context, sessionID string, ok func(b []byte, stored bool) bool) error {
 	for {
@@ -148,6 +156,18 @@ func (a *Auth) AppendRecording(_ context.Context, id string, offset uint64, data
 		return 0, fault.New(fault.Unavailable, "the answer was lost")
 	}
 	return uint64(len(next)), nil
+}
+
+// FinishRecording implements recorder.Uploader.
+func (a *Auth) FinishRecording(ctx context.Context, id string, offset uint64, data []byte) (uint64, bool, error) {
+	a.mu.Lock()
+	a.finished++
+	a.mu.Unlock()
+	held, err := a.AppendRecording(ctx, id, offset, data)
+	if err == nil {
+		err = a.CompleteRecording(ctx, id, held)
+	}
+	return held, err == nil, err
 }
 
 func proves(id string, b []byte) error {

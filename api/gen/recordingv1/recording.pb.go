@@ -25,10 +25,13 @@ const (
 )
 
 type AppendRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	SessionId     string                 `protobuf:"bytes,1,opt,name=session_id,json=sessionId,proto3" json:"session_id,omitempty"`
-	Offset        uint64                 `protobuf:"varint,2,opt,name=offset,proto3" json:"offset,omitempty"`
-	Data          []byte                 `protobuf:"bytes,3,opt,name=data,proto3" json:"data,omitempty"`
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	SessionId string                 `protobuf:"bytes,1,opt,name=session_id,json=sessionId,proto3" json:"session_id,omitempty"`
+	Offset    uint64                 `protobuf:"varint,2,opt,name=offset,proto3" json:"offset,omitempty"`
+	Data      []byte                 `protobuf:"bytes,3,opt,name=data,proto3" json:"data,omitempty"`
+	// Nothing follows: the call goes on as Complete, and is no more durable than the
+	// whole until it returns.
+	Last          bool `protobuf:"varint,4,opt,name=last,proto3" json:"last,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -84,9 +87,18 @@ func (x *AppendRequest) GetData() []byte {
 	return nil
 }
 
+func (x *AppendRequest) GetLast() bool {
+	if x != nil {
+		return x.Last
+	}
+	return false
+}
+
 type AppendResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Held          uint64                 `protobuf:"varint,1,opt,name=held,proto3" json:"held,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Held  uint64                 `protobuf:"varint,1,opt,name=held,proto3" json:"held,omitempty"`
+	// The storage has confirmed all of it, so Complete need not be called.
+	Stored        bool `protobuf:"varint,2,opt,name=stored,proto3" json:"stored,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -126,6 +138,13 @@ func (x *AppendResponse) GetHeld() uint64 {
 		return x.Held
 	}
 	return 0
+}
+
+func (x *AppendResponse) GetStored() bool {
+	if x != nil {
+		return x.Stored
+	}
+	return false
 }
 
 type HeldRequest struct {
@@ -1248,14 +1267,16 @@ var File_teleport_recording_v1_recording_proto protoreflect.FileDescriptor
 
 const file_teleport_recording_v1_recording_proto_rawDesc = "" +
 	"\n" +
-	"%teleport/recording/v1/recording.proto\x12\x15teleport.recording.v1\"Z\n" +
+	"%teleport/recording/v1/recording.proto\x12\x15teleport.recording.v1\"n\n" +
 	"\rAppendRequest\x12\x1d\n" +
 	"\n" +
 	"session_id\x18\x01 \x01(\tR\tsessionId\x12\x16\n" +
 	"\x06offset\x18\x02 \x01(\x04R\x06offset\x12\x12\n" +
-	"\x04data\x18\x03 \x01(\fR\x04data\"$\n" +
+	"\x04data\x18\x03 \x01(\fR\x04data\x12\x12\n" +
+	"\x04last\x18\x04 \x01(\bR\x04last\"<\n" +
 	"\x0eAppendResponse\x12\x12\n" +
-	"\x04held\x18\x01 \x01(\x04R\x04held\",\n" +
+	"\x04held\x18\x01 \x01(\x04R\x04held\x12\x16\n" +
+	"\x06stored\x18\x02 \x01(\bR\x06stored\",\n" +
 	"\vHeldRequest\x12\x1d\n" +
 	"\n" +
 	"session_id\x18\x01 \x01(\tR\tsessionId\":\n" +
