@@ -167,10 +167,13 @@ func (s *Service) Serve(ctx context.Context, in *dial.Inbound) error {
 		return s.turnedAway(ctx, in, err)
 	}
 	defer conn.Close()
-	if conn.ConnectionState().NegotiatedProtocol == tunframe.ALPNStreams {
+	switch conn.ConnectionState().NegotiatedProtocol {
+	case tunframe.ALPNStreams:
 		return s.serveStreams(ctx, in, conn, joint.Over(conn))
+	case "h2": // net/http wants to see TLS
+		return s.take(ctx, in, conn, conn, c)
 	}
-	return s.take(ctx, in, conn, conn, c)
+	return s.take(ctx, in, conn, joint.Over(conn), c)
 }
 
 func errNotFronted(app string) error {

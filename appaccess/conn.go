@@ -40,6 +40,9 @@ func (c *carried) Write(p []byte) (int, error) {
 	return n, err
 }
 
+// NetConn returns the connection below.
+func (c *carried) NetConn() net.Conn { return c.Conn }
+
 func (c *carried) touch() {
 	if l := c.live.Load(); l != nil {
 		l.Touch()

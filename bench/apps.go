@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 )
@@ -25,6 +26,17 @@ var appBodies = []struct {
 	name string
 	size int
 }{{"small", 1 << 10}, {"big", 1e6}}
+
+// appLoad is what wrk asks for, and over how many connections.
+type appLoad struct {
+	name        string
+	body        int // of appBodies
+	connections int
+}
+
+// appLoads are a machine that has all it can do, with a small body and a large one,
+// and one on which a request waits for no other.
+var appLoads = []appLoad{{"small", 0, 64}, {"big", 1, 64}, {"alone", 0, 1}}
 
 // appWay is one way to the app: what wrk is told.
 type appWay struct {
@@ -163,18 +175,22 @@ func (b *bench) signInToApp(ctx context.Context, a *apps) error {
 
 // measureApps has wrk ask the app for a small file and a large one.
 func (b *bench) measureApps(ctx context.Context) error {
-	t := b.table.section(fmt.Sprintf("Apps: wrk with %d connections for %s, %d times in turns; every request in the audit log", connections, b.seconds, b.rounds),
-		"body", "path", "requests/s", "÷ nginx, median of pairs (quartiles)", "MB/s", "p50 ms", "p99 ms", "p50 over direct", "CPU µs a request", "of it")
-	for _, body := range appBodies {
-		if err := b.requests(ctx, t, body.name, body.size); err != nil {
+	t := b.table.section(fmt.Sprintf("Apps: wrk for %s, %d times in turns; every request in the audit log", b.seconds, b.rounds),
+		"load", "path", "requests/s", "÷ nginx, median of pairs (quartiles)", "MB/s", "p50 ms", "p99 ms", "p50 over direct", "CPU µs a request", "of it")
+	for _, l := range appLoads {
+		if len(b.loads) > 0 && !slices.Contains(b.loads, l.name) {
+			continue
+		}
+		if err := b.requests(ctx, t, l); err != nil {
 			return err
 		}
 	}
-	t.note("To reach by the browser's path: ≥ 0.70 of nginx's requests with the small body, ≥ 0.90 of its MB/s with the large one, p50 at most 0.5 ms over nginx's.")
+	t.note("Small and big: 64 connections, bodies of 1 KiB and 1 MB; alone: one connection, 1 KiB. To reach by the browser's path: ≥ 0.70 of nginx's requests with the small body, ≥ 0.90 of its MB/s with the large one, p50 at most 0.5 ms over nginx's.")
 	return nil
 }
 
-func (b *bench) requests(ctx context.Context, t *section, name string, size int) error {
+func (b *bench) requests(ctx context.Context, t *section, l appLoad) error {
+	body := appBodies[l.body]
 	ways := b.apps.ways
 	runs, tallies := make([][]wrkRun, len(ways)), make([]tally, len(ways))
 	for round := range b.rounds {
@@ -183,7 +199,7 @@ func (b *bench) requests(ctx context.Context, t *section, name string, size int)
 			if err := tallies[i].begin(c); err != nil {
 				return err
 			}
-			r, err := wrk(ctx, b.seconds, ways[i].url+"/"+name, ways[i].headers)
+			r, err := wrk(ctx, b.seconds, l.connections, ways[i].url+"/"+body.name, ways[i].headers)
 			if err != nil {
 				return fmt.Errorf("%s: %w", ways[i].name, err)
 			}
@@ -213,7 +229,7 @@ func (b *bench) requests(ctx context.Context, t *section, name string, size int)
 			return fmt.Sprintf("%.0f", float64(d)/float64(time.Microsecond)/float64(max(count, 1)))
 		}
 		own, _, by := tallies[i].sum(contender{servers: w.servers}, each)
-		t.row(name, w.name, fmt.Sprintf("%.0f", median(of(i, rate))), spread(ratios(of(i, rate), of(1, rate))), fmt.Sprintf("%.0f", median(of(i, rate))*float64(size)/1e6),
+		t.row(l.name, w.name, fmt.Sprintf("%.0f", median(of(i, rate))), spread(ratios(of(i, rate), of(1, rate))), fmt.Sprintf("%.0f", median(of(i, rate))*float64(body.size)/1e6),
 			fmt.Sprintf("%.2f", median(of(i, p50))), fmt.Sprintf("%.2f", median(of(i, func(r wrkRun) float64 { return r.p99 }))),
 			fmt.Sprintf("%+.2f", median(of(i, p50))-median(of(len(ways)-1, p50))), each(own), strings.Join(by, ", "))
 	}

@@ -45,6 +45,7 @@ type options struct {
 	seconds   time.Duration
 	clients   []int
 	profiles  string
+	loads     []string // of apps; none: all
 	recording string
 }
 
@@ -77,6 +78,10 @@ func main() {
 	flag.Func("clients", "clients of pgbench at a time (default 1,8,32)", func(list string) (err error) {
 		o.clients, err = numbers(list)
 		return err
+	})
+	flag.Func("loads", "loads of part apps (default small,big,alone)", func(list string) error {
+		o.loads = strings.Split(list, ",")
+		return nil
 	})
 	flag.StringVar(&o.recording, "recording", "", "mode in which the cluster records (default: its own)")
 	flag.StringVar(&o.profiles, "profiles", "", "directory for processor profiles of our servers, 10 s of each part")

@@ -23,12 +23,9 @@ var (
 	wrkFailure = regexp.MustCompile(`(?m)^.*(Non-2xx|Socket errors).*$`)
 )
 
-// connections is how many wrk keeps open.
-const connections = 64
-
 // wrk asks for one address again and again.
-func wrk(ctx context.Context, d time.Duration, url string, headers []string) (r wrkRun, err error) {
-	args := []string{"-t2", "-c" + strconv.Itoa(connections), "-d" + strconv.Itoa(int(d.Seconds())) + "s", "--latency", "--timeout=10s"}
+func wrk(ctx context.Context, d time.Duration, connections int, url string, headers []string) (r wrkRun, err error) {
+	args := []string{"-t" + strconv.Itoa(min(2, connections)), "-c" + strconv.Itoa(connections), "-d" + strconv.Itoa(int(d.Seconds())) + "s", "--latency", "--timeout=10s"}
 	for _, h := range headers {
 		args = append(args, "-H", h)
 	}

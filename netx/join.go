@@ -74,6 +74,9 @@ func (t *together) Write(p []byte) (int, error) {
 	return t.j.Together(func() (int, error) { return t.Conn.Write(p) })
 }
 
+// NetConn returns the TLS.
+func (t *together) NetConn() net.Conn { return t.Conn }
+
 // CloseWrite ends the writing direction, where the connection has one.
 func (t *together) CloseWrite() error {
 	if w, ok := t.Conn.(CloseWriter); ok {
@@ -86,7 +89,7 @@ func (j *Joint) send() error {
 	if j.out == nil {
 		return nil
 	}
-	_, err := j.Conn.Write(j.out[:j.n])
+	_, err := WriteTogether(j.Conn, j.out[:j.n]) // j.Conn may be TLS itself
 	recordBuffers.Put(j.out)
 	j.out, j.n = nil, 0
 	return err

@@ -10,6 +10,7 @@ import (
 	"io"
 	"math/big"
 	"net"
+	"slices"
 	"testing"
 )
 
@@ -65,8 +66,9 @@ func TestRecordsLeaveTogether(t *testing.T) {
 	}
 }
 
-func TestTLSOverAJoint(t *testing.T) {
-	a, b := net.Pipe()
+// tlsPair makes the two ends of TLS, of which the near one runs on a connection of ours.
+func tlsPair(t *testing.T, under, far net.Conn) (client, server *tls.Conn) {
+	t.Helper()
 	_, key, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
 		t.Fatal(err)
@@ -76,9 +78,13 @@ func TestTLSOverAJoint(t *testing.T) {
 		t.Fatal(err)
 	}
 	cert := tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
+	return tls.Client(under, &tls.Config{InsecureSkipVerify: true}), tls.Server(far, &tls.Config{Certificates: []tls.Certificate{cert}})
+}
+
+func TestTLSOverAJoint(t *testing.T) {
+	a, b := net.Pipe()
 	near := Join(a)
-	client := tls.Client(near, &tls.Config{InsecureSkipVerify: true})
-	server := tls.Server(b, &tls.Config{Certificates: []tls.Certificate{cert}})
+	client, server := tlsPair(t, near, b)
 	want := bytes.Repeat([]byte("0123456789abcdef"), 40<<10)
 	go func() {
 		if err := client.Handshake(); err != nil { // whose messages wait for answers
@@ -87,6 +93,51 @@ func TestTLSOverAJoint(t *testing.T) {
 		_, err := near.Together(func() (int, error) { return client.Write(want) })
 		if err != nil {
 			t.Error(err)
+		}
+		client.Close()
+	}()
+	got, err := io.ReadAll(server)
+	if err != nil || !bytes.Equal(got, want) {
+		t.Errorf("%d bytes of %d, %v", len(got), len(want), err)
+	}
+}
+
+// What several records of TLS within TLS bring leaves by one call of the system: the
+// records of both are gathered.
+func TestTLSWithinTLS(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	dialled, err := net.Dial("tcp", ln.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	accepted, err := ln.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	under, ok := UnderTLS(dialled).(*Records)
+	if !ok {
+		t.Fatal("no TCP")
+	}
+	outer, far := tlsPair(t, under, accepted)
+	near := Join(outer)
+	inner, server := tlsPair(t, near, far)
+	client := near.Over(inner)
+	if recordsOf(client) != under || recordsOf(near) != under {
+		t.Fatal("what is under both is not found")
+	}
+	want := bytes.Repeat([]byte("0123456789abcdef"), 40<<10)
+	go func() {
+		if err := inner.Handshake(); err != nil { // and the outer one's before
+			t.Error(err)
+		}
+		for p := range slices.Chunk(want, 60<<10) {
+			if n, err := WriteTogether(client, p); n != len(p) || err != nil {
+				t.Errorf("%d, %v", n, err)
+			}
 		}
 		client.Close()
 	}()

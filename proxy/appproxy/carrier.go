@@ -160,5 +160,5 @@ func (v *visitor) dialAgent(ctx context.Context, b *bridge, client netip.AddrPor
 	if inner.ConnectionState().NegotiatedProtocol == tunframe.ALPNStreams {
 		return nil, mux.NewLeavingOpener(joint.Over(inner), v.agents.Renew), nil
 	}
-	return inner, nil, nil
+	return joint.Over(inner), nil, nil
 }

@@ -375,6 +375,9 @@ func (f *filed) Read(b []byte) (int, error) {
 	return n, err
 }
 
+// NetConn returns the stream.
+func (f *filed) NetConn() net.Conn { return f.Conn }
+
 func (f *filed) Close() error {
 	f.live.Close()
 	return f.Conn.Close()
