@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -47,11 +48,13 @@ type conversation struct {
 	stop context.CancelFunc
 	done chan struct{}
 
+	came        atomic.Int64 // bytes so far
 	heard, said int64
 	err         error
 }
 
-// talk starts a conversation through a command's standard input and output.
+// talk starts a conversation through a command's standard input and output, and
+// returns when the far end has spoken.
 func (s *survivors) talk(t *testing.T, who *cluster.Person, what, path string, args ...string) *conversation {
 	t.Helper()
 	ctx, stop := context.WithCancel(context.Background())
@@ -73,7 +76,7 @@ func (s *survivors) talk(t *testing.T, who *cluster.Person, what, path string, a
 	c.pid = cmd.Process.Pid
 	go func() {
 		defer close(c.done)
-		c.heard, c.said, c.err = ledger.Talker{In: 2, Out: 1, Rate: rate}.Run(ctx, out, in)
+		c.heard, c.said, c.err = ledger.Talker{In: 2, Out: 1, Rate: rate}.Run(ctx, &counted{out, &c.came}, in)
 		if err := cmd.Wait(); c.err == nil {
 			c.err = err
 		}
@@ -83,7 +86,20 @@ func (s *survivors) talk(t *testing.T, who *cluster.Person, what, path string, a
 		_ = syscall.Kill(-c.pid, syscall.SIGKILL) // gone already is as good
 		<-c.done
 	})
+	cluster.Until(t, patience, what+" to begin", func() bool { c.alive(t); return c.came.Load() > 0 })
 	return c
+}
+
+// counted tells how much has come of a reader.
+type counted struct {
+	io.Reader
+	n *atomic.Int64
+}
+
+func (c *counted) Read(b []byte) (int, error) {
+	n, err := c.Reader.Read(b)
+	c.n.Add(int64(n))
+	return n, err
 }
 
 // finish ends a conversation and holds what this end says against what the far
