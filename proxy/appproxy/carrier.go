@@ -36,6 +36,7 @@ const (
 // piece.
 type carrier struct {
 	streams *mux.Opener
+	agent   string
 	bridge  *bridge
 	born    time.Time
 }
@@ -85,7 +86,7 @@ func (v *visitor) stream(b *bridge) net.Conn {
 	if c == nil {
 		return nil
 	}
-	if c.bridge == b && v.o.Now().Sub(c.born) < carryFor {
+	if c.bridge == b && v.o.Now().Sub(c.born) < carryFor && !v.o.Hosts.ailing(v.app, c.agent) {
 		if st, err := c.streams.Open(); err == nil {
 			return st
 		}
@@ -122,29 +123,32 @@ func (v *visitor) hangUp() {
 
 // first dials a carrier, for which others wait, and opens a stream over it.
 func (v *visitor) first(ctx context.Context, b *bridge, client netip.AddrPort, mine chan struct{}) (net.Conn, error) {
-	conn, streams, err := v.dialAgent(ctx, b, client, tunframe.ALPNStreams, "http/1.1")
+	conn, c, err := v.dialAgent(ctx, b, client, tunframe.ALPNStreams, "http/1.1")
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.dialling = nil
 	defer close(mine)
 	switch {
-	case err != nil || streams == nil: // or an agent that takes one connection in each dial
+	case err != nil || c == nil: // or an agent that takes one connection in each dial
 		return conn, err
 	case v.ctx.Err() != nil:
-		streams.Close()
+		c.streams.Close()
 		return nil, context.Cause(v.ctx)
 	}
-	v.carrier = &carrier{streams: streams, bridge: b, born: v.o.Now()}
-	return streams.Open()
+	v.carrier = c
+	return c.streams.Open()
 }
 
-// dialAgent opens TLS to an agent, for one of the protocols; streams is nil where conn
-// is one connection.
-func (v *visitor) dialAgent(ctx context.Context, b *bridge, client netip.AddrPort, alpn ...string) (conn net.Conn, streams *mux.Opener, err error) {
+// dialAgent opens TLS to an agent, for one of the protocols: one connection, or a
+// carrier.
+func (v *visitor) dialAgent(ctx context.Context, b *bridge, client netip.AddrPort, alpn ...string) (net.Conn, *carrier, error) {
 	raw, reply, err := v.o.Dial(ctx, proxyd.Caller{Identity: b.id, CertSHA256: b.hash, Addr: client}, dial.Target{Kind: types.KindApp, Name: v.app})
 	if err != nil {
 		return nil, nil, err
 	}
+	v.mu.Lock()
+	v.agent = reply.AgentUUID
+	v.mu.Unlock()
 	config, err := v.o.Agent(reply.AgentUUID, b.cert, alpn...)
 	if err != nil {
 		return nil, nil, errors.Join(err, raw.Close())
@@ -158,7 +162,8 @@ func (v *visitor) dialAgent(ctx context.Context, b *bridge, client netip.AddrPor
 		return nil, nil, fault.Wrap(err, fault.Unavailable, "the agent of %s could not be verified, or did not take the bridge certificate", v.app)
 	}
 	if inner.ConnectionState().NegotiatedProtocol == tunframe.ALPNStreams {
-		return nil, mux.NewLeavingOpener(joint.Over(inner), v.agents.Renew), nil
+		streams := mux.NewLeavingOpener(joint.Over(inner), v.agents.Renew)
+		return nil, &carrier{streams: streams, agent: reply.AgentUUID, bridge: b, born: v.o.Now()}, nil
 	}
 	return joint.Over(inner), nil, nil
 }

@@ -1,6 +1,7 @@
 package appproxy
 
 import (
+	"maps"
 	"net"
 	"slices"
 	"strings"
@@ -29,7 +30,11 @@ type hostIndex struct {
 	of     []*types.AppServer
 	byHost map[string]*types.App
 	all    []*types.App // each once, by name
+	ailing map[fronts]bool
 }
+
+// fronts is an app at one of its agents.
+type fronts struct{ app, agent string }
 
 // NewHosts makes an index of the apps behind a proxy with this public address
 // (host:port). taken are the names that the proxy answers to itself: no app gets one.
@@ -63,6 +68,24 @@ func (h *Hosts) ByName(name string) (*types.App, bool) {
 	return all[i], true
 }
 
+// ailing reports whether an agent finds the app behind it ill, and another does not:
+// what is kept open to the first is not used any more.
+func (h *Hosts) ailing(app, agent string) bool { return h.index().ailing[fronts{app, agent}] }
+
+// ill are the agents that find an app ill which another does not.
+func ill(servers []*types.AppServer) map[fronts]bool {
+	all, well := map[fronts]bool{}, map[string]bool{}
+	for _, s := range servers {
+		if name := s.Spec.App.Metadata.Name; s.Health().Status != types.HealthUnhealthy {
+			well[name] = true
+		} else {
+			all[fronts{name, s.Spec.HostID}] = true
+		}
+	}
+	maps.DeleteFunc(all, func(f fronts, _ bool) bool { return !well[f.app] })
+	return all
+}
+
 // HostOf is the address at which browsers see an app.
 func (h *Hosts) HostOf(a *types.App) string {
 	if a.Spec.PublicAddr != "" {
@@ -93,7 +116,7 @@ func (h *Hosts) index() *hostIndex {
 	if x := h.current.Load(); x != nil && sameList(x.of, servers) {
 		return x
 	}
-	x := &hostIndex{of: servers, byHost: map[string]*types.App{}}
+	x := &hostIndex{of: servers, byHost: map[string]*types.App{}, ailing: ill(servers)}
 	disputed := map[string]bool{}
 	for _, s := range servers {
 		a := &s.Spec.App

@@ -35,6 +35,7 @@ type visitor struct {
 	agents *http1.Client
 
 	mu       sync.Mutex
+	agent    string // that was dialled last
 	carrier  *carrier
 	dialling chan struct{} // closed when a request that needs a carrier has tried to dial one; nil: none does
 	retired  []*carrier    // whose streams go on
@@ -302,7 +303,8 @@ func (x *visitors) drop(key string, why error) {
 	}
 }
 
-// serve drops sessions that have ended, and those that nobody has used for a while.
+// serve drops sessions that have ended, and those that nobody has used for a while;
+// and leads others away from an agent whose app is ill.
 func (x *visitors) serve(ctx context.Context) error {
 	changes, stop := x.o.Sessions.Subscribe()
 	defer stop()
@@ -342,13 +344,18 @@ func (x *visitors) shut() bool {
 	return x.closed
 }
 
-// sweep drops what is over, and what nobody has used since; it returns how many are left.
+// sweep drops what is over, and what nobody has used since, and leads away from where
+// it is ill what goes on; it returns how many are left.
 func (x *visitors) sweep(since time.Time) int {
 	over := map[string]error{}
 	var idle []*carrier
+	var moved []*visitor
 	x.mu.Lock()
 	for key, v := range x.all {
 		v.mu.Lock()
+		if v.agent != "" && x.o.Hosts.ailing(v.app, v.agent) {
+			v.agent, moved = "", append(moved, v)
+		}
 		idle = append(idle, v.finished()...)
 		switch {
 		case v.ctx.Err() != nil:
@@ -364,6 +371,9 @@ func (x *visitors) sweep(since time.Time) int {
 	x.mu.Unlock()
 	for key, why := range over {
 		x.drop(key, why)
+	}
+	for _, v := range moved { // to an agent that reaches the app
+		v.agents.Renew()
 	}
 	for _, c := range idle {
 		c.streams.Close()

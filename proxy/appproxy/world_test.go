@@ -51,7 +51,7 @@ type world struct {
 	app   http.Handler   // what the agent does with requests
 	speak func(net.Conn) // if set, what it does with streams
 	work  sync.WaitGroup
-	feed  chan net.Conn
+	feeds map[string]chan net.Conn // what is dialled, by agent
 	over  <-chan struct{}
 
 	mu       sync.Mutex
@@ -64,8 +64,9 @@ type world struct {
 	ends     int
 	crowd    int // how many requests are still to come before auth answers
 	gate     chan struct{}
-	away     error // what auth says instead
-	deny     error // what Dial says instead
+	away     error  // what auth says instead
+	first    string // the agent that dials come to
+	deny     error  // what Dial says instead
 	dials    int
 	carriers []*mux.Acceptor // of the agent
 	conns    []net.Conn      // to the agent
@@ -111,45 +112,36 @@ func newWorld(t testing.TB, servers ...*types.AppServer) *world {
 			w.failed = append(w.failed, f)
 		}})
 	ctx, cancel := context.WithCancel(context.Background())
-	w.feed, w.over = make(chan net.Conn), ctx.Done()
+	w.feeds, w.first, w.over = map[string]chan net.Conn{}, certtest.HostUUID, ctx.Done()
 	w.work.Go(func() { _ = w.srv.Serve(ctx) })
 	t.Cleanup(func() { cancel(); w.work.Wait() })
-	w.agent(ctx)
+	w.agent(ctx, certtest.HostUUID, func(rw http.ResponseWriter, r *http.Request) { w.app.ServeHTTP(rw, r) })
 	w.listen(ctx)
 	return w
 }
 
-// feed is the listener of what is dialled.
-type feed struct{ w *world }
-
-func (f feed) Accept() (net.Conn, error) {
-	select {
-	case c := <-f.w.feed:
-		return c, nil
-	case <-f.w.over:
-		return nil, net.ErrClosed
-	}
-}
-
-func (feed) Close() error   { return nil }
-func (feed) Addr() net.Addr { return &net.UnixAddr{} }
-
 // agent serves the app to those who show a bridge.
-func (w *world) agent(ctx context.Context) {
-	host := w.sign(certtest.Host(clusterName, time.Now(), types.RoleApp), types.CAHost)
+func (w *world) agent(ctx context.Context, uuid string, app http.HandlerFunc) {
+	id := certtest.Host(clusterName, time.Now(), types.RoleApp)
+	id.Name = uuid
+	host := w.sign(id, types.CAHost)
 	src := tlscert.Source{Certificate: func() *tls.Certificate { return host }, Trust: func() *cert.Trust { return w.ca.Trust }, Now: time.Now}
 	config := tlscert.ServerConfig(src, tlscert.ServerOptions{Kinds: []types.IdentityKind{types.IdentityBridge}, ALPN: []string{tunframe.ALPNStreams, "http/1.1"}})
-	s := &http.Server{ErrorLog: slog.NewLogLogger(slog.DiscardHandler, 0),
-		Handler: http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) { w.app.ServeHTTP(rw, r) })}
+	s := &http.Server{ErrorLog: slog.NewLogLogger(slog.DiscardHandler, 0), Handler: app}
+	dialled := make(chan net.Conn)
+	w.mu.Lock()
+	w.feeds[uuid] = dialled
+	w.mu.Unlock()
 	requests := netx.NewFeed()
 	w.work.Go(func() { _ = s.Serve(requests) })
 	w.work.Go(func() {
 		for {
-			raw, err := feed{w}.Accept()
-			if err != nil {
+			select {
+			case raw := <-dialled:
+				w.work.Go(func() { w.take(ctx, tls.Server(raw, config), requests) })
+			case <-ctx.Done():
 				return
 			}
-			w.work.Go(func() { w.take(ctx, tls.Server(raw, config), requests) })
 		}
 	})
 	context.AfterFunc(ctx, func() { s.Close() })
@@ -383,14 +375,15 @@ func (w *world) dial(_ context.Context, c proxyd.Caller, t dial.Target) (net.Con
 	}
 	near, far := net.Pipe()
 	w.conns = append(w.conns, near)
+	feed := w.feeds[w.first]
 	w.work.Go(func() {
 		select {
-		case w.feed <- far:
+		case feed <- far:
 		case <-w.over:
 			far.Close()
 		}
 	})
-	return near, dial.Reply{AgentUUID: certtest.HostUUID}, nil
+	return near, dial.Reply{AgentUUID: w.first}, nil
 }
 
 // browser keeps cookies, follows no redirect, and reaches every name at the proxy.
