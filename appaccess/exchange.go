@@ -24,15 +24,16 @@ import (
 
 // exchange is one request of a visit and its answer.
 type exchange struct {
-	svc   *Service
-	visit *visit
-	app   *types.App // as it is now
-	way   *way       // nil for clouds
-	asked string     // the host that the client named
-	wants http1.Asked
-	token types.Secret
-	told  event.AppRequest
-	noted bool // the log has it
+	svc      *Service
+	visit    *visit
+	app      *types.App // as it is now
+	way      *way       // nil for clouds
+	asked    string     // the host that the client named
+	wants    http1.Asked
+	patience *http1.Patience // nil for what may be silent
+	token    types.Secret
+	told     event.AppRequest
+	noted    bool // the log has it
 }
 
 // ServeHTTP implements http.Handler for the connections of Serve.
@@ -61,12 +62,12 @@ func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if !strings.HasPrefix(r.Header.Get("Content-Type"), "application/grpc") { // which may say nothing for long
-		patience := http1.NewPatience(w, bodyPause)
-		defer patience.End()
+		x.patience = http1.NewPatience(w, bodyPause)
+		defer x.patience.End()
 		if r.ContentLength != 0 {
-			r.Body = patience.Body(r.Body)
+			r.Body = x.patience.Body(r.Body)
 		}
-		w = patience.Writer(w)
+		w = x.patience.Writer(w)
 	}
 	hop := http1.Hop{Send: x.send, Look: x.answer}
 	if err := hop.Pass(w, x.outbound(r)); err != nil {
@@ -246,6 +247,9 @@ func (x *exchange) fail(w http.ResponseWriter, r *http.Request, err error) {
 	var known *fault.Error
 	var slow net.Error
 	switch {
+	case x.patience != nil && x.patience.Err() != nil:
+		status, word = http.StatusRequestTimeout, "slow_body"
+		err = fault.Wrap(err, fault.Timeout, "nothing more of the request's body has come for %s", bodyPause)
 	case errors.As(err, &known):
 		status, word = statusOf(known.Kind), string(known.Kind)
 	case errors.As(err, &slow) && slow.Timeout(), errors.Is(err, context.DeadlineExceeded):

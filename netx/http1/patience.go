@@ -4,10 +4,15 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
 )
+
+// ErrPaused is why a body was read no further: its client sent nothing of it for longer
+// than it may.
+var ErrPaused = errors.New("the body paused for too long")
 
 // Patience gives the client of one request its time for the bodies of both directions,
 // however long they are: what is bounded is a pause. It does so for HTTP/2 as well.
@@ -21,6 +26,7 @@ type Patience struct {
 
 	mu          sync.Mutex
 	over        bool // no deadline changes any more
+	paused      bool
 	read, write time.Time
 }
 
@@ -76,6 +82,24 @@ func (p *Patience) rest() {
 	}
 }
 
+// pauses notes that the client has been silent for too long.
+func (p *Patience) pauses() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.paused = p.paused || !p.over
+}
+
+// Err is ErrPaused where the client's own silence is why its body was read no further,
+// whatever else came of that; nil where it is not.
+func (p *Patience) Err() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.paused {
+		return ErrPaused
+	}
+	return nil
+}
+
 type patientBody struct {
 	io.ReadCloser
 	p *Patience
@@ -86,8 +110,11 @@ func (b *patientBody) Read(to []byte) (int, error) {
 	b.p.extend(&b.p.read, b.p.control.SetReadDeadline)
 	n, err := b.ReadCloser.Read(to)
 	b.p.moved.Add(int64(n))
-	if errors.Is(err, io.EOF) {
+	switch {
+	case errors.Is(err, io.EOF):
 		b.p.rest()
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		b.p.pauses()
 	}
 	return n, err
 }

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"strings"
 	"testing"
 	"time"
 )
@@ -63,6 +64,9 @@ func TestPausesOfHTTP2(t *testing.T) {
 		defer p.End()
 		if r.Method == http.MethodPost {
 			_, err := io.Copy(io.Discard, p.Body(r.Body))
+			if !errors.Is(p.Err(), ErrPaused) {
+				err = errors.Join(err, errors.New("the pause was not seen"))
+			}
 			read <- err
 			return
 		}
@@ -76,7 +80,7 @@ func TestPausesOfHTTP2(t *testing.T) {
 			resp.Body.Close()
 		}
 	}()
-	if err := <-read; !errors.Is(err, os.ErrDeadlineExceeded) {
+	if err := <-read; !errors.Is(err, os.ErrDeadlineExceeded) || strings.Contains(err.Error(), "not seen") {
 		t.Errorf("a body that stops: %v", err)
 	}
 	resp, err := client.Get(s.URL)

@@ -154,13 +154,17 @@ func ended(v *visit) error {
 // broken answers a request that did not get an answer of the app.
 func (s *Server) broken(v *visit, err error) {
 	v.told = true // by whoever refused it beyond, if somebody did
+	paused := v.patience.Err()
 	if why := ended(v); why != nil {
-		err = why
+		err, paused = why, nil
 	}
-	if errors.Is(err, context.Canceled) && v.r.Context().Err() != nil {
+	if paused == nil && errors.Is(err, context.Canceled) && v.r.Context().Err() != nil {
 		return // the client has left
 	}
-	if fault.KindOf(err) == fault.Internal {
+	switch {
+	case paused != nil:
+		err = fault.Advise(fault.Wrap(paused, fault.Timeout, "nothing more of what you sent has come for a minute"), "send it again")
+	case fault.KindOf(err) == fault.Internal:
 		err = fault.Advise(fault.Wrap(err, fault.Unavailable, "the connection to the app was lost"), "try again in a moment")
 	}
 	s.fail(v, err)

@@ -17,6 +17,7 @@ import (
 
 	"teleport/api/rpc"
 	"teleport/fault"
+	"teleport/netx/http1"
 	"teleport/telemetry"
 	"teleport/types"
 )
@@ -66,8 +67,16 @@ func (s *Server) fail(v *visit, err error) {
 		return
 	}
 	h.Set("Content-Type", "text/html; charset=utf-8")
-	v.w.WriteHeader(rpc.Status(kind))
+	v.w.WriteHeader(statusOf(err))
 	_, _ = v.w.Write(s.page(name, err, id))
+}
+
+// statusOf is how HTTP says what went wrong.
+func statusOf(err error) int {
+	if errors.Is(err, http1.ErrPaused) {
+		return http.StatusRequestTimeout // the client's own time, and not the app's
+	}
+	return rpc.Status(fault.KindOf(err))
 }
 
 // faultBody is the JSON of a request that failed.
@@ -88,7 +97,7 @@ func writeFault(w http.ResponseWriter, err error, id string) {
 		text = []byte(`{"error":{"kind":"internal","message":"internal error"}}`)
 	}
 	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(rpc.Status(b.Error.Kind))
+	w.WriteHeader(statusOf(err))
 	_, _ = w.Write(append(text, '\n'))
 }
 
@@ -118,8 +127,11 @@ func readFault(word string, body io.Reader) error {
 }
 
 // title is what a page says first.
-func title(kind fault.Kind, app string) string {
-	switch kind {
+func title(err error, app string) string {
+	if errors.Is(err, http1.ErrPaused) {
+		return "What you sent did not reach " + app
+	}
+	switch fault.KindOf(err) {
 	case fault.Denied, fault.Untrusted:
 		return "You may not use " + app
 	case fault.Unauthenticated:
@@ -148,7 +160,7 @@ func (s *Server) page(app string, err error, id string) []byte {
 		app = "the app"
 	}
 	var b bytes.Buffer
-	head := html.EscapeString(title(fault.KindOf(err), app))
+	head := html.EscapeString(title(err, app))
 	b.WriteString("<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">" +
 		"<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"><meta name=\"color-scheme\" content=\"light dark\">" +
 		"<title>" + head + "</title><link rel=\"stylesheet\" href=\"" + authPath + "/page.css\"></head>\n<body><main><h1>" + head + "</h1>\n")

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"crypto/sha256"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -218,5 +219,47 @@ func TestTrailersAndHintsSayNoMoreThanHeaders(t *testing.T) {
 	}
 	if trailer := <-got; len(trailer) != 1 || trailer.Get("X-Sum") != "1" {
 		t.Errorf("the app reads %v", trailer)
+	}
+}
+
+// A body may take hours and pause for less than a minute. A longer pause ends it, and is
+// nothing that the app is blamed for. The port's own limits are for other requests.
+func TestSlowBodies(t *testing.T) {
+	for name, c := range map[string]struct {
+		pause time.Duration
+		whole bool
+	}{"hours": {50 * time.Second, true}, "a long pause": {2 * time.Minute, false}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				w.streams()
+				conn := w.raw()
+				id, secret, _ := strings.Cut(w.start("wiki", "alice", "", func(s *types.AppSession) { s.Spec.Expires = time.Now().Add(9 * time.Hour) }), ".")
+				const pieces = 100
+				_, err := fmt.Fprintf(conn, "PUT /sum HTTP/1.1\r\nHost: wiki.proxy.test:3080\r\nContent-Length: %d\r\nCookie: __Host-grv_app_session=%s; __Host-grv_app_session_subject=%s\r\n\r\n",
+					pieces, id, secret)
+				must(t, err)
+				began := time.Now()
+				go func() {
+					for range pieces {
+						time.Sleep(c.pause)
+						if _, err := io.WriteString(conn, "x"); err != nil {
+							return
+						}
+					}
+				}()
+				resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+				must(t, err)
+				got, err := io.ReadAll(resp.Body)
+				must(t, err)
+				took := time.Since(began)
+				if want := sha256.Sum256(bytes.Repeat([]byte("x"), pieces)); c.whole && !bytes.Equal(got, want[:]) {
+					t.Errorf("%s after %s: another sum", resp.Status, took)
+				}
+				if !c.whole && (resp.StatusCode != http.StatusRequestTimeout || took > c.pause || !strings.Contains(string(got), "send it again")) {
+					t.Errorf("%s after %s: %s", resp.Status, took, got)
+				}
+			})
+		})
 	}
 }
