@@ -500,6 +500,30 @@ func TestByCertificate(t *testing.T) {
 	}
 }
 
+// A certificate that is over opens nothing, and is said to be: when the proxy looks at
+// it, and when the agent does.
+func TestACertificateThatIsOver(t *testing.T) {
+	for name, c := range map[string]struct{ left, slow time.Duration }{
+		"before": {-time.Minute, 0}, "on the way to the agent": {time.Minute, time.Hour},
+	} {
+		w := newWorld(t)
+		id := certtest.User("alice", clusterName, time.Now())
+		id.Authority.Route = &types.Route{Kind: types.KindApp, Name: "wiki"}
+		id.IssuedAt, id.Authority.Expires = time.Now().Add(-time.Hour), time.Now().Add(c.left)
+		w.slow = c.slow
+		called := false
+		w.app = http.HandlerFunc(func(http.ResponseWriter, *http.Request) { called = true })
+		resp, body := w.do(w.browser(*w.sign(id, types.CAUser)), "PUT", wiki+"/x", "text", nil)
+		if resp.StatusCode != http.StatusUnauthorized || !strings.Contains(body, "the certificate expired at") || !strings.Contains(body, "tsh apps login wiki") || called {
+			t.Errorf("%s: %s %s", name, resp.Status, body)
+		}
+		told := len(w.failed) == 1 && w.failed[0].App == "wiki" && strings.Contains(fault.Message(w.failed[0].Err), "the certificate expired at")
+		if atAgent := c.slow > 0; told == atAgent { // who tells the log of what it refuses
+			t.Errorf("%s: the log has %v", name, w.failed)
+		}
+	}
+}
+
 // A page asks for many things at once: auth is asked once.
 func TestRequestsTogetherTakeOneBridge(t *testing.T) {
 	w := newWorld(t)

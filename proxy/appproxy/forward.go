@@ -143,12 +143,17 @@ func (s *Server) inbound(resp *http.Response) error {
 	return nil
 }
 
-// ended reports the cause of a request that its session's end has cut.
+// ended reports the cause of a request that its session's end has cut, or has kept
+// from the agent: a certificate that was good when we looked may be over when the
+// agent does, whose refusal comes with what is read first (RFC 8446, section 2).
 func ended(v *visit) error {
-	if v.who != nil && v.who.ctx.Err() != nil {
+	switch {
+	case v.who == nil:
+		return nil
+	case v.who.ctx.Err() != nil:
 		return context.Cause(v.who.ctx)
 	}
-	return nil
+	return v.who.over()
 }
 
 // broken answers a request that did not get an answer of the app.

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/netip"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -240,14 +241,16 @@ func TestSlowBodies(t *testing.T) {
 					pieces, id, secret)
 				must(t, err)
 				began := time.Now()
-				go func() {
+				var sends sync.WaitGroup
+				defer func() { conn.Close(); sends.Wait() }()
+				sends.Go(func() {
 					for range pieces {
 						time.Sleep(c.pause)
 						if _, err := io.WriteString(conn, "x"); err != nil {
 							return
 						}
 					}
-				}()
+				})
 				resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
 				must(t, err)
 				got, err := io.ReadAll(resp.Body)

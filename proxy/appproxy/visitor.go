@@ -28,8 +28,8 @@ type visitor struct {
 	user, app string
 	// fetch gets a bridge certificate for a key.
 	fetch func(ctx context.Context, client netip.AddrPort, key *bridgeKey) ([]byte, error)
-	// alive reports whether the session has not ended; nil: it ends by itself.
-	alive  func() bool
+	// over is why the session has ended elsewhere; nil: it has not.
+	over   func() error
 	ctx    context.Context // of the session here; its cause says why it ended
 	end    context.CancelCauseFunc
 	agents *http1.Client
@@ -360,8 +360,8 @@ func (x *visitors) sweep(since time.Time) int {
 		switch {
 		case v.ctx.Err() != nil:
 			over[key] = context.Cause(v.ctx)
-		case v.alive != nil && !v.alive():
-			over[key] = errEnded()
+		case v.over() != nil:
+			over[key] = v.over()
 		case v.using == 0 && v.last.Before(since):
 			over[key] = errEnded()
 		}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"teleport/api/gen/loginv1"
+	"teleport/cert"
 	"teleport/fault"
 	"teleport/types"
 )
@@ -75,7 +76,12 @@ func (s *Server) who(v *visit) (*visitor, error) {
 	}
 	return s.visitors.enter(id, func() *visitor {
 		return &visitor{user: doc.Spec.User, app: doc.Spec.App,
-			alive: func() bool { return s.lives(id) },
+			over: func() error {
+				if s.lives(id) {
+					return nil
+				}
+				return errEnded()
+			},
 			fetch: func(ctx context.Context, client netip.AddrPort, key *bridgeKey) ([]byte, error) {
 				out, err := s.o.Auth.UseAppSession(ctx, &loginv1.UseAppSessionRequest{Bearer: bearerOf(id, secret), TlsPublic: key.public, ClientAddr: client.String()})
 				if err != nil {
@@ -148,12 +154,20 @@ func (s *Server) arrives(ctx context.Context, id string, within time.Duration, w
 	}
 }
 
+// again says how programs get a certificate that is good.
+func again(err error, app string) error {
+	if err == nil {
+		return nil
+	}
+	return fault.New(fault.KindOf(err), "%s", fault.Message(err)).WithHint("get another: tsh apps login %s", app)
+}
+
 // byCertificate is for clients that are no browsers: they show the certificate of
 // tsh apps login, which names this app.
 func (s *Server) byCertificate(v *visit) (*visitor, error) {
 	id, err := s.o.Peer(*v.r.TLS)
 	if err != nil {
-		return nil, fault.Wrap(err, fault.Unauthenticated, "%s", fault.Message(err))
+		return nil, again(fault.Wrap(err, fault.Unauthenticated, "%s", fault.Message(err)), v.app.Metadata.Name)
 	}
 	v.user, v.proven = id.Name, true
 	route := id.Authority.Route
@@ -167,7 +181,7 @@ func (s *Server) byCertificate(v *visit) (*visitor, error) {
 	hash := sha256.Sum256(leaf.Raw)
 	return s.visitors.enter("certificate "+hex.EncodeToString(hash[:]), func() *visitor {
 		return &visitor{user: id.Name, app: route.Name,
-			alive: func() bool { return s.o.Now().Before(leaf.NotAfter) },
+			over: func() error { return again(cert.CheckTime(leaf.NotBefore, leaf.NotAfter, s.o.Now()), route.Name) },
 			fetch: func(ctx context.Context, client netip.AddrPort, key *bridgeKey) ([]byte, error) {
 				public, err := x509.ParsePKIXPublicKey(key.public)
 				if err != nil {

@@ -64,9 +64,11 @@ type world struct {
 	ends     int
 	crowd    int // how many requests are still to come before auth answers
 	gate     chan struct{}
-	away     error  // what auth says instead
-	first    string // the agent that dials come to
-	deny     error  // what Dial says instead
+	away     error         // what auth says instead
+	first    string        // the agent that dials come to
+	slow     time.Duration // how long each dial takes, by the clocks of the proxy and the agents
+	late     time.Duration // how far those are ahead therefore
+	deny     error         // what Dial says instead
 	dials    int
 	carriers []*mux.Acceptor // of the agent
 	conns    []net.Conn      // to the agent
@@ -90,7 +92,7 @@ func newWorld(t testing.TB, servers ...*types.AppServer) *world {
 	w.app = http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(rw, "hello "+r.URL.RequestURI()) })
 	w.apps = appproxy.NewHosts(w, "proxy.test:3080", func(h string) bool { return h == "proxy.test" })
 	w.srv = appproxy.New(appproxy.Options{PublicAddr: "proxy.test:3080", Hosts: w.apps, Sessions: w, Auth: w, Trust: func() *cert.Trust { return w.ca.Trust },
-		Dial: w.dial, Now: time.Now, Log: slog.New(slog.DiscardHandler), Bridge: w.bridge,
+		Dial: w.dial, Now: w.now, Log: slog.New(slog.DiscardHandler), Bridge: w.bridge,
 		Agent: func(uuid string, own *tls.Certificate, alpn ...string) (*tls.Config, error) {
 			src := tlscert.Source{Certificate: func() *tls.Certificate { return own }, Trust: func() *cert.Trust { return w.ca.Trust }, Now: time.Now}
 			return tlscert.ClientConfig(src, tlscert.Server{Cluster: clusterName, UUID: uuid}, alpn...)
@@ -125,7 +127,7 @@ func (w *world) agent(ctx context.Context, uuid string, app http.HandlerFunc) {
 	id := certtest.Host(clusterName, time.Now(), types.RoleApp)
 	id.Name = uuid
 	host := w.sign(id, types.CAHost)
-	src := tlscert.Source{Certificate: func() *tls.Certificate { return host }, Trust: func() *cert.Trust { return w.ca.Trust }, Now: time.Now}
+	src := tlscert.Source{Certificate: func() *tls.Certificate { return host }, Trust: func() *cert.Trust { return w.ca.Trust }, Now: w.now}
 	config := tlscert.ServerConfig(src, tlscert.ServerOptions{Kinds: []types.IdentityKind{types.IdentityBridge}, ALPN: []string{tunframe.ALPNStreams, "http/1.1"}})
 	s := &http.Server{ErrorLog: slog.NewLogLogger(slog.DiscardHandler, 0), Handler: app}
 	dialled := make(chan net.Conn)
@@ -209,6 +211,12 @@ func (w *world) sign(id *types.Identity, ca types.CAType) *tls.Certificate {
 	der, err := tlscert.Sign(id, key.Public(), w.ca.Certs[ca], w.ca.TLS[ca], id.IssuedAt)
 	must(w.t, err)
 	return &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
+}
+
+func (w *world) now() time.Time {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return time.Now().Add(w.late)
 }
 
 func (w *world) AppServers() []*types.AppServer {
@@ -356,8 +364,12 @@ func (w *world) bridge(_ context.Context, user *x509.Certificate, _ netip.AddrPo
 
 func (w *world) carry(id *types.Identity, key crypto.PublicKey) ([]byte, error) {
 	b := *id
+	b.IssuedAt = time.Now()
 	b.Kind, b.Authority.ProxyUUID, b.Authority.UserExpires = types.IdentityBridge, proxyID, id.Authority.Expires
 	b.Authority.Expires, b.Authority.DisallowReissue = time.Now().Add(5*time.Minute), true
+	if end := id.Authority.Expires; end.Before(b.Authority.Expires) {
+		b.Authority.Expires = end
+	}
 	der, err := tlscert.Sign(&b, key, w.ca.Certs[types.CAHost], w.ca.TLS[types.CAHost], time.Now())
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), err
 }
@@ -367,6 +379,7 @@ func (w *world) dial(_ context.Context, c proxyd.Caller, t dial.Target) (net.Con
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.dials++
+	w.late += w.slow
 	if w.deny != nil {
 		return nil, dial.Reply{}, w.deny
 	}
