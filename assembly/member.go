@@ -225,9 +225,12 @@ func (p *Process) buildShared(context.Context) error {
 
 // ship sends a batch of events; it is an audit.Ship.
 func (p *Process) ship(ctx context.Context, b chain.Batch) (uint64, error) {
-	req := &auditv1.ShipRequest{Generation: b.Generation, Previous: b.Previous[:]}
-	for _, r := range b.Records {
-		req.Records = append(req.Records, &auditv1.Record{Sequence: r.Sequence, Event: r.Event, Salt: r.Salt, Chain: r.Chain[:]})
+	req := &auditv1.ShipRequest{Generation: b.Generation, Previous: b.Previous[:], Records: make([]*auditv1.Record, len(b.Records))}
+	all := make([]auditv1.Record, len(b.Records))
+	for i := range b.Records {
+		r, to := &b.Records[i], &all[i]
+		to.Sequence, to.Event, to.Salt, to.Chain = r.Sequence, r.Event, r.Salt, r.Chain[:]
+		req.Records[i] = to
 	}
 	return p.client.Ship(ctx, req)
 }

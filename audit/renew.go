@@ -43,7 +43,7 @@ func (w *Writer) renew() (left uint64, err error) {
 	w.id.Generation = g
 	w.dir, w.lock = dir, lock
 	w.sequence, w.head, w.acked, w.bytes, w.segs = 0, chain.Genesis(w.id), 0, 0, nil
-	w.committed = position{head: w.head}
+	w.committed, w.recent = position{head: w.head}, recent{}
 	w.sessions = maps.Clone(w.sessions) // they live on, and the new segments name them
 	w.notify()
 	return left, nil

@@ -83,11 +83,11 @@ var errTorn = errors.New("torn frame")
 var errDamaged = errors.New("damaged frame")
 
 // segmentReader reads one segment's records in order. They share the memory of what
-// was read at once, which is not used again.
+// was read at once, or of what a writer lent.
 type segmentReader struct {
-	f    *os.File
-	buf  []byte // was read, and is not taken yet
-	at   int64  // offset behind buf
+	f    *os.File // nil: all that there is is in buf
+	buf  []byte   // was read, and is not taken yet
+	at   int64    // offset behind buf
 	head segmentHead
 	good int64 // offset behind the last good frame
 }
@@ -101,11 +101,14 @@ func (s *segmentReader) need(n int) error {
 	if len(s.buf) >= n {
 		return nil
 	}
-	st, err := s.f.Stat()
-	if err != nil {
-		return err
+	have := int64(len(s.buf))
+	if s.f != nil {
+		st, err := s.f.Stat()
+		if err != nil {
+			return err
+		}
+		have += max(st.Size()-s.at, 0)
 	}
-	have := int64(len(s.buf)) + max(st.Size()-s.at, 0)
 	switch {
 	case have == 0:
 		return io.EOF
@@ -191,7 +194,12 @@ func (s *segmentReader) next() (chain.Record, error) {
 	return rec, nil
 }
 
-func (s *segmentReader) close() error { return s.f.Close() }
+func (s *segmentReader) close() error {
+	if s.f == nil {
+		return nil
+	}
+	return s.f.Close()
+}
 
 // diskFault turns an error of the file system into one that says what to do.
 func diskFault(err error, what, path string) error {

@@ -19,7 +19,7 @@ import (
 )
 
 // Ship sends a batch to the auth service and returns the last sequence of the
-// batch's writer that is durable there. Sending a batch again is safe. Faults
+// batch's writer that is durable there. It does not keep the batch, whose memory is used again. Sending a batch again is safe. Faults
 // of kind Conflict, Denied, Invalid and Untrusted say that auth will never take
 // it; all others are tried again.
 type Ship func(ctx context.Context, b chain.Batch) (acknowledged uint64, err error)
@@ -172,6 +172,9 @@ func (s *Shipper) shipLive(ctx context.Context) error {
 		committed := at.committed
 		if at.acked == 0 {
 			committed = min(committed, 1) // the first of a generation shows whether auth takes any
+		}
+		if len(s.live.ahead) == 0 {
+			s.w.lend(&s.live)
 		}
 		before := s.live
 		b, err := s.live.batch(committed)

@@ -23,6 +23,7 @@ type spool struct {
 	id     chain.Writer
 	seg    uint64 // name of the current segment; 0 before the first
 	offset int64
+	ahead  []byte       // frames at offset that are in memory; none: they are read
 	last   uint64       // last sequence read
 	head   chain.Hash   // after it
 	open   openSessions // as the first segment found them
@@ -32,6 +33,12 @@ type spool struct {
 // batch when there are none. errTorn and errDamaged say that the spool ends
 // here, with bytes behind it that are not records.
 func (s *spool) batch(limit uint64) (chain.Batch, error) {
+	if len(s.ahead) > 0 {
+		if b, _ := s.read(limit); len(b.Records) > 0 || s.last >= limit {
+			return b, nil
+		}
+		s.ahead = nil // the disk knows better
+	}
 	for {
 		next, err := s.locate()
 		if err != nil || s.seg == 0 {
@@ -95,15 +102,19 @@ func (s *spool) read(upTo uint64) (chain.Batch, error) {
 	if s.last >= upTo {
 		return chain.Batch{}, nil
 	}
-	r, err := openSegment(s.dir, s.seg, s.offset)
-	if err != nil {
-		return chain.Batch{}, err
+	r := &segmentReader{buf: s.ahead, at: s.offset + int64(len(s.ahead)), good: s.offset}
+	if len(s.ahead) == 0 {
+		var err error
+		if r, err = openSegment(s.dir, s.seg, s.offset); err != nil {
+			return chain.Batch{}, err
+		}
 	}
 	if s.last == 0 {
 		s.last, s.head, s.id, s.open = r.head.First-1, r.head.Previous, r.head.Writer, r.head.Open
 	}
 	b := chain.Batch{Writer: s.id, Previous: s.head, Records: make([]chain.Record, 0, min(upTo-s.last, batchRecords))}
 	size := 0
+	var err error
 	for s.last < upTo && len(b.Records) < batchRecords && size < batchBytes {
 		var rec chain.Record
 		if rec, err = r.next(); err == nil && rec.Sequence != s.last+1 {
@@ -115,6 +126,9 @@ func (s *spool) read(upTo uint64) (chain.Batch, error) {
 		b.Records = append(b.Records, rec)
 		size += len(rec.Event)
 		s.last, s.head, s.offset = rec.Sequence, rec.Chain, r.good
+	}
+	if r.f == nil {
+		s.ahead = r.buf
 	}
 	return b, errors.Join(err, r.close())
 }

@@ -72,6 +72,8 @@ type Writer struct {
 	segs      []segmentInfo
 	sessions  openSessions
 	changed   chan struct{} // closed when committed or acked moves; nil while nobody looks
+	recent    recent
+	lent      []byte // the buffer that the shipper reads, to be used again
 
 	file  segmentFile // of the last of segs; used by the leader only
 	spare []byte      // the buffer of a group that was written
@@ -311,6 +313,7 @@ func (w *Writer) lead() {
 			continue
 		}
 		w.committed, w.onDisk = g.last, g.reported
+		w.recent.add(g, next)
 		w.sessions.apply(g.sessions)
 		w.notify()
 		g.end(nil)
