@@ -8,6 +8,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"teleport/test/cluster"
 )
@@ -101,11 +102,11 @@ func TestOneLockEndsEverything(t *testing.T) {
 func (w *world) endedByTheLock(t *testing.T, user string) {
 	t.Helper()
 	locked := w.Events(t, 1, "lock.created", "")
-	at := fmt.Sprint(locked[len(locked)-1]["time"])
+	at := when(t, locked[len(locked)-1])
 	open := map[any]bool{}
 	begun := w.Events(t, 5, "session.start", user)
 	for _, e := range begun {
-		if fmt.Sprint(e["time"]) > at {
+		if when(t, e).After(at) {
 			t.Errorf("begun after the lock: %v", e)
 		}
 		open[e["sid"]] = true
@@ -113,7 +114,7 @@ func (w *world) endedByTheLock(t *testing.T, user string) {
 	cut := 0
 	for _, e := range w.Events(t, len(begun), "session.end", user) {
 		delete(open, e["sid"])
-		if fmt.Sprint(e["time"]) < at {
+		if when(t, e).Before(at) {
 			continue // it was over before
 		}
 		if cut++; e["reason"] != "lock" {
@@ -128,4 +129,14 @@ func (w *world) endedByTheLock(t *testing.T, user string) {
 			t.Errorf("disconnected for another reason: %v", e)
 		}
 	}
+}
+
+// when is the time of an event. As text it has no zeros at its end, and no order.
+func when(t *testing.T, e map[string]any) time.Time {
+	t.Helper()
+	at, err := time.Parse(time.RFC3339Nano, fmt.Sprint(e["time"]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return at
 }
