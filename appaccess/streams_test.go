@@ -24,7 +24,7 @@ func streams(t *testing.T, w *apptest.World, id *types.Identity) (*mux.Opener, *
 	if err != nil {
 		t.Fatal(err)
 	}
-	o := mux.NewOpener(conn)
+	o := mux.NewOpener(conn, nil)
 	tr := &http.Transport{DialTLSContext: func(context.Context, string, string) (net.Conn, error) { return o.Open() }, DisableCompression: true}
 	t.Cleanup(func() {
 		tr.CloseIdleConnections()

@@ -157,7 +157,7 @@ func (d *Way) dial(ctx context.Context, own *tls.Certificate) (k *carrier, c net
 	k = &carrier{d: d, agent: reply.AgentUUID, cert: own, born: time.Now(), way: way}
 	c = joint.Over(inner)
 	if inner.ConnectionState().NegotiatedProtocol == tunframe.ALPNStreams {
-		k.streams = mux.NewOpener(c)
+		k.streams = mux.NewOpener(c, nil)
 	}
 	return k, c, nil
 }

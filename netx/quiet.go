@@ -8,12 +8,15 @@ import (
 
 // Quiet reports whether c, on which nobody waits for anything, has neither ended nor
 // something to say, as far as the system knows: what is kept for another request must
-// be so. Connections that are not over TCP are thought to be.
+// be so. Connections that neither are over TCP nor tell, by a method Quiet, are thought
+// to be.
 func Quiet(c net.Conn) bool {
 	for {
 		switch t := c.(type) {
 		case *net.TCPConn:
 			return quietTCP(t)
+		case interface{ Quiet() bool }:
+			return t.Quiet()
 		case *Records:
 			if t.in != nil {
 				return false

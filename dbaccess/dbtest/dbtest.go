@@ -163,7 +163,7 @@ func (w *World) Streams(user string, route types.DatabaseRoute) *mux.Opener {
 	if err := conn.HandshakeContext(w.ctx); err != nil || conn.ConnectionState().NegotiatedProtocol != tunframe.ALPNStreams {
 		w.t.Fatalf("no streams: %v", err)
 	}
-	o := mux.NewOpener(conn)
+	o := mux.NewOpener(conn, nil)
 	w.t.Cleanup(o.Close)
 	return o
 }

@@ -255,11 +255,12 @@ func (c *conn) opened(id uint32) error {
 		return fault.New(fault.Invalid, "stream %d is opened after %d", id, c.last)
 	}
 	c.last = id
+	if len(c.out) > 2*mostOut { // refusals, and the ends of streams that were short, wait for no room
+		defer c.mu.Unlock()
+		return fault.New(fault.Limit, "more streams are opened than the answers to them are read")
+	}
 	if c.left || len(c.streams) >= MaxStreams {
 		defer c.mu.Unlock()
-		if len(c.out) > 2*mostOut {
-			return fault.New(fault.Limit, "more streams are opened than the answers to them are read")
-		}
 		c.line(frame{kind: kindClose, stream: id}, nil)
 		c.flushAside()
 		return nil
@@ -335,13 +336,10 @@ func (c *conn) close() {
 // Opener is the side that opens streams. Safe for concurrent use.
 type Opener struct{ c *conn }
 
-// NewOpener opens streams over nc, which is its own from now on.
-func NewOpener(nc net.Conn) *Opener { return NewLeavingOpener(nc, nil) }
-
-// NewLeavingOpener is NewOpener, and calls left once when the acceptor takes no
-// further streams: those that only wait for something to do are to be closed then, as
-// the acceptor waits for them.
-func NewLeavingOpener(nc net.Conn, left func()) *Opener {
+// NewOpener opens streams over nc, which is its own from now on. left, which may be
+// nil, is called once when the acceptor takes no further streams: those that only wait
+// for something to do are to be closed then, as the acceptor waits for them.
+func NewOpener(nc net.Conn, left func()) *Opener {
 	c := newConn(nc, nil)
 	c.onLeave = left
 	c.start()

@@ -29,7 +29,7 @@ type world struct {
 
 func newWorld(serve func(*Stream)) *world {
 	near, far := memnet.Pipe()
-	w := &world{Opener: NewOpener(near), acceptor: NewAcceptor(far)}
+	w := &world{Opener: NewOpener(near, nil), acceptor: NewAcceptor(far)}
 	w.served.Go(func() { w.err = w.acceptor.Serve(serve) })
 	return w
 }
@@ -290,7 +290,7 @@ func TestWhoOpensHearsOfALeave(t *testing.T) {
 		a := NewAcceptor(far)
 		var idle *Stream
 		times := 0
-		o := NewLeavingOpener(near, func() {
+		o := NewOpener(near, func() {
 			times++
 			idle.Close()
 		})
@@ -312,7 +312,7 @@ func TestAClosedStreamIsNotStuckForLong(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		near, far := memnet.Pipe()
 		defer far.Close()
-		o := NewOpener(near)
+		o := NewOpener(near, nil)
 		s := open(t, o)
 		for o.c.leaderOf() == nil { // nobody reads at the other end
 			go func() { _, _ = s.Write(make([]byte, MaxPayload)) }()
@@ -333,7 +333,7 @@ func TestWhoWaitsForRoomIsLetGo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		near, far := memnet.Pipe()
 		defer far.Close()
-		o := NewOpener(near)
+		o := NewOpener(near, nil)
 		var work sync.WaitGroup
 		for range 60 { // nobody reads at the other end
 			s := open(t, o)
@@ -432,7 +432,7 @@ func TestAPeerThatBreaksTheRules(t *testing.T) {
 func TestAnAcceptorDoesNotOpen(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		near, far := memnet.Pipe()
-		o := NewOpener(near)
+		o := NewOpener(near, nil)
 		if _, err := far.Write(frames(frame{kindOpen, 0, 1})); err != nil {
 			t.Fatal(err)
 		}

@@ -3,6 +3,7 @@ package mux
 import (
 	"bufio"
 	"encoding/binary"
+	"errors"
 	"io"
 	"net"
 	"os"
@@ -279,6 +280,8 @@ func (s *Stream) Close() error {
 	if again {
 		return nil
 	}
+	s.rd.Set(time.Time{}) // a timer would hold the stream for as long as it runs
+	s.wd.Set(time.Time{})
 	s.wake()
 	s.c.stuck(s)
 	s.c.say(s, kindClose, nil)
@@ -294,15 +297,29 @@ func (s *Stream) LocalAddr() net.Addr { return s.c.nc.LocalAddr() }
 // RemoteAddr returns the address of the connection's peer.
 func (s *Stream) RemoteAddr() net.Addr { return s.c.nc.RemoteAddr() }
 
+// Quiet reports whether the peer has neither said anything that was not read nor left;
+// see netx.Quiet.
+func (s *Stream) Quiet() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.in.n == 0 && s.err == nil && !s.eof && !s.gone && !s.closed
+}
+
 // SetDeadline implements net.Conn.
 func (s *Stream) SetDeadline(t time.Time) error {
-	s.rd.Set(t)
-	s.wd.Set(t)
-	return nil
+	return errors.Join(s.SetReadDeadline(t), s.SetWriteDeadline(t))
 }
 
 // SetReadDeadline implements net.Conn.
-func (s *Stream) SetReadDeadline(t time.Time) error { s.rd.Set(t); return nil }
+func (s *Stream) SetReadDeadline(t time.Time) error { return s.set(s.rd, t) }
 
 // SetWriteDeadline implements net.Conn.
-func (s *Stream) SetWriteDeadline(t time.Time) error { s.wd.Set(t); return nil }
+func (s *Stream) SetWriteDeadline(t time.Time) error { return s.set(s.wd, t) }
+
+func (s *Stream) set(d *netx.Deadline, t time.Time) error {
+	if s.left.Load() {
+		return net.ErrClosed
+	}
+	d.Set(t)
+	return nil
+}

@@ -162,7 +162,7 @@ func (v *visitor) dialAgent(ctx context.Context, b *bridge, client netip.AddrPor
 		return nil, nil, fault.Wrap(err, fault.Unavailable, "the agent of %s could not be verified, or did not take the bridge certificate", v.app)
 	}
 	if inner.ConnectionState().NegotiatedProtocol == tunframe.ALPNStreams {
-		streams := mux.NewLeavingOpener(joint.Over(inner), v.agents.Renew)
+		streams := mux.NewOpener(joint.Over(inner), v.agents.Renew)
 		return nil, &carrier{streams: streams, agent: reply.AgentUUID, bridge: b, born: v.o.Now()}, nil
 	}
 	return joint.Over(inner), nil, nil

@@ -1,0 +1,93 @@
+package mux
+
+import (
+	"errors"
+	"io"
+	"net"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"teleport/fault"
+	"teleport/netx"
+	"teleport/netx/memnet"
+)
+
+// TestStreamsThatEndAtOnce: who opens streams and closes them again, and reads nothing
+// of what that is answered with, costs no memory without bound.
+func TestStreamsThatEndAtOnce(t *testing.T) {
+	near, far := memnet.Pipe()
+	a := NewAcceptor(far)
+	served := make(chan error, 1)
+	go func() { served <- a.Serve(func(*Stream) {}) }()
+	for id, batch := uint32(1), []frame(nil); id < 1<<20; id++ {
+		if batch = append(batch, frame{kindOpen, 0, id}, frame{kindClose, 0, id}); len(batch) < 200 {
+			continue
+		}
+		if _, err := near.Write(frames(batch...)); err != nil {
+			break
+		}
+		batch = batch[:0]
+	}
+	near.Close()
+	if err := <-served; !errors.Is(err, fault.Limit) {
+		t.Errorf("%v", err)
+	}
+}
+
+// TestQuietStreams: a stream that is kept for later tells what has become of it.
+func TestQuietStreams(t *testing.T) {
+	for name, ends := range map[string]func(near, far *Stream) error{
+		"closed there": func(_, far *Stream) error { return far.Close() },
+		"ended there":  func(_, far *Stream) error { return far.CloseWrite() },
+		"bytes":        func(_, far *Stream) error { _, err := far.Write([]byte("x")); return err },
+		"closed here":  func(near, _ *Stream) error { return near.Close() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				came, hold := make(chan *Stream), make(chan struct{})
+				w := newWorld(func(s *Stream) {
+					came <- s
+					<-hold
+				})
+				near := open(t, w.Opener)
+				far := <-came
+				if !netx.Quiet(near) {
+					t.Error("it is not quiet before")
+				}
+				if err := ends(near, far); err != nil {
+					t.Error(err)
+				}
+				synctest.Wait()
+				if netx.Quiet(near) {
+					t.Error("it is quiet")
+				}
+				close(hold)
+				synctest.Wait()
+				_ = w.end() // how it ends is another test's
+			})
+		})
+	}
+}
+
+// TestAClosedStreamHasNoDeadlines: a timer would hold it.
+func TestAClosedStreamHasNoDeadlines(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(func(s *Stream) { _, _ = io.Copy(io.Discard, s) })
+		s := open(t, w.Opener)
+		if err := s.SetDeadline(time.Now().Add(time.Hour)); err != nil {
+			t.Error(err)
+		}
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+		if err := s.SetDeadline(time.Now().Add(time.Hour)); !errors.Is(err, net.ErrClosed) {
+			t.Errorf("a deadline of a closed stream: %v", err)
+		}
+		if _, err := s.Read(make([]byte, 1)); !errors.Is(err, net.ErrClosed) {
+			t.Error(err)
+		}
+		synctest.Wait()
+		_ = w.end() // how it ends is another test's
+	})
+}
