@@ -23,7 +23,7 @@ const (
 	// Shares of the processors: of those it has, when more are wanted, and of one
 	// fewer, when that is enough. With more of them the same work costs more, so
 	// between the two there must be room.
-	busy, idle = 0.85, 0.7
+	busy, idle = 0.9, 0.8
 )
 
 // Follow adjusts the processors of this process to its load until ctx ends; it

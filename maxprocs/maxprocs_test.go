@@ -21,7 +21,7 @@ func TestProcessorsFollowTheLoad(t *testing.T) {
 		"never fewer than":             {4, 2, []float64{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}, []int{4, 4, 4, 3, 3, 3, 3, 2, 2, 2, 2, 2}},
 		"a burst takes them at once":   {8, 1, append(slices.Repeat([]float64{0}, 28), 1, 2, 4, 8), append(down(8), 2, 4, 8, 8)},
 		"a need now and then keeps":    {2, 1, []float64{0.1, 0.1, 0.1, 1.2, 0.1, 0.1, 0.1, 1.2}, []int{2, 2, 2, 2, 2, 2, 2, 2}},
-		"what one cannot do stays two": {2, 1, slices.Repeat([]float64{0.75}, 20), slices.Repeat([]int{2}, 20)},
+		"what one cannot do stays two": {2, 1, slices.Repeat([]float64{0.85}, 20), slices.Repeat([]int{2}, 20)},
 		"no more than there are":       {3, 1, []float64{0, 0, 0, 0, 1.9, 3, 3}, []int{3, 3, 3, 2, 3, 3, 3}},
 	} {
 		t.Run(name, func(t *testing.T) {
