@@ -9,6 +9,7 @@ import (
 	"maps"
 	"net"
 	"net/http"
+	"runtime"
 	"slices"
 	"strconv"
 	"sync"
@@ -268,6 +269,7 @@ func (c chunks) Write(p []byte) (int, error) {
 func (l *link) answer(r *http.Request, early Early) (*http.Response, bool, error) {
 	for n := 0; ; n++ {
 		if n == 0 {
+			runtime.Gosched() // where others have work, the answer is there after it, and nobody waits
 			if _, err := l.br.Peek(1); err != nil {
 				return nil, false, ended(err)
 			}
