@@ -235,6 +235,8 @@ func (s *AppSpec) validateURI() error {
 	}
 	u, err := url.Parse(s.URI)
 	switch {
+	case s.URI == "":
+		return fieldFault("", "it is missing: it says where the app is").WithHint("such as http://localhost:8080")
 	case err != nil || u.Host == "" || u.Opaque != "":
 		return fieldFault("", "%.200q is not a URI", s.URI).WithHint("such as http://localhost:8080")
 	case u.User != nil || u.Fragment != "" || u.RawQuery != "" || u.ForceQuery:
@@ -301,13 +303,13 @@ func (s *AppSpec) validateWeb(path string) error {
 	if r := s.Rewrite; r != nil {
 		for i, host := range r.Redirect {
 			if net.ParseIP(host) == nil {
-				if err := at(IndexPath(JoinPath(path, "rewrite.redirect"), i), CheckHostname(host)); err != nil {
+				if err := at(IndexPath(JoinPath(JoinPath(path, "rewrite"), "redirect"), i), CheckHostname(host)); err != nil {
 					return err
 				}
 			}
 		}
 		for i, h := range r.Headers {
-			if err := at(IndexPath(JoinPath(path, "rewrite.headers"), i), h.check()); err != nil {
+			if err := at(IndexPath(JoinPath(JoinPath(path, "rewrite"), "headers"), i), h.check()); err != nil {
 				return err
 			}
 		}
