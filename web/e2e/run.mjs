@@ -41,6 +41,7 @@ const inCommands = async (text) => {
   await page.getByRole('combobox').waitFor();
   await type(text);
   await key('Enter');
+  await page.getByRole('combobox').waitFor({ state: 'detached' }); // keys go elsewhere until then
 };
 
 const journeys = {
@@ -150,6 +151,7 @@ const journeys = {
     await page.setViewportSize({ width: 320, height: 640 });
     await b.check('resources-320-ko');
     await inCommands('theme light');
+    await page.locator('html[data-mantine-color-scheme=light]').waitFor();
     await inCommands('language en');
     await main();
     await page.setViewportSize({ width: 360, height: 720 });
