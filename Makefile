@@ -114,7 +114,7 @@ unit: userchild ## the Go tests, with the race detector
 # waits for its processes more than it computes, so there are more at a time than cores.
 .PHONY: e2e
 e2e: build ## what a person does, with real processes and real clients
-	TELEPORT_BIN=$(abspath $(OUT)) $(GO) test -count=1 -parallel 4 -timeout 20m ./test/...
+	TELEPORT_BIN=$(abspath $(OUT)) $(GO) test -count=1 -parallel 3 -timeout 20m ./test/...
 
 .PHONY: fuzz
 fuzz: ## each fuzz target for FUZZTIME

@@ -172,6 +172,14 @@ func (s *survivors) hello(t *testing.T, who *cluster.Person, node *cluster.Proce
 	}
 }
 
+// helloAgain is for what comes after a proxy was away: agents look for it again and
+// again, with growing pauses.
+func (s *survivors) helloAgain(t *testing.T, who *cluster.Person, node *cluster.Process) {
+	t.Helper()
+	cluster.Until(t, patience, node.Name+" to find its proxy again", func() bool { return who.Tsh("ssh", s.at(node), "true").Code == 0 })
+	s.hello(t, who, node)
+}
+
 func TestEachKilledProcessComesBackAndTheRestLivesOn(t *testing.T) {
 	t.Parallel()
 	s := newSurvivors(t, cluster.Opts{Proxies: 2, Agents: 2})
@@ -194,8 +202,8 @@ func TestEachKilledProcessComesBackAndTheRestLivesOn(t *testing.T) {
 	bobOne.moves(t)
 	s.hello(t, s.bob, one)
 	s.Proxies[0].Start(t)
-	s.hello(t, s.alice, one)
-	s.hello(t, s.alice, two)
+	s.helloAgain(t, s.alice, one)
+	s.helloAgain(t, s.alice, two)
 
 	// Auth: all sessions live on, and certificates that are there open new ones.
 	aliceTwo = s.counting(t, s.alice, two)
@@ -350,7 +358,7 @@ func TestAFastStopCutsAtOnceAndSaysSo(t *testing.T) {
 	}
 	s.Auth.Start(t)
 	proxy.Start(t)
-	s.hello(t, s.alice, agent)
+	s.helloAgain(t, s.alice, agent)
 	live.finish(t) // its connection was away, and it is not
 }
 
@@ -372,6 +380,6 @@ func TestQuitWaitsForTheLastSession(t *testing.T) {
 			t.Errorf("QUIT ended %s with %d", p.Name, code)
 		}
 		p.Start(t)
-		s.hello(t, s.bob, s.Agents[0])
+		s.helloAgain(t, s.bob, s.Agents[0])
 	}
 }
