@@ -125,7 +125,7 @@ func (x *exchange) outbound(r *http.Request) *http.Request {
 	out.URL, out.Header, out.Close = &u, forwarded(r.Header), false
 	x.wants.Put(out.Header)
 	delete(out.Header, "Expect") // it is met here
-	maps.DeleteFunc(out.Trailer, func(name string, _ []string) bool { return ownHeader(name) })
+	maps.DeleteFunc(out.Trailer, func(name string, _ []string) bool { return types.OwnHeader(name) })
 	own := [...]string{x.told.RequestID, x.client(r), x.asked, "https", x.token.Reveal()}
 	out.Header[HeaderRequestID] = own[0:1:1]
 	if _, has := out.Header["User-Agent"]; !has {

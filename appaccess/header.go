@@ -25,12 +25,6 @@ const (
 	CookiePrefix = "__Host-grv_"
 )
 
-// ownHeader reports whether a header is between us and the proxy or the app alone:
-// what a client, or an app, says in one is dropped.
-func ownHeader(name string) bool {
-	return types.ReservedHeader(name) || types.HeaderIs(name, "x-request-id")
-}
-
 // unsay drops what a client says in a header, however it spells it.
 func unsay(h http.Header, name string) {
 	key := types.HeaderKey(name)
@@ -51,7 +45,7 @@ func forwarded(from http.Header) http.Header {
 			if kept := withoutOwn(values); len(kept) > 0 {
 				out[name] = kept
 			}
-		case !ownHeader(name):
+		case !types.OwnHeader(name):
 			out[name] = values[:len(values):len(values)]
 		}
 	}

@@ -407,6 +407,11 @@ func ReservedHeader(name string) bool {
 	return false
 }
 
+// OwnHeader reports whether a header is between us, or between us and the app: what a
+// client says in one goes no further. Beside those that are reserved it is the one
+// that names a request.
+func OwnHeader(name string) bool { return ReservedHeader(name) || HeaderIs(name, "x-request-id") }
+
 // TCP reports whether the app is a TCP service.
 func (s *AppSpec) TCP() bool { return strings.HasPrefix(s.URI, "tcp://") }
 

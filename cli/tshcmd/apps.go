@@ -150,12 +150,13 @@ func appURL(p *profile.Profile, app *types.App) string {
 }
 
 // learnAddr asks a proxy how browsers know it, where no log-in has: an identity file
-// says nothing of that. Without an answer apps are shown below the address in use.
+// says nothing of that. Who cannot be verified is not believed: requests are sent to
+// where it says. Without an answer apps are shown below the address in use.
 func (a *app) learnAddr(ctx context.Context, s *session) {
 	if s.profile.PublicAddr != "" {
 		return
 	}
-	web, ping, err := client.FindProxy(ctx, s.profile.WebProxyAddr, client.WebOptions{Insecure: true}) // it is only shown
+	web, ping, err := client.FindProxy(ctx, s.profile.WebProxyAddr, client.WebOptions{Insecure: a.global.insecure})
 	if err != nil {
 		return
 	}

@@ -73,19 +73,13 @@ func (v *visit) Value(key any) any {
 	return v.Context.Value(key)
 }
 
-// passes reports whether clients set a header for an app: not those that say who the
-// user is and where a request comes from, and not what belongs to one connection.
-func passes(name string) bool {
-	return !types.ReservedHeader(name) && !types.HeaderIs(name, "x-request-id")
-}
-
 // outbound builds the request that the agent gets, its headers from empty.
 func (s *Server) outbound(v *visit) *http.Request {
 	r := v.r
 	wants := http1.Take(r.Header)
 	h := make(http.Header, len(r.Header)+8)
 	for name, values := range r.Header {
-		if passes(name) {
+		if !types.OwnHeader(name) {
 			h[name] = values
 		}
 	}
@@ -99,7 +93,7 @@ func (s *Server) outbound(v *visit) *http.Request {
 	h["X-Forwarded-For"], h["X-Forwarded-Host"], h["X-Forwarded-Proto"], h[requestID] = own[0:1:1], own[1:2:2], own[2:3:3], own[3:4:4]
 	out := r.WithContext(v)
 	out.Header, out.Close = h, false
-	maps.DeleteFunc(out.Trailer, func(name string, _ []string) bool { return !passes(name) })
+	maps.DeleteFunc(out.Trailer, func(name string, _ []string) bool { return types.OwnHeader(name) })
 	out.URL = &url.URL{Scheme: "https", Host: agentHost, Path: r.URL.Path, RawPath: r.URL.RawPath, RawQuery: r.URL.RawQuery}
 	return out
 }
