@@ -3,6 +3,7 @@ package assembly
 import (
 	"context"
 	"crypto/x509"
+	"errors"
 	"slices"
 	"strings"
 	"time"
@@ -101,9 +102,18 @@ func streamEvent(n resume.Notice, uuid, hostname string) event.Event {
 	if n.What == resume.Expired {
 		e.Code = event.CodeSessionDetachEnd
 	} else if n.Err != nil {
-		e.Reason = fault.Message(n.Err)
+		e.Reason = whyDetached(n.Err)
 	}
 	return e
+}
+
+// whyDetached has words for a connection that just ended: that is no fault of ours.
+func whyDetached(err error) string {
+	var known *fault.Error
+	if errors.As(err, &known) || fault.KindOf(err) != fault.Internal {
+		return fault.Message(err)
+	}
+	return "its connection broke off"
 }
 
 // proxyAddrs lists where clients may go on with a stream, should this proxy end.

@@ -2,6 +2,7 @@ package assembly
 
 import (
 	"encoding/json"
+	"io"
 	"net/netip"
 	"testing"
 	"time"
@@ -37,6 +38,8 @@ func TestEventsOfStreams(t *testing.T) {
 	}{
 		"it lost its connection": {resume.Notice{What: resume.Detached, From: from, Err: fault.New(fault.Timeout, "nothing was heard for 30s")},
 			map[string]any{"event": "session.detach", "code": "TXS02I", "user": "alice", "reason": "nothing was heard for 30s", "gap": nil}},
+		"its connection broke off": {resume.Notice{What: resume.Detached, From: from, Err: io.ErrUnexpectedEOF},
+			map[string]any{"event": "session.detach", "code": "TXS02I", "user": "alice", "reason": "its connection broke off", "gap": nil}},
 		"its client did not come back": {resume.Notice{What: resume.Expired, From: from, Gap: 10*time.Minute + 400*time.Microsecond},
 			map[string]any{"event": "session.detach", "code": "TXS02W", "user": "alice", "gap": "10m0s", "reason": nil}},
 		"it goes on": {resume.Notice{What: resume.Attached, From: from, Gap: 1500 * time.Millisecond},

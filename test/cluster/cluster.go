@@ -20,6 +20,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 )
@@ -68,6 +69,7 @@ type Cluster struct {
 	mu      sync.Mutex
 	secrets map[string]string // value -> what it is
 	people  int
+	after   []func()
 }
 
 // New starts a cluster and returns when each process says that it is ready.
@@ -91,7 +93,12 @@ func New(t testing.TB, o Opts) *Cluster {
 		}
 	})
 	c := &Cluster{Name: o.Name, Dir: dir, opts: o, bin: bin, secrets: map[string]string{}}
-	t.Cleanup(func() { c.end(t) })
+	t.Cleanup(func() {
+		c.end(t)
+		for _, f := range slices.Backward(c.after) {
+			f()
+		}
+	})
 	c.Auth = c.newProcess(t, "auth", c.authConfig(t))
 	c.Auth.Start(t)
 	if o.Proxies == 0 {
@@ -104,6 +111,15 @@ func New(t testing.TB, o Opts) *Cluster {
 		c.AddAgent(t, fmt.Sprintf("node-%d", i+1))
 	}
 	return c
+}
+
+// After calls f when the cluster has been judged and has stopped, the latest first:
+// for what its processes need until then, as a balancer between them. What a test
+// gives to its own Cleanup is gone before an agent has shipped its last events.
+func (c *Cluster) After(f func()) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.after = append(c.after, f)
 }
 
 // AddProxy joins one more proxy process and starts it.

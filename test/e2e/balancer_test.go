@@ -25,13 +25,18 @@ type balancer struct {
 	addr, dir string
 }
 
-func newBalancer(t *testing.T) *balancer {
+func newBalancer(t *testing.T, c *cluster.Cluster) *balancer {
 	t.Helper()
-	return &balancer{addr: net.JoinHostPort("127.0.0.1", cluster.FreePort(t)), dir: t.TempDir()}
+	dir := filepath.Join(c.Dir, "balancer")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	return &balancer{addr: net.JoinHostPort("127.0.0.1", cluster.FreePort(t)), dir: dir}
 }
 
-// run starts the program and waits until it listens. The test's end stops it.
-func (b *balancer) run(t *testing.T, path string, args ...string) {
+// run starts the program and waits until it listens. It stops after the cluster,
+// whose agents ship their last events through it.
+func (b *balancer) run(t *testing.T, c *cluster.Cluster, path string, args ...string) {
 	t.Helper()
 	cmd := exec.Command(path, args...)
 	var log bytes.Buffer
@@ -41,7 +46,7 @@ func (b *balancer) run(t *testing.T, path string, args ...string) {
 	}
 	done := make(chan struct{})
 	go func() { _ = cmd.Wait(); close(done) }() // its end is looked at below
-	t.Cleanup(func() {
+	c.After(func() {
 		_ = cmd.Process.Signal(os.Interrupt) // both end at once; one that has ended is fine
 		<-done
 		if t.Failed() {
@@ -63,15 +68,15 @@ func (b *balancer) run(t *testing.T, path string, args ...string) {
 }
 
 // haproxy balances connections (layer 4), each to the next proxy in turn.
-func haproxy(t *testing.T, proxies []*cluster.Process, option string) *balancer {
+func haproxy(t *testing.T, c *cluster.Cluster, option string) *balancer {
 	t.Helper()
-	b := newBalancer(t)
+	b := newBalancer(t, c)
 	conf := "defaults\n mode tcp\n timeout connect 2s\n timeout client 1h\n timeout server 1h\n retries 3\n option redispatch 1\n" +
 		"frontend front\n bind " + b.addr + "\n default_backend proxies\nbackend proxies\n balance roundrobin\n source " + balancerSide + "\n"
-	for i, p := range proxies {
+	for i, p := range c.Proxies {
 		conf += fmt.Sprintf(" server p%d %s %s\n", i, p.WebAddr, option)
 	}
-	b.run(t, cluster.Need(t, "haproxy", "haproxy"), "-db", "-f", write(t, b.dir+"/haproxy.cfg", conf))
+	b.run(t, c, cluster.Need(t, "haproxy", "haproxy"), "-db", "-f", write(t, b.dir+"/haproxy.cfg", conf))
 	return b
 }
 
@@ -104,14 +109,14 @@ func metric(t *testing.T, p *cluster.Process, name string) string {
 
 // behind makes a cluster of two proxies, an agent that knows only the balancer,
 // and alice, who does too.
-func behind(t *testing.T, config func(cluster.Doc), start func(*testing.T, []*cluster.Process) *balancer, agent func(cluster.Doc), env ...string) *survivors {
+func behind(t *testing.T, config func(cluster.Doc), start func(*testing.T, *cluster.Cluster) *balancer, agent func(cluster.Doc), env ...string) *survivors {
 	t.Helper()
 	s := &survivors{Cluster: cluster.New(t, cluster.Opts{Proxies: 2, Env: env, Config: func(process string, conf cluster.Doc) {
 		if strings.HasPrefix(process, "proxy") {
 			config(conf)
 		}
 	}})}
-	s.Front = start(t, s.Proxies).addr
+	s.Front = start(t, s.Cluster).addr
 	s.login = s.OSUser(t, "/bin/sh").Name
 	s.AddAgent(t, "node-1", agent)
 	s.alice = s.User(t, "alice", []string{"access"}, []string{s.login})
@@ -132,7 +137,7 @@ func TestTwoProxiesBehindHAProxy(t *testing.T) {
 			s := behind(t, func(d cluster.Doc) {
 				d.Set("proxy_service.proxy_protocol", v.proxyProtocol).Set("proxy_service.trusted_balancers", []string{balancerSide})
 			},
-				func(t *testing.T, proxies []*cluster.Process) *balancer { return haproxy(t, proxies, v.option) },
+				func(t *testing.T, c *cluster.Cluster) *balancer { return haproxy(t, c, v.option) },
 				func(cluster.Doc) {})
 			s.alice.Login(t)
 			s.survivesEither(t)
@@ -221,11 +226,11 @@ func (s *survivors) request(t *testing.T, method, path string, body io.Reader, c
 }
 
 // nginx ends TLS with a certificate of its own and passes HTTP on (layer 7).
-func nginx(t *testing.T, proxies []*cluster.Process, cert, key string) *balancer {
+func nginx(t *testing.T, c *cluster.Cluster, cert, key string) *balancer {
 	t.Helper()
-	b := newBalancer(t)
+	b := newBalancer(t, c)
 	servers := ""
-	for _, p := range proxies {
+	for _, p := range c.Proxies {
 		servers += "  server " + p.WebAddr + " max_fails=0;\n"
 	}
 	temps := ""
@@ -259,7 +264,7 @@ http {
  }
 }
 `
-	b.run(t, cluster.Need(t, "nginx", "nginx"), "-p", b.dir, "-e", "stderr", "-c", write(t, b.dir+"/nginx.conf", conf))
+	b.run(t, c, cluster.Need(t, "nginx", "nginx"), "-p", b.dir, "-e", "stderr", "-c", write(t, b.dir+"/nginx.conf", conf))
 	return b
 }
 
@@ -274,8 +279,8 @@ func TestTwoProxiesBehindNginxThatEndsTLS(t *testing.T) {
 		// What proxies announce leads nowhere, as it does for agents outside: every
 		// byte must go through nginx.
 		d.Set("teleport.advertise_ip", "127.0.0.250")
-	}, func(t *testing.T, proxies []*cluster.Process) *balancer {
-		front = nginx(t, proxies, cert, key)
+	}, func(t *testing.T, c *cluster.Cluster) *balancer {
+		front = nginx(t, c, cert, key)
 		return front
 	}, func(d cluster.Doc) {
 		delete(d["teleport"].(map[string]any), "ca_pin") // the web certificate vouches for the proxy

@@ -90,7 +90,7 @@ func TestAPinnedCertificateIsWorthNothingElsewhere(t *testing.T) {
 		}
 	}})
 	proxy := c.Proxies[0].WebAddr
-	front := haproxy(t, c.Proxies, "send-proxy-v2").addr
+	front := haproxy(t, c, "send-proxy-v2").addr
 	c.Front = front
 	home := way{from: own, to: front}
 	p.lead(home)
