@@ -15,7 +15,8 @@ import (
 )
 
 // TestCurlWithACertificateOfAnApp: curl reaches an app at its own address with the
-// files of tsh apps login, until the person may not use it any more.
+// files of tsh apps login, until the person may not use it any more, or the
+// certificate has ended.
 func TestCurlWithACertificateOfAnApp(t *testing.T) {
 	t.Parallel()
 	c := withApps(t, 0, map[string]any{"name": "wiki", "uri": intranet(t), "labels": map[string]string{"env": "dev"}}, map[string]any{"name": "vault", "uri": intranet(t)})
@@ -23,8 +24,8 @@ func TestCurlWithACertificateOfAnApp(t *testing.T) {
 	alice.Login(t)
 	cluster.Until(t, within, "the app in tsh apps ls", func() bool { return strings.Contains(alice.Tsh("apps", "ls").Stdout, "wiki") })
 	contains(t, alice.Tsh("apps", "login", "wiki").OK(t), "--no-alpn", "--cert", "--key", "https://wiki.")
-	file := func(what string) string {
-		return strings.TrimSpace(alice.Tsh("apps", "config", "wiki", "--format="+what).OK(t))
+	file := func(of *cluster.Person, what string) string {
+		return strings.TrimSpace(of.Tsh("apps", "config", "wiki", "--format="+what).OK(t))
 	}
 	_, port, err := net.SplitHostPort(c.Proxies[0].Conf.Get("proxy_service.public_addr").(string))
 	if err != nil {
@@ -36,21 +37,42 @@ func TestCurlWithACertificateOfAnApp(t *testing.T) {
 	}
 	// All that tsh prints is what a browser opens, though the log-in used an address.
 	open := "https://wiki." + appHost + ":" + port
-	if uri := file("uri"); uri != open || !strings.HasSuffix(file("curl"), " "+open) {
-		t.Errorf("tsh apps config: %s, %s", uri, file("curl"))
+	if uri := file(alice, "uri"); uri != open || !strings.HasSuffix(file(alice, "curl"), " "+open) {
+		t.Errorf("tsh apps config: %s, %s", uri, file(alice, "curl"))
 	}
 	contains(t, alice.Tsh("apps", "ls").OK(t), open+" ")
 	contains(t, alice.Tsh("apps", "ls", "--format=json").OK(t), `"url": "`+open+`"`)
-	curl := func(app, path string) cluster.Result {
+	curl := func(cert, key, app, path string) cluster.Result {
 		host := app + "." + appHost + ":" + port
-		return alice.Run(cluster.Command{Path: cluster.Need(t, "curl", "curl"), Args: []string{"-sS", "-k", "--max-time", "20", "--no-alpn", "--cert", file("cert"), "--key", file("key"),
+		return alice.Run(cluster.Command{Path: cluster.Need(t, "curl", "curl"), Args: []string{"-sS", "-k", "--max-time", "20", "--no-alpn", "--cert", cert, "--key", key,
 			"--connect-to", host + ":127.0.0.1:" + web, "-w", " [%{http_code}]", "https://" + host + path}})
 	}
-	contains(t, curl("wiki", "/page?x=1").OK(t), "asked for /page?x=1 with cookies <> from 127.0.0.1 at wiki."+appHost, "[200]")
-	contains(t, curl("vault", "/").OK(t), "the certificate is not for this app", "[403]")
+	bob := c.User(t, "bob", []string{"access"}, nil)
+	bob.Login(t, "--ttl=1")
+	bob.Tsh("apps", "login", "wiki").OK(t)
+	bobs := []string{file(bob, "cert"), file(bob, "key")}
+	contains(t, curl(bobs[0], bobs[1], "wiki", "/before").OK(t), "[200]")
+	cert, key := file(alice, "cert"), file(alice, "key")
+	contains(t, curl(cert, key, "wiki", "/page?x=1").OK(t), "asked for /page?x=1 with cookies <> from 127.0.0.1 at wiki."+appHost, "[200]")
+	contains(t, curl(cert, key, "vault", "/").OK(t), "the certificate is not for this app", "[403]")
 	c.Tctl("lock", "--user=alice", "--ttl=1h", "--message=leaves").OK(t)
-	cluster.Until(t, within, "the lock", func() bool { return !strings.Contains(curl("wiki", "/").Stdout, "[200]") })
-	contains(t, curl("wiki", "/").OK(t), "leaves")
+	cluster.Until(t, within, "the lock", func() bool { return !strings.Contains(curl(cert, key, "wiki", "/").Stdout, "[200]") })
+	contains(t, curl(cert, key, "wiki", "/").OK(t), "leaves")
+	aMinuteLater(t, func(t *testing.T) {
+		var said cluster.Result
+		cluster.Until(t, within, "the end of the certificate", func() bool {
+			said = curl(bobs[0], bobs[1], "wiki", "/after")
+			return !strings.Contains(said.Stdout, "[200]")
+		})
+		contains(t, said.OK(t), "the certificate expired at", "tsh apps login wiki", "[401]")
+		r := &refusals{Cluster: c, t: t, seen: map[string]bool{}}
+		r.told("a certificate that has ended", "", "wiki", "the certificate expired at")
+		for _, e := range c.Events(t, 1, "app.session.request", "bob") {
+			if e["path"] == "/after" {
+				t.Errorf("it came to the agent: %v", e)
+			}
+		}
+	})
 }
 
 // TestPlayRequestsToAnApp: what was asked of an app is a recording that an auditor
