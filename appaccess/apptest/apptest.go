@@ -21,6 +21,7 @@ import (
 	"teleport/cert/jwtcert"
 	"teleport/cert/tlscert"
 	"teleport/dial"
+	"teleport/netx/memnet"
 	"teleport/recorder"
 	"teleport/session"
 	"teleport/types"
@@ -47,6 +48,7 @@ type World struct {
 	doc     atomic.Pointer[types.App]
 	live    *session.Registry
 	later   atomic.Int64 // how far the agent's clock is ahead, in ns
+	pair    func() (near, far net.Conn, err error)
 	ctx     context.Context
 	work    sync.WaitGroup
 }
@@ -54,7 +56,7 @@ type World struct {
 // New makes a world around an app; edit, which may be nil, changes the service.
 func New(t testing.TB, spec types.AppSpec, edit func(*appaccess.Config)) *World {
 	t.Helper()
-	w := &World{CAs: certtest.New(t, Cluster, time.Now()), Log: &insidetest.Log{}, Policy: insidetest.NewPolicy(), t: t, live: session.NewRegistry()}
+	w := &World{CAs: certtest.New(t, Cluster, time.Now()), Log: &insidetest.Log{}, Policy: insidetest.NewPolicy(), t: t, live: session.NewRegistry(), pair: insidetest.Pair}
 	w.Spec(spec)
 	host := certtest.Host(Cluster, time.Now(), types.RoleApp)
 	host.Name = HostID
@@ -102,6 +104,14 @@ func (w *World) Spec(spec types.AppSpec) {
 		w.t.Fatal(err)
 	}
 	w.doc.Store(doc)
+}
+
+// InMemory has dials come over no network, for tests of time.
+func (w *World) InMemory() {
+	w.pair = func() (near, far net.Conn, err error) {
+		near, far = memnet.Pipe()
+		return near, far, nil
+	}
 }
 
 // Role gives a role to every user of the world, which allows all apps.
@@ -177,7 +187,7 @@ func (w *World) dialer(id *types.Identity, alpn ...string) func(context.Context)
 
 // Gate is a dial of the agent, as it comes through the gate for a user.
 func (w *World) Gate(user string) net.Conn {
-	near, far, err := insidetest.Pair()
+	near, far, err := w.pair()
 	if err != nil {
 		w.t.Error(err)
 		return near
