@@ -30,7 +30,8 @@ type chunk struct {
 	x    *Session
 	info recorder.Info
 
-	writing sync.Mutex // one write at a time: the recording has the order of the log
+	writing    sync.Mutex // one write at a time: the recording has the order of the log
+	introduced bool       // the recording says whose session it is; the events after that do not
 
 	mu     sync.Mutex // taken after writing
 	rec    recorder.Recording
@@ -50,6 +51,8 @@ func (c *chunk) begin(ctx context.Context) error {
 
 // current makes sure of a recording. c.writing is held.
 func (c *chunk) current(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, emitWithin)
+	defer cancel()
 	now := time.Now()
 	c.mu.Lock()
 	before, until := c.rec, c.until
@@ -67,6 +70,7 @@ func (c *chunk) current(ctx context.Context) error {
 		err = c.x.emit(ctx, &event.AppChunk{ChunkID: info.SessionID, Recording: next.Mode()}, event.TypeAppChunk, event.CodeAppChunk)
 	}
 	c.end(before)
+	c.introduced = false
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.rec, c.until, c.failed = next, now.Add(chunkLife), nil
@@ -162,15 +166,21 @@ func (c *chunk) record() error {
 	return err
 }
 
+// write puts events into the recording; the first says what all have in common.
+// c.writing is held.
 func (c *chunk) write(rec recorder.Recording, list []event.Event) error {
 	texts := event.NewTexts()
 	defer texts.Free()
-	for _, e := range list {
-		if err := texts.Add(c.x.svc.codec, e, true); err != nil {
+	for i, e := range list {
+		if err := texts.Add(c.x.svc.codec, e, i == 0 && !c.introduced); err != nil {
 			return err
 		}
 	}
-	return fault.Wrap(rec.Event(texts.List()...), fault.Unavailable, "the session cannot be recorded, so nothing may happen in it")
+	if err := rec.Event(texts.List()...); err != nil {
+		return fault.Wrap(err, fault.Unavailable, "the session cannot be recorded, so nothing may happen in it")
+	}
+	c.introduced = true
+	return nil
 }
 
 func (c *chunk) close() error {

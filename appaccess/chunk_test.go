@@ -30,6 +30,8 @@ type tape struct {
 	of     *tapes
 	took   []string
 	closed bool
+
+	introduced []string // those of took that say whose they are
 }
 
 func (r *tapes) Mode() string { return r.mode }
@@ -51,6 +53,9 @@ func (t *tape) Event(json ...[]byte) error {
 		_, rest, _ := strings.Cut(string(j), `"path":"`)
 		path, _, _ := strings.Cut(rest, `"`)
 		t.took = append(t.took, path)
+		if strings.Contains(string(j), `"app_name"`) {
+			t.introduced = append(t.introduced, path)
+		}
 	}
 	return t.of.fail
 }
@@ -95,7 +100,10 @@ func newChunk(t *testing.T, mode string) (*chunk, *tapes) {
 }
 
 func request(path string) *event.AppRequest {
-	return &event.AppRequest{Meta: event.Meta{Code: event.CodeAppRequest}, Path: path}
+	e := &event.AppRequest{Meta: event.Meta{Code: event.CodeAppRequest}, Path: path}
+	_, _, _, app := e.OfApp()
+	app.AppName = "wiki"
+	return e
 }
 
 func add(t *testing.T, c *chunk, paths ...string) {
@@ -125,6 +133,29 @@ func TestTheRecordingFollowsTheLog(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Whose session it is, a recording says once.
+func TestEachRecordingIntroducesItsSession(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		chunk, r := newChunk(t, "node")
+		add(t, chunk, "a", "b")
+		time.Sleep(behind)
+		add(t, chunk, "c")
+		time.Sleep(chunkLife)
+		add(t, chunk, "d", "e")
+		if err := chunk.close(); err != nil {
+			t.Fatal(err)
+		}
+		if got := r.took(); got != "a b c|d e" {
+			t.Errorf("the recordings have %q", got)
+		}
+		for i, want := range []string{"a", "d"} {
+			if got := strings.Join(r.list[i].introduced, " "); got != want {
+				t.Errorf("recording %d says whose it is with %q, not %q", i, got, want)
+			}
+		}
+	})
 }
 
 // What waits belongs into the recording that was the session's then, and is in it when

@@ -75,11 +75,14 @@ func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// uuidSize is that of a UUID in its one usual form.
+const uuidSize = 36
+
 // requestID is the one that the proxy gave a browser's request, or a new one.
 func (x *exchange) requestID(r *http.Request) string {
 	if x.visit.identity.Kind == types.IdentityBridge {
-		if id, err := uuid.Parse(r.Header.Get(HeaderRequestID)); err == nil {
-			return id.String()
+		if said := r.Header.Get(HeaderRequestID); len(said) == uuidSize && uuid.Validate(said) == nil {
+			return strings.ToLower(said)
 		}
 	}
 	return uuid.NewString()
@@ -149,7 +152,12 @@ func (x *exchange) outbound(r *http.Request) *http.Request {
 // client is the address that the app is told.
 func (x *exchange) client(r *http.Request) string {
 	if x.visit.identity.Kind == types.IdentityBridge {
-		if a, err := netip.ParseAddr(r.Header.Get("X-Forwarded-For")); err == nil {
+		said := r.Header.Get("X-Forwarded-For")
+		switch a, err := netip.ParseAddr(said); {
+		case err != nil:
+		case a.Is4():
+			return said // which can be written in one way
+		default:
 			return a.String()
 		}
 	}
@@ -224,8 +232,7 @@ func (x *exchange) note(ctx context.Context, status int, why error) error {
 	if why != nil {
 		e.Error, code = fault.Message(why), event.CodeAppRequestFail
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), emitWithin)
-	defer cancel()
+	ctx = context.WithoutCancel(ctx)
 	if err := x.visit.session.emit(ctx, e, event.TypeAppRequest, code); err != nil {
 		return err
 	}

@@ -9,6 +9,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"runtime"
 	"sync"
 
 	"teleport/audit/chain"
@@ -209,6 +210,9 @@ func (w *Writer) Emit(ctx context.Context, events ...event.Event) error {
 		return g.err
 	}
 	w.writing = true
+	w.mu.Unlock()
+	runtime.Gosched() // who is about to emit shares the write
+	w.mu.Lock()
 	w.lead()
 	w.writing = false
 	w.idle.Broadcast()

@@ -90,6 +90,13 @@ func (b *bench) startApps(ctx context.Context, a *apps) error {
 	if err != nil {
 		return err
 	}
+	null, nulls, err := chain(ctx, origin, []string{"plain", "open"}, func(verb, addr, next string) (*server, error) {
+		return serve(dir, "null-"+verb, []string{"GOMAXPROCS=1"}, filepath.Join(b.dir, "bin", "nullrelay"), verb, pair, addr, next) // what ours come to
+	})
+	a.extra = append(a.extra, nulls...)
+	if err != nil {
+		return err
+	}
 	local, err := b.frontApp(ctx, a, origin)
 	if err != nil {
 		return err
@@ -107,6 +114,7 @@ func (b *bench) startApps(ctx context.Context, a *apps) error {
 		{"browser", "https://" + b.cl.proxy, []string{"Host: " + b.appAt(), "Cookie: " + a.cookie}, on("proxy", "appagent", "auth")},
 		{"nginx, two hops", "https://" + peer, nil, peers},
 		{"tsh proxy app", "http://" + local.addr, nil, append([]*server{local.server}, on("proxy", "appagent", "auth")...)},
+		{"null relay in Go, two hops", "https://" + null, nil, nulls},
 		{"direct", "http://" + origin, nil, nil},
 	}
 	return nil

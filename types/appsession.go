@@ -55,7 +55,8 @@ func HashAppState(state Secret) []byte { return hashFor("app-state", state) }
 
 // hashFor keeps a hash made for one purpose from meaning anything for another.
 func hashFor(purpose string, secret Secret) []byte {
-	sum := sha256.Sum256([]byte(purpose + "\x00" + secret.Reveal()))
+	text := append(make([]byte, 0, 128), purpose...)
+	sum := sha256.Sum256(append(append(text, 0), secret.Reveal()...))
 	return sum[:]
 }
 

@@ -8,9 +8,11 @@
 //	nullrelay enter KEYPAIR ADDR NEXT    copies between a plain connection and NEXT
 //	nullrelay leave KEYPAIR ADDR SERVER  copies between a connection and a PostgreSQL server
 //	nullrelay plain KEYPAIR ADDR SERVER  copies between a connection and a server without TLS
+//	nullrelay open KEYPAIR ADDR NEXT     is a relay for clients without a certificate
 //
 // Enter, relay and leave or plain are the three hops of a database client; leave
-// asks the server for TLS and shows it the certificate.
+// asks the server for TLS and shows it the certificate. Open and plain are the two of
+// a browser.
 // KEYPAIR is a PEM file with a certificate, which both sides trust, and its key.
 package main
 
@@ -37,7 +39,7 @@ func main() {
 
 func run(args []string) error {
 	if len(args) < 3 {
-		return errors.New("usage: nullrelay host|relay|client|enter|leave|plain KEYPAIR ADDR …")
+		return errors.New("usage: nullrelay host|relay|client|enter|leave|plain|open KEYPAIR ADDR …")
 	}
 	config, err := configOf(args[1])
 	if err != nil {
@@ -48,6 +50,10 @@ func run(args []string) error {
 		return listen(args[2], config, command)
 	case args[0] == "relay" && len(args) == 4:
 		return listen(args[2], config, func(c *tls.Conn, _ *bufio.Reader) error { return relay(c, args[3], dial(config)) })
+	case args[0] == "open" && len(args) == 4:
+		browsers := config.Clone()
+		browsers.ClientAuth = tls.NoClientCert
+		return listen(args[2], browsers, func(c *tls.Conn, _ *bufio.Reader) error { return relay(c, args[3], dial(config)) })
 	case args[0] == "leave" && len(args) == 4:
 		return listen(args[2], config, func(c *tls.Conn, _ *bufio.Reader) error { return relay(c, args[3], dialPostgres(config)) })
 	case args[0] == "plain" && len(args) == 4:

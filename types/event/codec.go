@@ -119,8 +119,8 @@ func (c *Codec) Append(dst []byte, e Event) ([]byte, Encoded, error) {
 }
 
 // AppendJSON appends the whole of e as one object, as Encoded.JSON returns it, to
-// dst. Without shared it leaves out what all events of a session with a database
-// have in common.
+// dst. Without shared it leaves out what all events of a session with a database, or
+// with an app, have in common.
 func (c *Codec) AppendJSON(dst []byte, e Event, shared bool) ([]byte, error) {
 	p, v, err := c.planned(e)
 	if err != nil {

@@ -73,13 +73,18 @@ func compile(t reflect.Type) *structPlan {
 	return p
 }
 
+// commonTo reports whether a struct is what all events of one session say.
+func commonTo(t reflect.Type) bool {
+	return t == reflect.TypeFor[inDatabase]() || t == reflect.TypeFor[inApp]()
+}
+
 func (p *structPlan) add(t reflect.Type, in int, shared bool) {
 	for i := range t.NumField() {
 		f := t.Field(i)
 		tag := f.Tag.Get("json")
 		if f.Anonymous && tag == "" {
 			p.embedded = append(p.embedded, embedded{in, i})
-			p.add(f.Type, len(p.embedded), shared || f.Type == reflect.TypeFor[inDatabase]())
+			p.add(f.Type, len(p.embedded), shared || commonTo(f.Type))
 			continue
 		}
 		name, opts, _ := strings.Cut(tag, ",")

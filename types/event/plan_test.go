@@ -22,7 +22,7 @@ func reflected(t *testing.T, v reflect.Value, which part) string {
 			f, x := v.Type().Field(i), v.Field(i)
 			tag := f.Tag.Get("json")
 			if f.Anonymous && tag == "" {
-				walk(x, shared || f.Type == reflect.TypeFor[inDatabase]())
+				walk(x, shared || f.Type == reflect.TypeFor[inDatabase]() || f.Type == reflect.TypeFor[inApp]())
 				continue
 			}
 			name, opts, _ := strings.Cut(tag, ",")
