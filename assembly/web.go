@@ -29,7 +29,7 @@ func (x *proxyParts) serveWeb(ctx context.Context, ln net.Listener) error {
 	front := http.HandlerFunc(x.front)
 	first := &http1.Server{Handler: front, HeadTimeout: webHeadTimeout, BodyTimeout: webBodyTimeout, IdleTimeout: webIdleTimeout, WriteTimeout: webStall,
 		MaxHead: webMaxHead, Refused: x.webRefused, Log: x.p.log}
-	second := &http.Server{Handler: front, ReadHeaderTimeout: webHeadTimeout, ReadTimeout: webBodyTimeout, IdleTimeout: webIdleTimeout, MaxHeaderBytes: webMaxHead,
+	second := &http.Server{Handler: patient(front), ReadHeaderTimeout: webHeadTimeout, ReadTimeout: webBodyTimeout, IdleTimeout: webIdleTimeout, MaxHeaderBytes: webMaxHead,
 		ErrorLog: slog.NewLogLogger(x.p.log.Handler(), slog.LevelDebug)}
 	feed := netx.NewFeed()
 	life, cut := context.WithCancel(context.WithoutCancel(ctx))
@@ -60,6 +60,16 @@ func (x *proxyParts) serveWeb(ctx context.Context, ln net.Listener) error {
 	}
 	work.Wait()
 	return nil
+}
+
+// patient bounds how long a client of HTTP/2 may take over a piece of an answer: its
+// server has a bound for whole answers alone.
+func patient(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		p := http1.NewPatience(w, webStall)
+		defer p.End()
+		h.ServeHTTP(p.Writer(w), r)
+	})
 }
 
 // endLate cuts what holds up a drain. Requests for apps are sessions: an event stream

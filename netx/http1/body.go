@@ -2,6 +2,7 @@ package http1
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"io"
 	"net/http"
@@ -62,6 +63,17 @@ func (b *body) Read(p []byte) (int, error) {
 	}
 	b.err = err
 	return n, err
+}
+
+// more reports whether something of the body is at hand: half of the head of a chunk,
+// which an application may have sent for what it says next, is not.
+func (b *body) more() bool {
+	n := b.br.Buffered()
+	if n == 0 || !b.chunked {
+		return n > 0
+	}
+	here, err := b.br.Peek(n)
+	return err == nil && bytes.IndexByte(bytes.TrimPrefix(here, []byte("\r\n")), '\n') >= 0
 }
 
 // finish reads what follows the last chunk.

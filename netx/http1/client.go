@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -30,9 +31,6 @@ type Client struct {
 	sweep  *time.Timer
 	closed bool
 }
-
-// staleAfter is how long a connection may be idle and still be thought alive.
-const staleAfter = time.Second
 
 // RoundTrip implements http.RoundTripper, as Send does without ears for early answers.
 func (c *Client) RoundTrip(r *http.Request) (*http.Response, error) { return c.Send(r, nil) }
@@ -82,7 +80,9 @@ func repeatable(r *http.Request) bool {
 	return false
 }
 
-// take finds an idle connection, or opens one.
+// take finds an idle connection, or opens one. What the other side says on one that
+// waits, after a body that should not be or has more than its length, would be taken for
+// the next answer: such a connection serves nobody any more.
 func (c *Client) take(r *http.Request) (*link, error) {
 	for {
 		l, age := c.pop()
@@ -94,7 +94,7 @@ func (c *Client) take(r *http.Request) (*link, error) {
 			return newLink(c, nc, age), nil
 		}
 		idle := time.Since(l.used)
-		if idle < c.IdleTimeout && (idle < staleAfter && repeatable(r) || netx.Quiet(l.nc)) {
+		if idle < c.IdleTimeout && netx.Quiet(l.nc) {
 			return l, nil
 		}
 		l.close()
@@ -114,31 +114,50 @@ func (c *Client) pop() (l *link, age int) {
 // keep puts a connection by for the next request.
 func (c *Client) keep(l *link) {
 	l.used, l.again = time.Now(), true
+	if !c.put(l) {
+		l.close()
+	}
+}
+
+func (c *Client) put(l *link) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closed || l.age != c.age || len(c.idle) >= c.MaxIdle {
-		l.close()
-		return
+		return false
 	}
 	c.idle = append(c.idle, l)
 	if c.sweep == nil {
 		c.sweep = time.AfterFunc(c.IdleTimeout, c.expire)
 	}
+	return true
 }
 
 // expire closes connections that nobody has used for IdleTimeout.
 func (c *Client) expire() {
+	closeAll(c.expired(time.Now()))
+}
+
+func (c *Client) expired(now time.Time) []*link {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	since, n := time.Now().Add(-c.IdleTimeout), 0
-	for n < len(c.idle) && !c.idle[n].used.After(since) {
-		c.idle[n].close()
+	n := 0
+	for n < len(c.idle) && now.Sub(c.idle[n].used) >= c.IdleTimeout {
 		n++
 	}
-	c.idle = append(c.idle[:0], c.idle[n:]...)
+	old := slices.Clone(c.idle[:n])
+	c.idle = slices.Delete(c.idle, 0, n)
 	c.sweep = nil
 	if len(c.idle) > 0 {
-		c.sweep = time.AfterFunc(max(time.Until(c.idle[0].used.Add(c.IdleTimeout)), time.Millisecond), c.expire)
+		c.sweep = time.AfterFunc(max(c.IdleTimeout-now.Sub(c.idle[0].used), time.Millisecond), c.expire)
+	}
+	return old
+}
+
+// closeAll closes connections without the lock of the client: TLS says goodbye, for
+// which a peer that reads nothing may take seconds.
+func closeAll(list []*link) {
+	for _, l := range list {
+		l.close()
 	}
 }
 
@@ -146,28 +165,29 @@ func (c *Client) expire() {
 // on: those that are idle are closed, the others when they are.
 func (c *Client) Renew() {
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	c.age++
-	c.drop()
+	old := c.drop()
+	c.mu.Unlock()
+	closeAll(old)
 }
 
-// drop closes what is idle. c.mu is held.
-func (c *Client) drop() {
-	for _, l := range c.idle {
-		l.close()
-	}
+// drop takes out what is idle. c.mu is held.
+func (c *Client) drop() []*link {
+	old := c.idle
 	c.idle = nil
 	if c.sweep != nil {
 		c.sweep.Stop()
 		c.sweep = nil
 	}
+	return old
 }
 
 // Close closes the connections that are idle, and those in use once they are: none is
 // kept any more.
 func (c *Client) Close() {
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	c.closed = true
-	c.drop()
+	old := c.drop()
+	c.mu.Unlock()
+	closeAll(old)
 }

@@ -355,7 +355,7 @@ func (a *answerBody) Read(p []byte) (int, error) {
 }
 
 // more reports whether the next read has something at once.
-func (a *answerBody) more() bool { return a.err == nil && a.br.Buffered() > 0 }
+func (a *answerBody) more() bool { return a.err == nil && a.body.more() }
 
 // finish gives the connection back where it is good for another request.
 func (a *answerBody) finish() {

@@ -15,26 +15,42 @@ import (
 var ErrPaused = errors.New("the body paused for too long")
 
 // Patience gives the client of one request its time for the bodies of both directions,
-// however long they are: what is bounded is a pause. It does so for HTTP/2 as well.
-// Whoever passes a body on may still be at it when the request is over, so nothing
-// here touches the request after End. Safe for concurrent use.
+// however long they are: what is bounded is how long one read or write may wait for it.
+// It does so for HTTP/2 as well, where a deadline that passes ends a body although
+// nobody was waiting: it sets none before one is missed. Whoever passes a body on may
+// still be at it when the request is over, so nothing here touches the request after
+// End. Safe for concurrent use.
 type Patience struct {
 	control *http.ResponseController
 	pause   time.Duration
-	bounded bool // the server bounds the writes by itself
+	bounded bool // others bound the writes
 	moved   atomic.Int64
 
 	mu          sync.Mutex
 	over        bool // no deadline changes any more
 	paused      bool
-	read, write time.Time
+	read, write turn
+	clock       *time.Timer // goes off when something may have waited for too long
+	ticking     bool
+}
+
+// turn is a read or a write that is under way; it has no others beside it.
+type turn struct {
+	since time.Time // zero: there is none
+	begun bool      // there has been one
 }
 
 // NewPatience has a pause in the bodies of the request that w answers last for so long
 // at most. End is to be called before the handler returns.
 func NewPatience(w http.ResponseWriter, pause time.Duration) *Patience {
-	ours, ok := w.(*response)
-	return &Patience{control: http.NewResponseController(w), pause: pause, bounded: ok && ours.c.writes.within > 0}
+	p := &Patience{control: http.NewResponseController(w), pause: pause}
+	switch t := w.(type) {
+	case *response:
+		p.bounded = t.c.writes.within > 0
+	case *patientWriter:
+		p.bounded = true
+	}
+	return p
 }
 
 // Body is the request's body, to be read in its stead.
@@ -54,31 +70,74 @@ func (p *Patience) Cut() {
 	}
 }
 
-// End says that the request is over, and returns how many bytes its bodies had.
+// End says that the request is over, and returns how many bytes its bodies had. What is
+// still to be sent of it has as long as a pause.
 func (p *Patience) End() int64 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if !p.over && !p.bounded {
+		_ = p.control.SetWriteDeadline(time.Now().Add(p.pause)) // who has no deadlines has no clients
+	}
 	p.over = true
+	if p.clock != nil {
+		p.clock.Stop()
+	}
 	return p.moved.Load()
 }
 
-// extend sets a deadline, unless more than half of the time is left.
-func (p *Patience) extend(until *time.Time, set func(time.Time) error) {
+// begin says that somebody waits for the client, until done is called.
+func (p *Patience) begin(w *turn, set func(time.Time) error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	now := time.Now()
-	if !p.over && until.Sub(now) < p.pause/2 {
-		*until = now.Add(p.pause)
-		_ = set(*until) // what it fails with, the body will
+	if p.over {
+		return
+	}
+	if !w.begun {
+		w.begun = true
+		_ = set(time.Time{}) // the server's own deadline is for whole requests; what it fails with, the body will
+	}
+	w.since = time.Now()
+	if p.ticking {
+		return
+	}
+	p.ticking = true
+	if p.clock == nil {
+		p.clock = time.AfterFunc(p.pause, p.tick)
+	} else {
+		p.clock.Reset(p.pause)
 	}
 }
 
-// rest has the client be silent for as long as it likes: the whole of its body has come.
-func (p *Patience) rest() {
+func (p *Patience) done(w *turn) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if !p.over {
-		_ = p.control.SetReadDeadline(time.Time{})
+	w.since = time.Time{}
+}
+
+// tick ends what has waited for too long.
+func (p *Patience) tick() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.ticking = false; p.over {
+		return
+	}
+	next, now := time.Duration(0), time.Now()
+	check := func(w *turn, set func(time.Time) error) {
+		if w.since.IsZero() {
+			return
+		}
+		left := p.pause - now.Sub(w.since)
+		if left <= 0 {
+			w.since = time.Time{}
+			_ = set(time.Unix(1, 0))
+		} else if next == 0 || left < next {
+			next = left
+		}
+	}
+	check(&p.read, p.control.SetReadDeadline)
+	check(&p.write, p.control.SetWriteDeadline)
+	if p.ticking = next > 0; p.ticking {
+		p.clock.Reset(next)
 	}
 }
 
@@ -107,13 +166,11 @@ type patientBody struct {
 
 // Read implements io.Reader.
 func (b *patientBody) Read(to []byte) (int, error) {
-	b.p.extend(&b.p.read, b.p.control.SetReadDeadline)
+	b.p.begin(&b.p.read, b.p.control.SetReadDeadline)
 	n, err := b.ReadCloser.Read(to)
+	b.p.done(&b.p.read)
 	b.p.moved.Add(int64(n))
-	switch {
-	case errors.Is(err, io.EOF):
-		b.p.rest()
-	case errors.Is(err, os.ErrDeadlineExceeded):
+	if errors.Is(err, os.ErrDeadlineExceeded) {
 		b.p.pauses()
 	}
 	return n, err
@@ -129,19 +186,29 @@ func (w *patientWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 // Write implements io.Writer.
 func (w *patientWriter) Write(b []byte) (int, error) {
-	w.extend()
 	w.p.moved.Add(int64(len(b)))
-	return w.ResponseWriter.Write(b)
+	if w.p.bounded {
+		return w.ResponseWriter.Write(b)
+	}
+	total := 0
+	for { // a large answer is no pause
+		piece := b[:min(len(b), pieceSize)]
+		w.p.begin(&w.p.write, w.p.control.SetWriteDeadline)
+		n, err := w.ResponseWriter.Write(piece)
+		w.p.done(&w.p.write)
+		total, b = total+n, b[len(piece):]
+		if err != nil || len(b) == 0 {
+			return total, err
+		}
+	}
 }
 
 // FlushError is for http.ResponseController: what waits to be sent may be much.
 func (w *patientWriter) FlushError() error {
-	w.extend()
-	return w.p.control.Flush()
-}
-
-func (w *patientWriter) extend() {
-	if !w.p.bounded {
-		w.p.extend(&w.p.write, w.p.control.SetWriteDeadline)
+	if w.p.bounded {
+		return w.p.control.Flush()
 	}
+	w.p.begin(&w.p.write, w.p.control.SetWriteDeadline)
+	defer w.p.done(&w.p.write)
+	return w.p.control.Flush()
 }

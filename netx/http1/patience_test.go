@@ -2,14 +2,19 @@ package http1
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
+
+	"teleport/netx/memnet"
 )
 
 // secondServer is a server of net/http that speaks HTTP/2, and its client.
@@ -114,4 +119,52 @@ func TestPatienceIsCut(t *testing.T) {
 	if err := <-read; err == nil {
 		t.Error("it was not cut")
 	}
+}
+
+// TestSilenceOfHTTP2: an application may say nothing for as long as it likes, and take
+// its time over what the client has sent.
+func TestSilenceOfHTTP2(t *testing.T) {
+	const pause = time.Minute
+	synctest.Test(t, func(t *testing.T) {
+		server := &http.Server{Protocols: &http.Protocols{}}
+		server.Protocols.SetUnencryptedHTTP2(true)
+		server.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			p := NewPatience(w, pause)
+			defer p.End()
+			out, in := p.Writer(w), p.Body(r.Body)
+			for piece := make([]byte, 5); ; time.Sleep(3 * pause) {
+				if _, err := io.ReadFull(in, piece); errors.Is(err, io.EOF) {
+					return
+				} else if err != nil {
+					t.Error(err)
+					return
+				}
+				if _, err := out.Write(piece); err != nil {
+					t.Error(err)
+				}
+				if err := http.NewResponseController(out).Flush(); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+		var network memnet.Network
+		ln, err := network.Listen(t.Context(), "tcp", "127.0.0.1:80")
+		if err != nil {
+			t.Fatal(err)
+		}
+		go server.Serve(ln) //nolint:errcheck // it ends with the test
+		defer server.Close()
+		client := &http.Transport{Protocols: server.Protocols, DialContext: func(ctx context.Context, _, addr string) (net.Conn, error) {
+			return network.DialContext(ctx, "tcp", addr)
+		}}
+		defer client.CloseIdleConnections()
+		resp, err := (&http.Client{Transport: client}).Post("http://127.0.0.1:80/", "text/plain", strings.NewReader("eventeventevent"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		if said, err := io.ReadAll(resp.Body); err != nil || string(said) != "eventeventevent" {
+			t.Errorf("%q %v", said, err)
+		}
+	})
 }

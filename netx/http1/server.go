@@ -195,13 +195,17 @@ func (s *Server) leave(c *conn) {
 // Drain takes no further requests: connections that wait for one are closed, the
 // others are when they have had their answer.
 func (s *Server) Drain() {
+	var idle []*conn
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.draining.Store(true)
 	for c := range s.conns {
 		if c.state.CompareAndSwap(waiting, gone) {
-			c.nc.Close()
+			idle = append(idle, c)
 		}
+	}
+	s.mu.Unlock()
+	for _, c := range idle { // which may take a while: TLS says goodbye
+		c.nc.Close()
 	}
 }
 

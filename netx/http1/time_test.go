@@ -9,9 +9,12 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"teleport/netx/memnet"
 )
 
 // pipe serves one end of a connection and returns the other.
@@ -173,4 +176,80 @@ func TestAWriteDeadlineIsOfOneAnswer(t *testing.T) {
 			time.Sleep(90 * time.Second)
 		}
 	})
+}
+
+// polite is a connection whose end takes a while.
+type polite struct {
+	net.Conn
+	once  sync.Once
+	bye   chan struct{} // closed when it begins to end
+	heard chan struct{} // ends it
+}
+
+func (p *polite) Close() error {
+	p.once.Do(func() {
+		close(p.bye)
+		<-p.heard
+	})
+	return p.Conn.Close()
+}
+
+// TestNobodyWaitsForAGoodbye: TLS says goodbye, for which a peer that reads nothing may
+// take seconds. Others go on meanwhile.
+func TestNobodyWaitsForAGoodbye(t *testing.T) {
+	app := func(near, far net.Conn) net.Conn {
+		go func() {
+			for br := bufio.NewReader(far); ; {
+				if _, err := http.ReadRequest(br); err != nil {
+					far.Close()
+					return
+				}
+				_, _ = io.WriteString(far, "HTTP/1.1 204 No Content\r\n\r\n")
+			}
+		}()
+		return near
+	}
+	slow := &polite{bye: make(chan struct{}), heard: make(chan struct{})}
+	slow.Conn = app(memnet.Pipe())
+	conns := make(chan net.Conn, 2)
+	conns <- slow
+	c := &Client{MaxHead: 1 << 10, MaxIdle: 2, IdleTimeout: time.Minute, Dial: func(context.Context) (net.Conn, error) { return <-conns, nil }}
+	asked(t, c, "GET")
+	renewed := make(chan struct{})
+	go func() { defer close(renewed); c.Renew() }()
+	<-slow.bye
+	conns <- app(memnet.Pipe())
+	asked(t, c, "GET")
+	close(slow.heard)
+	<-renewed
+	c.Close()
+
+	s := &Server{Handler: http.NotFoundHandler(), HeadTimeout: time.Minute, BodyTimeout: time.Minute, IdleTimeout: time.Minute, MaxHead: 1 << 10, Log: slog.New(slog.DiscardHandler)}
+	near, far := memnet.Pipe()
+	held := &polite{Conn: far, bye: make(chan struct{}), heard: make(chan struct{})}
+	over, drained := make(chan struct{}), make(chan struct{})
+	go func() { defer close(over); s.ServeConn(t.Context(), held) }()
+	if _, err := io.WriteString(near, "GET / HTTP/1.1\r\nHost: a\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.ReadResponse(bufio.NewReader(near), nil)
+	if err != nil || resp.StatusCode != http.StatusNotFound {
+		t.Fatalf("%v %v", resp, err)
+	}
+	for waits := false; !waits; time.Sleep(time.Millisecond) { // for another request
+		s.mu.Lock()
+		for c := range s.conns {
+			waits = c.state.Load() == waiting
+		}
+		s.mu.Unlock()
+	}
+	go func() { defer close(drained); s.Drain() }()
+	<-held.bye
+	one, other := memnet.Pipe()
+	s.ServeConn(t.Context(), other) // it is turned away at once
+	one.Close()
+	close(held.heard)
+	<-drained
+	<-over
+	near.Close()
 }

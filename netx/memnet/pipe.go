@@ -99,6 +99,12 @@ func (h *half) read(p []byte) (int, error) {
 	}
 }
 
+func (h *half) quiet() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.start == len(h.data) && !h.ended && !h.closed
+}
+
 func (h *half) write(p []byte) (n int, err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -163,6 +169,9 @@ type conn struct {
 
 func (c *conn) Read(p []byte) (int, error)  { return c.in.read(p) }
 func (c *conn) Write(p []byte) (int, error) { return c.out.write(p) }
+
+// Quiet is for netx.Quiet.
+func (c *conn) Quiet() bool { return c.in.quiet() }
 
 // CloseWrite ends the outgoing direction; the peer reads EOF after the data.
 func (c *conn) CloseWrite() error { c.out.end(io.ErrClosedPipe); return nil }
