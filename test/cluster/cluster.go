@@ -87,8 +87,8 @@ func New(t testing.TB, o Opts) *Cluster {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		if err := os.RemoveAll(dir); err != nil {
+	t.Cleanup(func() { // a program of a person may still write into its home, and ends
+		if !Poll(stopLimit, func() bool { err = os.RemoveAll(dir); return err == nil }) {
 			t.Error(err)
 		}
 	})

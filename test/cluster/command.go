@@ -14,7 +14,7 @@ import (
 )
 
 // commandLimit bounds each command of a test, so that a hang ends as a failure.
-const commandLimit = 90 * time.Second
+const commandLimit = 3 * time.Minute
 
 // Command is one run of a program.
 type Command struct {

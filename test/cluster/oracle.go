@@ -63,18 +63,23 @@ func (c *Cluster) auditOracle(t testing.TB) string {
 	if !c.Auth.Running() {
 		c.Auth.Start(t)
 	}
-	var export string
+	var export Result
 	var problems []string
-	Poll(30*time.Second, func() bool {
-		export = c.Export(t)
-		problems = audittest.Sessions([]byte(export))
+	Poll(shipLimit, func() bool {
+		if export = c.Tctl("audit", "export"); export.Code != 0 {
+			problems = []string{export.String()}
+		} else {
+			problems = audittest.Sessions([]byte(export.Stdout))
+		}
 		return len(problems) == 0
 	})
 	for _, p := range problems {
 		t.Error(p)
 	}
-	c.Tctl("audit", "verify").OK(t)
-	return export
+	if verified := c.Tctl("audit", "verify"); verified.Code != 0 {
+		t.Error(verified)
+	}
+	return export.Stdout
 }
 
 // stop ends all processes, and fails the test for those that are left.

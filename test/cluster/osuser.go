@@ -12,6 +12,10 @@ import (
 	"time"
 )
 
+// accountLimit bounds the wait for the files of accounts, and for the end of what
+// runs as one.
+const accountLimit = 60 * time.Second
+
 // OSUser is an ordinary account of this machine, made for one test.
 type OSUser struct {
 	Name, Home, Shell string
@@ -46,7 +50,7 @@ func accounts(t testing.TB, tool string, args ...string) {
 	t.Helper()
 	path := Need(t, tool, "passwd")
 	var r Result
-	if !Poll(30*time.Second, func() bool {
+	if !Poll(accountLimit, func() bool {
 		r = Run(Command{Path: path, Args: args, Env: baseEnv()})
 		return r.Code == 0 || !strings.Contains(r.Stderr, "try again later")
 	}) || r.Code != 0 {
@@ -54,26 +58,38 @@ func accounts(t testing.TB, tool string, args ...string) {
 	}
 }
 
-// removeUser ends what still runs under the account: an account in use is not removed.
+// removeUser ends what still runs under the account, again where something begins
+// meanwhile: an account in use is not removed.
 func removeUser(t testing.TB, name string) {
 	u, err := user.Lookup(name)
 	if err != nil {
 		t.Error(err)
 		return
 	}
-	Poll(10*time.Second, func() bool {
-		left := 0
-		for _, s := range allProcesses() {
-			info, err := os.Stat(fmt.Sprintf("/proc/%d", s.pid))
-			if err != nil || s.state == "Z" {
-				continue
-			}
-			if st, ok := info.Sys().(*syscall.Stat_t); ok && strconv.Itoa(int(st.Uid)) == u.Uid {
-				_ = syscall.Kill(s.pid, syscall.SIGKILL)
-				left++
-			}
+	path := Need(t, "userdel", "passwd")
+	var r Result
+	if !Poll(accountLimit, func() bool {
+		if killAll(u.Uid) > 0 {
+			return false
 		}
-		return left == 0
-	})
-	accounts(t, "userdel", "-r", name)
+		r = Run(Command{Path: path, Args: []string{"-r", name}, Env: baseEnv()})
+		return r.Code == 0
+	}) {
+		t.Error(r)
+	}
+}
+
+// killAll kills the processes of an account, and tells how many there were.
+func killAll(uid string) (n int) {
+	for _, s := range allProcesses() {
+		info, err := os.Stat(fmt.Sprintf("/proc/%d", s.pid))
+		if err != nil || s.state == "Z" {
+			continue
+		}
+		if st, ok := info.Sys().(*syscall.Stat_t); ok && strconv.Itoa(int(st.Uid)) == uid {
+			_ = syscall.Kill(s.pid, syscall.SIGKILL) // gone meanwhile is as good
+			n++
+		}
+	}
+	return n
 }

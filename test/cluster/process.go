@@ -24,6 +24,7 @@ import (
 const (
 	readyLimit = 60 * time.Second
 	stopLimit  = 30 * time.Second
+	shipLimit  = 60 * time.Second
 )
 
 // AgentCanary stands in the environment of every process and must never reach a

@@ -452,10 +452,7 @@ func TestJupyterInChromium(t *testing.T) {
 	home := t.TempDir()
 	alice.Go(t, cluster.Need(t, "jupyter-notebook", "jupyter-notebook"), "--no-browser", "--allow-root", "--ip=127.0.0.1", "--port="+port, "--port-retries=0",
 		"--NotebookApp.token=", "--NotebookApp.password=", "--notebook-dir="+home)
-	cluster.Until(t, within, "the notebook server", func() bool {
-		conn, err := net.Dial("tcp", "127.0.0.1:"+port)
-		return err == nil && conn.Close() == nil
-	})
+	answers(t, "the notebook server", port)
 	script, err := filepath.Abs("../../web/e2e/apps.mjs")
 	if err != nil {
 		t.Fatal(err)

@@ -22,9 +22,17 @@ func slowly(t *testing.T) (uri string, say chan string) {
 		c := http.NewResponseController(w)
 		w.Header().Set("Content-Type", "text/event-stream")
 		_ = c.Flush()
-		for word := range say {
-			_, _ = io.WriteString(w, word)
-			_ = c.Flush()
+		for {
+			select {
+			case word, more := <-say:
+				if !more {
+					return
+				}
+				_, _ = io.WriteString(w, word)
+				_ = c.Flush()
+			case <-r.Context().Done(): // or the server would wait for ever
+				return
+			}
 		}
 	}))
 	t.Cleanup(s.Close)

@@ -123,7 +123,7 @@ func TestCurlThroughTshProxyApp(t *testing.T) {
 	m.Tctl("lock", "--user=alice", "--ttl=1h", "--message=leaves").OK(t)
 	locked := time.Now()
 	stream.Wait(t)
-	if took := time.Since(locked); took > within {
+	if took := time.Since(locked); took > 30*time.Second {
 		t.Errorf("the stream was cut after %s", took)
 	}
 	starts := m.Events(t, 1, "app.session.start", "alice")

@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"encoding/base64"
 	"encoding/json"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -44,10 +43,7 @@ func azurite(t *testing.T) http.Handler {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { cancel(); _ = cmd.Wait() }) // it is killed
-	cluster.Until(t, within, "azurite", func() bool {
-		conn, err := net.Dial("tcp", "127.0.0.1:"+port)
-		return err == nil && conn.Close() == nil
-	})
+	answers(t, "azurite", port)
 	way := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}
 	t.Cleanup(way.CloseIdleConnections)
 	return &httputil.ReverseProxy{Transport: way, Rewrite: func(r *httputil.ProxyRequest) {

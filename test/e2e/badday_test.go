@@ -67,7 +67,15 @@ func TestAPersonMakesMistakes(t *testing.T) {
 	} {
 		b.check(t)
 	}
-	contains(t, w.Tctl("audit", "ls").OK(t), "T1000W", "T3007W") // failed log-in, refused login
+	logged(t, w.Cluster, "T1000W", "T3007W") // failed log-in, refused login
+}
+
+// logged waits for events by their codes.
+func logged(t *testing.T, c *cluster.Cluster, codes ...string) {
+	t.Helper()
+	for _, code := range codes {
+		cluster.Until(t, within, code+" in the log", func() bool { return strings.Contains(c.Tctl("audit", "ls").OK(t), code) })
+	}
 }
 
 func TestAnAdministratorMakesMistakes(t *testing.T) {
@@ -157,7 +165,7 @@ func TestAHostThatMayNotJoin(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(dir, "proc", "identity.json")); err == nil {
 		t.Error("a host that may not join has an identity")
 	}
-	contains(t, c.Tctl("audit", "ls").OK(t), "TJ002E")
+	logged(t, c, "TJ002E")
 
 	agent := c.Agents[0]
 	agent.Term(t)

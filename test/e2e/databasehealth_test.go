@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"net"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -111,14 +112,9 @@ func TestConnectionsGoWhereTheDatabaseIs(t *testing.T) {
 			return s.health(t, agents[up]) == "healthy" && s.health(t, agents[1-up]) == "unhealthy"
 		})
 		contains(t, s.Tctl("get", "db_server/two-ways."+agents[1-up].UUID(t)).OK(t), "transition_error: connection refused", "transition_reason: threshold_reached", "protocol: TCP")
-		line := ""
-		cluster.Until(t, within, "tsh db ls -v", func() bool { // the proxy hears of it in its own time
-			for l := range strings.Lines(s.alice.Tsh("db", "ls", "-v").OK(t)) {
-				if strings.Contains(l, "two-ways") {
-					line = l
-				}
-			}
-			return strings.Contains(line, agents[up].Name) && strings.Contains(line, "healthy")
+		line := regexp.MustCompile(`(?m)^ *two-ways .* ` + agents[up].Name + ` +healthy`)
+		cluster.Until(t, within, "tsh db ls -v to name the one that reaches it", func() bool { // the proxy hears of it in its own time
+			return line.MatchString(s.alice.Tsh("db", "ls", "-v").OK(t))
 		})
 		for range 3 {
 			r := s.alice.Tsh("db", "connect", "two-ways", "--db-user=alice", "--db-name=orders", "--", "-X", "-A", "-t", "-c", "select count(*) from items")

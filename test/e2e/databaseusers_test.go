@@ -139,7 +139,7 @@ func (m *maker) story(t *testing.T) {
 	m.role(t, "keep", "best_effort_drop")
 	cluster.Until(t, within, "users to be dropped", func() bool {
 		contains(t, m.says("select count(*) from items;"), "1000\n")
-		return cluster.Poll(within/10, func() bool { return m.made() == "" })
+		return cluster.Poll(retryAfter, func() bool { return m.made() == "" })
 	})
 	live = m.holds(t, "on reader")
 	m.Tctl("lock", "--user=bob", "--message=laptop stolen").OK(t)

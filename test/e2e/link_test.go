@@ -31,8 +31,9 @@ func newLink(t *testing.T) *link {
 	return &link{Shaper: shaper.New(shaper.Shape{}), addr: "127.0.0.1:" + cluster.FreePort(t), from: "127.0.0.1"}
 }
 
-// serve forwards to a proxy until the test ends.
-func (l *link) serve(t *testing.T, proxy *cluster.Process) {
+// serve forwards to the first proxy of a cluster for as long as that lives: what its
+// proxies announce leads here.
+func (l *link) serve(t *testing.T, c *cluster.Cluster) {
 	t.Helper()
 	ln, err := net.Listen("tcp", l.addr)
 	if err != nil {
@@ -46,8 +47,8 @@ func (l *link) serve(t *testing.T, proxy *cluster.Process) {
 		l.mu.Unlock()
 		return d.DialContext(ctx, network, addr)
 	})
-	go func() { done <- l.Forward(ctx, ln, dial, proxy.WebAddr) }()
-	t.Cleanup(func() { stop(); <-done })
+	go func() { done <- l.Forward(ctx, ln, dial, c.Proxies[0].WebAddr) }()
+	c.After(func() { stop(); <-done })
 }
 
 // move gives the link another address; what was open over the old one is held
@@ -71,7 +72,7 @@ func behindLink(t *testing.T, l *link, tweaks ...func(process string, conf clust
 		}
 	}})}
 	s.login = s.OSUser(t, "/bin/sh").Name
-	l.serve(t, s.Proxies[0])
+	l.serve(t, s.Cluster)
 	s.alice = s.User(t, "alice", []string{"access"}, []string{s.login})
 	s.alice.Login(t, "--proxy="+l.addr)
 	return s

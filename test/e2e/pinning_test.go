@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -37,12 +38,16 @@ type path struct {
 	open []net.Conn
 }
 
+// newPath is open until the test has ended, which is to be made before its cluster is:
+// what the proxy announces leads here.
 func newPath(t *testing.T) *path {
 	p := &path{}
+	ctx, stop := context.WithCancel(context.Background()) // that of the test ends before its cluster
+	t.Cleanup(stop)
 	p.addr = listen(t, func(c net.Conn) {
 		w := p.take(c)
 		d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(w.from)}}
-		far, err := d.DialContext(t.Context(), "tcp", w.to)
+		far, err := d.DialContext(ctx, "tcp", w.to)
 		if err != nil {
 			return // the client sees its connection end
 		}
@@ -50,7 +55,7 @@ func newPath(t *testing.T) *path {
 			far.Close()
 			return
 		}
-		_ = netx.Splice(t.Context(), c, far, netx.SpliceOptions{}) // either end may go
+		_ = netx.Splice(ctx, c, far, netx.SpliceOptions{}) // either end may go
 	})
 	return p
 }

@@ -4,7 +4,6 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
-	"time"
 
 	"teleport/test/cluster"
 )
@@ -45,7 +44,7 @@ func TestSessionsAreRecorded(t *testing.T) {
 func emptySpool(t *testing.T, agent *cluster.Process) {
 	t.Helper()
 	var left []string
-	if !cluster.Poll(20*time.Second, func() bool {
+	if !cluster.Poll(within, func() bool {
 		left, _ = filepath.Glob(filepath.Join(agent.DataDir, "log", "upload", "*", "*.*")) //nolint:errcheck // the pattern is sound
 		return len(left) == 0
 	}) {

@@ -46,7 +46,9 @@ func (w *world) recordAt(t *testing.T, mode string) {
 	if !cluster.Poll(within, func() bool {
 		n++
 		marker := fmt.Sprintf("true %s %d", mode, n)
-		w.alice.Tsh("ssh", w.to, marker)
+		if w.alice.Tsh("ssh", w.to, marker).Code != 0 {
+			return false
+		}
 		var last string
 		cluster.Poll(within, func() bool {
 			for _, e := range w.Events(t, 0, "session.start", "alice") {

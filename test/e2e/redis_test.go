@@ -81,5 +81,6 @@ func redisServer(t *testing.T, c *cluster.Cluster) (port string) {
 		_ = server.Process.Kill()
 		_ = server.Wait()
 	})
+	answers(t, "redis-server", port)
 	return port
 }

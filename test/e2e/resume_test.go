@@ -187,10 +187,10 @@ func (p prepended) Read(b []byte) (int, error) {
 const breath = 3 * time.Second
 
 // neverBegan reports whether a program says that it found no proxy, or one that was
-// killed before it had answered.
+// killed before it had answered, or one that the agent had not found again.
 func neverBegan(stderr string) bool {
-	return strings.Contains(stderr, "cannot connect") || strings.Contains(stderr, "ended before the dial was answered") ||
-		strings.Contains(stderr, "the proxy closed the connection")
+	return slices.ContainsFunc([]string{"cannot connect", "ended before the dial was answered", "the proxy closed the connection", "is offline"},
+		func(said string) bool { return strings.Contains(stderr, said) })
 }
 
 // copying copies a file to the node and back, again and again, and looks at what

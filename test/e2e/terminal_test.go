@@ -50,7 +50,7 @@ func (m *tmux) ask(t *testing.T, line, answer string) {
 	t.Helper()
 	if !cluster.Poll(within, func() bool {
 		m.keys(t, line, "Enter")
-		return cluster.Poll(within/10, func() bool { return strings.Contains(m.screen(t), answer) })
+		return cluster.Poll(retryAfter, func() bool { return strings.Contains(m.screen(t), answer) })
 	}) {
 		t.Fatalf("%q does not answer %q:\n%s", line, answer, m.screen(t))
 	}

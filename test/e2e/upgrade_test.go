@@ -17,7 +17,7 @@ func (s *survivors) served(t *testing.T, who *cluster.Person, node *cluster.Proc
 	t.Helper()
 	live := who.StartTsh(t, "ssh", s.at(node), "echo child of $PPID >&2; "+echoLoop)
 	c := count(t, fmt.Sprintf("%s's session in process %d", who.Name, pid), live)
-	cluster.Until(t, within, "the session to say whose child it is", func() bool { return strings.Contains(live.Errs.String(), "child of ") })
+	cluster.Until(t, within, "the session to say whose child it is", func() bool { return strings.Contains(live.Errs.String(), "\n") })
 	if want := fmt.Sprintf("child of %d\n", pid); live.Errs.String() != want {
 		t.Errorf("%s: %q instead of %q", c.what, live.Errs, want)
 	}

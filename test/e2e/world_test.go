@@ -12,7 +12,10 @@ import (
 )
 
 // within bounds what a test waits for; it measures nothing.
-const within = 30 * time.Second
+const within = time.Minute
+
+// retryAfter is after how long a try that may come too early is repeated.
+const retryAfter = 3 * time.Second
 
 // world is a cluster of auth, proxy and one agent, with a person who is logged in
 // and may become an ordinary account of this machine.
@@ -78,6 +81,15 @@ func listen(t *testing.T, f func(net.Conn)) string {
 		}
 	}()
 	return ln.Addr().String()
+}
+
+// answers waits until a program of this machine listens on a port.
+func answers(t *testing.T, what, port string) {
+	t.Helper()
+	cluster.Until(t, patience, what+" to listen", func() bool {
+		conn, err := net.Dial("tcp", "127.0.0.1:"+port)
+		return err == nil && conn.Close() == nil
+	})
 }
 
 // aMinuteLater is the second part of a story, for when what was good for a minute has
