@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"teleport/test/cluster"
@@ -47,17 +48,18 @@ func (b *balancer) run(t *testing.T, c *cluster.Cluster, path string, args ...st
 	done := make(chan struct{})
 	go func() { _ = cmd.Wait(); close(done) }() // its end is looked at below
 	c.After(func() {
-		_ = cmd.Process.Signal(os.Interrupt) // both end at once; one that has ended is fine
-		<-done
+		_ = cmd.Process.Signal(syscall.SIGTERM) // both end at once; one that has ended is fine
+		if !cluster.Poll(within, func() bool { return ended(done) }) {
+			t.Errorf("%s does not end", path)
+			_ = cmd.Process.Kill()
+		}
 		if t.Failed() {
 			t.Logf("%s:\n%s", path, log.String())
 		}
 	})
 	cluster.Until(t, within, path+" to listen", func() bool {
-		select {
-		case <-done:
+		if ended(done) {
 			t.Fatalf("%s ended: %s", path, log.String())
-		default:
 		}
 		c, err := net.Dial("tcp", b.addr)
 		if err != nil {
@@ -65,6 +67,15 @@ func (b *balancer) run(t *testing.T, c *cluster.Cluster, path string, args ...st
 		}
 		return c.Close() == nil
 	})
+}
+
+func ended(done <-chan struct{}) bool {
+	select {
+	case <-done:
+		return true
+	default:
+		return false
+	}
 }
 
 // haproxy balances connections (layer 4), each to the next proxy in turn.
