@@ -67,7 +67,7 @@ func TestShipsWhileLive(t *testing.T) {
 	r := p.begin(1, true)
 	text := lines(10000)
 	show(t, r, text)
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	err := w.auth.Wait(ctx, sessionID(1), func(b []byte, _ bool) bool {
 		rs, _, _ := recordertest.Records(sessionID(1), b, w.key) //nolint:errcheck // it may end anywhere

@@ -119,7 +119,7 @@ func closeIt(t *testing.T, r Recording) {
 // stored waits for a recording to be stored and opens it.
 func (w *world) stored(n int) ([]recfmt.Record, *recfmt.End) {
 	w.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	if err := w.auth.Wait(ctx, sessionID(n), func(_ []byte, stored bool) bool { return stored }); err != nil {
 		b, _ := w.auth.Held(sessionID(n))
@@ -153,7 +153,7 @@ func (w *world) empty() {
 
 func (w *world) until(what string, ok func() bool) {
 	w.t.Helper()
-	for end := time.Now().Add(10 * time.Second); !ok(); {
+	for end := time.Now().Add(time.Minute); !ok(); {
 		if time.Now().After(end) {
 			w.t.Fatalf("not in time: %s", what)
 		}

@@ -118,7 +118,7 @@ func (p pane) still() {
 	last, same := "", 0
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
-	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); <-tick.C {
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); <-tick.C {
 		now := p.tmux("capture-pane", "-p")
 		if same++; now != last {
 			last, same = now, 0

@@ -144,7 +144,7 @@ func TestABridgeRunsAsThePerson(t *testing.T) {
 		t.Errorf("the proxy is told of %v", sent)
 	}
 	// The name is free again, once all of the session is gone.
-	for deadline := time.Now().Add(20 * time.Second); ; {
+	for deadline := time.Now().Add(time.Minute); ; {
 		again, _, err := c.Conn().OpenChannel("session", named(sid))
 		if err == nil {
 			again.Close()

@@ -48,7 +48,7 @@ func (v *view) text() string {
 func (v *view) wait(t *testing.T, pattern string) {
 	t.Helper()
 	re := regexp.MustCompile(pattern)
-	deadline := time.After(20 * time.Second)
+	deadline := time.After(time.Minute)
 	for {
 		v.mu.Lock()
 		ok, grew := re.Match(v.all.Bytes()), v.grew
@@ -85,7 +85,7 @@ func (s *seat) ended(t *testing.T) error {
 	case err := <-s.done:
 		s.done <- err
 		return err
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatalf("it goes on: %s", s.text())
 		return nil
 	}

@@ -48,7 +48,7 @@ func (r counted) Show(_ recorder.Stream, p []byte) error {
 // wait returns when at least n bytes were taken, with how many were.
 func (c *counting) wait(t *testing.T, n int) int {
 	t.Helper()
-	deadline := time.After(20 * time.Second)
+	deadline := time.After(time.Minute)
 	for {
 		c.mu.Lock()
 		got, grew := c.n, c.grew

@@ -64,7 +64,7 @@ func recordsOf(t *testing.T, w *world, auth *recordertest.Auth, key age.Identity
 	if !ok || start.Recording != w.cfg.Recorder.Mode() {
 		t.Fatalf("session.start %+v", start)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	if err := auth.Wait(ctx, start.SessionID, func(_ []byte, stored bool) bool { return stored }); err != nil {
 		t.Fatal("the recording is not stored")

@@ -147,7 +147,7 @@ func (l *log) Emit(_ context.Context, events ...event.Event) error {
 // wait returns the first event of a type and code that match says yes to.
 func (l *log) wait(t *testing.T, typ, code string) event.Event {
 	t.Helper()
-	deadline := time.After(20 * time.Second)
+	deadline := time.After(time.Minute)
 	for {
 		l.mu.Lock()
 		for _, e := range l.events {

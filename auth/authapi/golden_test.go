@@ -141,7 +141,7 @@ func (w *world) raw(own *tls.Certificate) *http.Client {
 // when it is no error, "handshake" when there was no connection.
 func (w *world) post(c *http.Client, procedure string, message []byte, streaming bool) string {
 	w.t.Helper()
-	ctx, cancel := context.WithTimeout(w.t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(w.t.Context(), time.Minute)
 	defer cancel()
 	contentType := "application/proto"
 	if streaming {

@@ -62,7 +62,7 @@ func (p *presence) set(uuid string, generation uint64) {
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	w := &world{t: t, dir: t.TempDir(), kv: memkv.New(memkv.Options{}), blobs: blobtest.NewMemory(), events: audittest.NewRecorder(),
-		present: &presence{live: map[string]uint64{host: 1}}}
+		present: &presence{live: map[string]uint64{host: 1}}, space: func() (free, total uint64) { return 1, 1 }} // whatever this machine's disk has
 	w.store = w.blobs
 	ks, err := softkeys.New(w.kv, bytes.Repeat([]byte{7}, softkeys.KEKSize))
 	must(t, err)

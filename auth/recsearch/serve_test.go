@@ -47,7 +47,7 @@ func testServe(t *testing.T) {
 	s, err := New(Deps{Blobs: blobs, Keys: keys, Dir: t.TempDir(), Log: log})
 	must(t, err)
 	r, err := recordings.New(recordings.Deps{Dir: t.TempDir(), Blobs: blobs, Backend: kv, Keys: keys, Presence: gone{}, Events: audittest.NewRecorder(),
-		Log: log, Painter: s, Stored: s.Stored, Abandon: 60 * time.Millisecond})
+		Space: func() (free, total uint64) { return 1, 1 }, Log: log, Painter: s, Stored: s.Stored, Abandon: 60 * time.Millisecond})
 	must(t, err)
 	s.Use(r)
 	ctx, cancel := context.WithCancel(context.Background())
@@ -89,7 +89,7 @@ func testServe(t *testing.T) {
 	must(t, r.Complete(t.Context(), agent, id, uint64(len(data))))
 	find(t, s, "vermilion", id)
 	find(t, s, "quicksilver", id)
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for now := indexes(t, blobs); len(now) != 1 || now[0] == first[0]; now = indexes(t, blobs) {
 		if time.Now().After(deadline) {
 			t.Fatalf("indexes %q, at first %q", now, first)
@@ -125,7 +125,7 @@ func must(t *testing.T, err error) {
 // find waits until a search finds a word in a recording.
 func find(t *testing.T, s *Service, word, id string) {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); ; {
+	for deadline := time.Now().Add(time.Minute); ; {
 		found := false
 		err := s.Search(t.Context(), authapi.RecordingQuery{Text: word, See: func(*recordings.Meta) bool { return true }},
 			func(m *recordings.Meta, hits []*recordingv1.Hit) error {

@@ -202,7 +202,7 @@ func TestAStolenPort(t *testing.T) {
 
 func readAll(t *testing.T, c net.Conn) []byte {
 	t.Helper()
-	if err := c.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
+	if err := c.SetDeadline(time.Now().Add(time.Minute)); err != nil {
 		t.Fatal(err)
 	}
 	b, err := io.ReadAll(c)

@@ -139,7 +139,7 @@ func (w *world) openMySQL(t *testing.T, own *tls.Certificate) *sql.DB {
 
 func (w *world) pingMySQL(t *testing.T, own *tls.Certificate) error {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	return w.openMySQL(t, own).PingContext(ctx)
 }

@@ -289,7 +289,7 @@ func (w *world) config(t *testing.T, own *tls.Certificate) *pgconn.Config {
 }
 
 func (w *world) connect(t *testing.T, own *tls.Certificate) (*pgconn.PgConn, error) {
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	return pgconn.ConnectConfig(ctx, w.config(t, own))
 }

@@ -233,7 +233,7 @@ func (w *stockWorld) run(c *sshclient.Client, command string, change ...func(*ss
 // wait returns the events of a type, when there are n.
 func (w *stockWorld) wait(n int, typ string) []event.Event {
 	w.t.Helper()
-	for deadline := time.After(20 * time.Second); ; {
+	for deadline := time.After(time.Minute); ; {
 		got := w.events.Events(typ)
 		if len(got) >= n {
 			return got
@@ -466,7 +466,7 @@ func TestALiveSessionIsListedAndCutAlone(t *testing.T) {
 	}()
 	sid := w.wait(1, event.TypeSessionStart)[0].(*event.SessionStart).SessionID
 	var doc *types.SessionTracker
-	for deadline := time.Now().Add(20 * time.Second); doc == nil && time.Now().Before(deadline); {
+	for deadline := time.Now().Add(time.Minute); doc == nil && time.Now().Before(deadline); {
 		doc, _ = w.trackers.Find(sid)
 	}
 	if doc == nil || doc.Spec.HostID != "proxy" || doc.Spec.Hostname != "plain" || doc.Spec.SubKind != types.SubKindOpenSSH || doc.Spec.User != "alice" || doc.Validate() != nil {
