@@ -85,7 +85,8 @@ type Pool struct {
 	tunnels  map[*agentEnd]struct{} // all, the draining ones too
 	changed  chan struct{}          // closed and renewed when held changes
 	public   seeker
-	streams  int // open dials, of tunnels that have ended too
+	lost     time.Time // when a tunnel was lost, or told to go
+	streams  int       // open dials, of tunnels that have ended too
 	stopping bool
 }
 
@@ -233,7 +234,7 @@ func (p *Pool) start(ctx, life context.Context, s *seeker, t Target, now time.Ti
 			s.next = time.Now().Add(10 * time.Millisecond)
 		default:
 			s.failures++
-			s.next = time.Now().Add(p.o.Backoff.Delay(s.failures))
+			s.next = time.Now().Add(p.pace().Delay(s.failures))
 		}
 		failures := s.failures
 		p.mu.Unlock()
@@ -248,6 +249,23 @@ func (p *Pool) start(ctx, life context.Context, s *seeker, t Target, now time.Ti
 		p.look()
 	})
 	return time.Minute
+}
+
+// While a proxy has been away for no longer than hurryFor, the pauses between attempts
+// at it do not grow beyond hurryPause: whoever comes to it when it is back is made to
+// wait for its agents, and not for longer than RegistryOptions.MaxWait.
+const (
+	hurryFor   = 10 * time.Minute
+	hurryPause = 4 * time.Second
+)
+
+// pace is how attempts follow each other now. The caller holds p.mu.
+func (p *Pool) pace() lifecycle.Backoff {
+	b := p.o.Backoff
+	if !p.lost.IsZero() && time.Since(p.lost) < hurryFor && (b.Max <= 0 || b.Max > hurryPause) {
+		b.Max = hurryPause
+	}
+	return b
 }
 
 // learn takes in a discovery list. via is the proxy that sent it, which lives.
@@ -349,6 +367,7 @@ func (p *Pool) letGo(t *agentEnd) {
 	t.draining = true
 	if p.held[t.proxy.Name] == t {
 		delete(p.held, t.proxy.Name)
+		p.lost = time.Now()
 		p.soon(t.proxy.Name, 0)
 	}
 	if t.streams == 0 {
@@ -363,6 +382,7 @@ func (p *Pool) release(t *agentEnd) {
 	delete(p.tunnels, t)
 	if p.held[t.proxy.Name] == t {
 		delete(p.held, t.proxy.Name)
+		p.lost = time.Now()
 		// Not at once: a proxy that restarts loses all its agents in one moment.
 		p.soon(t.proxy.Name, p.o.Backoff.Delay(1))
 	}

@@ -40,6 +40,7 @@ type RegistryOptions struct {
 	Handshakes int           // handshakes at once; 256
 	MaxTunnels int           // 20,000
 	Drain      time.Duration // how long streams may live on after Serve was told to stop; 30 s
+	Leaves     int           // agents that are told to go in a second, when Serve was; 2500
 
 	Warm     int           // data connections kept ready per agent after its first dial; 1; negative: none
 	WarmIdle time.Duration // without a dial for this long they are closed; 1 min
@@ -48,7 +49,8 @@ type RegistryOptions struct {
 
 	// Settle is how long after the start a dial may wait for an agent that has no
 	// tunnel yet, at most MaxWait: agents come back within seconds when a proxy
-	// restarts, and their users shall not notice. 15 s; negative: never.
+	// restarts, and their users shall not notice. 15 s;
+	// negative: never.
 	Settle  time.Duration
 	MaxWait time.Duration // 5 s
 
@@ -62,6 +64,7 @@ func (o *RegistryOptions) defaults() {
 	o.Handshakes = cmp.Or(o.Handshakes, 256)
 	o.MaxTunnels = cmp.Or(o.MaxTunnels, 20_000)
 	o.Drain = cmp.Or(o.Drain, 30*time.Second)
+	o.Leaves = cmp.Or(o.Leaves, 2500)
 	o.Warm = max(0, cmp.Or(o.Warm, 1))
 	o.WarmIdle = cmp.Or(o.WarmIdle, time.Minute)
 	o.MaxWarm = cmp.Or(o.MaxWarm, 1024)
@@ -178,16 +181,34 @@ func (r *Registry) drain() {
 	r.mu.Lock()
 	r.draining = true
 	r.mu.Unlock()
-	for _, a := range r.all() {
-		a.notify(tunframe.RequestDraining, nil)
-	}
-	deadline := time.NewTimer(r.o.Drain)
-	defer deadline.Stop()
+	ctx, cancel := context.WithTimeout(context.Background(), r.o.Drain)
+	defer cancel()
+	r.sendAway(ctx)
 	select {
 	case <-r.quiet():
-	case <-deadline.C:
+	case <-ctx.Done():
 	}
 }
+
+// sendAway tells all agents that this proxy stops, one after the other: each goes to
+// the next process, or to another proxy, at once.
+func (r *Registry) sendAway(ctx context.Context) {
+	step := time.NewTicker(time.Second / awaySteps)
+	defer step.Stop()
+	for i, a := range r.all() {
+		if i > 0 && i%max(1, r.o.Leaves/awaySteps) == 0 {
+			select {
+			case <-step.C:
+			case <-ctx.Done():
+				return
+			}
+		}
+		a.notify(tunframe.RequestDraining, nil)
+	}
+}
+
+// awaySteps are in a second, of those in which agents are told to go.
+const awaySteps = 50
 
 // quiet returns a channel that is closed when no stream is open.
 func (r *Registry) quiet() <-chan struct{} {

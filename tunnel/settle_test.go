@@ -3,11 +3,15 @@ package tunnel
 import (
 	"context"
 	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"teleport/fault"
+	"teleport/lifecycle"
 	"teleport/types"
 )
 
@@ -85,6 +89,79 @@ func TestAnAgentThatDrainsTakesNothingNew(t *testing.T) {
 		talk(t, live, "to the old one")
 		if err := <-ended; err != nil {
 			t.Errorf("the old generation ended with %v", err)
+		}
+	})
+}
+
+// TestAgentsAreBackBeforeADialGivesUp: after a proxy was away, whoever comes to it at
+// once reaches every agent, however long it took.
+func TestAgentsAreBackBeforeADialGivesUp(t *testing.T) {
+	for _, away := range []time.Duration{time.Second, 9 * time.Second, 40 * time.Second, 9 * time.Minute} {
+		for how, told := range map[string]bool{"that said so": true, "that was killed": false} {
+			t.Run(away.String()+" after a proxy "+how, func(t *testing.T) {
+				virtual(t, func(t *testing.T, w *world) {
+					var now atomic.Pointer[proxy]
+					first := w.proxy("p1", RegistryOptions{})
+					now.Store(first)
+					const agents = 12
+					names := make([]string, agents)
+					for i := range names {
+						names[i] = fmt.Sprintf("a%d", i)
+						o := w.options(names[i], types.RoleNode, func(Target) *proxy { return now.Load() })
+						o.Backoff = lifecycle.Backoff{Min: 250 * time.Millisecond, Max: 8 * time.Second}
+						w.agent(o)
+					}
+					now.Store(nil)
+					if told {
+						first.stop()
+					} else {
+						first.closeAll()
+					}
+					time.Sleep(away)
+					next := w.proxy("p1", RegistryOptions{})
+					synctest.Wait()
+					now.Store(next)
+					var dials sync.WaitGroup
+					for _, name := range names {
+						dials.Go(func() {
+							conn, _, err := next.Dial(context.Background(), name, header(""))
+							if err != nil {
+								t.Errorf("%s: %v", name, err)
+								return
+							}
+							conn.Close()
+						})
+					}
+					dials.Wait()
+				})
+			})
+		}
+	}
+}
+
+// TestAgentsDoNotComeAllAtOnce: of a proxy that stops, agents go to the next process in
+// turn, and each does so before a dial there gives up.
+func TestAgentsDoNotComeAllAtOnce(t *testing.T) {
+	virtual(t, func(t *testing.T, w *world) {
+		const agents, leaves = 100, 50
+		var now atomic.Pointer[proxy]
+		old := w.proxy("p1", RegistryOptions{Leaves: leaves, Drain: time.Hour})
+		now.Store(old)
+		for i := range agents {
+			w.agent(w.options(fmt.Sprintf("a%d", i), types.RoleNode, func(Target) *proxy { return now.Load() }))
+		}
+		next := w.proxy("p1", RegistryOptions{})
+		now.Store(next)
+		go old.stop()
+		came := 0
+		for second := 1; came < agents; second++ {
+			time.Sleep(time.Second)
+			synctest.Wait()
+			n := len(next.Agents())
+			if n-came > leaves*5/4 || second > agents/leaves+1 {
+				t.Fatalf("in second %d, %d agents came, and %d before", second, n-came, came)
+			}
+			came = n
 		}
 	})
 }
