@@ -11,6 +11,7 @@ import (
 
 	"teleport/netx"
 	"teleport/netx/http1"
+	"teleport/proxy/appproxy"
 )
 
 // Bounds of what browsers and programs may take.
@@ -19,7 +20,8 @@ const (
 	webBodyTimeout = time.Minute
 	webIdleTimeout = 2 * time.Minute
 	webStall       = time.Minute // for a piece of an answer
-	webMaxHead     = 32 << 10
+	webMaxHead     = appproxy.MaxHead
+	webMostHead    = 4 * webMaxHead // that is read where it is told that it is too much
 	webDrain       = 5 * time.Second
 )
 
@@ -29,7 +31,7 @@ func (x *proxyParts) serveWeb(ctx context.Context, ln net.Listener) error {
 	front := http.HandlerFunc(x.front)
 	first := &http1.Server{Handler: front, HeadTimeout: webHeadTimeout, BodyTimeout: webBodyTimeout, IdleTimeout: webIdleTimeout, WriteTimeout: webStall,
 		MaxHead: webMaxHead, Refused: x.webRefused, Log: x.p.log}
-	second := &http.Server{Handler: patient(front), ReadHeaderTimeout: webHeadTimeout, ReadTimeout: webBodyTimeout, IdleTimeout: webIdleTimeout, MaxHeaderBytes: webMaxHead,
+	second := &http.Server{Handler: patient(front), ReadHeaderTimeout: webHeadTimeout, ReadTimeout: webBodyTimeout, IdleTimeout: webIdleTimeout, MaxHeaderBytes: webMostHead,
 		ErrorLog: slog.NewLogLogger(x.p.log.Handler(), slog.LevelDebug)}
 	feed := netx.NewFeed()
 	life, cut := context.WithCancel(context.WithoutCancel(ctx))

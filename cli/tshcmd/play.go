@@ -26,9 +26,10 @@ At a terminal the session is shown as it was, in its own time:
 What was recorded is painted, not sent: nothing in it reaches your terminal. A
 window that is smaller than the recorded one shows a part, and says so.
 
-Of a session with a database it tells what was asked and how that ended: each
-statement, then "→" with the rows or "✗" with the error. "." goes to the next of
-them. Long statements are shown in part; --format=text has them whole.
+Of a session with a database or an app it tells what was asked and how that ended:
+each statement or request, then "→" with the rows or the status, or "✗" with the
+error. "." goes to the next of them. Long ones are shown in part; --format=text has
+them whole.
 
 Where the output is no terminal, or with --format=text, the lines that were
 shown or told are printed; --format=json and yaml print the records.`

@@ -16,6 +16,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"embed"
+	"errors"
 	"log/slog"
 	"net"
 	"net/http"
@@ -145,8 +146,37 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case r.URL.Path == authPath || strings.HasPrefix(r.URL.Path, authPath+"/"):
 		s.handOver(v)
 	default:
+		if err := headFits(r); err != nil {
+			s.fail(v, err)
+			return
+		}
 		s.serveApp(v)
 	}
+}
+
+// MaxHead is how many bytes the head of a request for an app may have. One of HTTP/2 is
+// read beyond that, up to a bound of the server: the browser of somebody whose cookies
+// have grown too large shall say so, and not that the connection was closed.
+const MaxHead = 32 << 10
+
+var errHead = errors.New("the head of the request is too large")
+
+// headFits refuses a head that no agent would be shown.
+func headFits(r *http.Request) error {
+	if r.ProtoMajor < 2 { // the server has counted
+		return nil
+	}
+	n := len(r.RequestURI)
+	for name, values := range r.Header {
+		for _, v := range values {
+			n += len(name) + len(v) + len(": \r\n")
+		}
+	}
+	if n <= MaxHead {
+		return nil
+	}
+	return fault.Advise(fault.Wrap(errHead, fault.Limit, "the headers of the request have %d KiB, and %d KiB are the most", (n+1023)>>10, MaxHead>>10),
+		"delete the cookies of %s in the settings of the browser", bare(r.Host))
 }
 
 // visit is one request on its way, and the context of what is sent on for it.

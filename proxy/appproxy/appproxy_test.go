@@ -105,8 +105,8 @@ func TestWithoutASession(t *testing.T) {
 		}
 	}
 	// A form that a person sends cannot be led through a sign-in: they hear so.
-	if resp, body := w.do(w.browser(), "POST", wiki+"/x", "text", pageHeaders); resp.StatusCode != http.StatusUnauthorized || !strings.Contains(body, "<h1>Your session with wiki has ended") ||
-		!strings.Contains(body, "What you sent did not reach wiki.") || !strings.Contains(body, resp.Header.Get("X-Request-Id")) || resp.Header.Get("Location") != "" {
+	if resp, body := w.do(w.browser(), "POST", wiki+"/x", "text", pageHeaders); resp.StatusCode != http.StatusUnauthorized || !strings.Contains(body, "<h1>What you sent did not reach wiki</h1>") ||
+		!strings.Contains(body, "reload this page: the browser sends it once more.") || !strings.Contains(body, `href="/" target="_blank" rel="noopener"`) || !strings.Contains(body, resp.Header.Get("X-Request-Id")) || resp.Header.Get("Location") != "" {
 		t.Errorf("a form: %s %s", resp.Status, body)
 	}
 	ask := func(origin, method, headers string) (*http.Response, string) {
@@ -436,7 +436,7 @@ func TestWhatPeopleRead(t *testing.T) {
 		title         string
 	}{
 		"down":    {"app_down", "the app wiki cannot be reached", 503, "wiki cannot be reached"},
-		"slow":    {"app_slow", "the app wiki does not answer", 504, "wiki cannot be reached"},
+		"slow":    {"app_slow", "the app wiki does not answer", 504, "wiki does not answer"},
 		"denied":  {"denied", "no role allows <wiki>", 403, "You may not use wiki"},
 		"strange": {"denied", "", 503, "wiki cannot be reached"},
 	} {

@@ -137,7 +137,7 @@ func (s *Server) signIn(v *visit) {
 	if !wantsPage(v.r) {
 		err := fault.New(fault.Unauthenticated, "no session with this app").WithHint("open %s in a browser and sign in", s.o.Hosts.URL(v.app))
 		if readsPage(v.r) {
-			err = fault.New(fault.Unauthenticated, "what you sent did not reach %s", v.app.Metadata.Name).WithHint("sign in again, and send it once more")
+			err = fault.New(fault.Unauthenticated, "you are not signed in to %s, or not any more", v.app.Metadata.Name)
 		}
 		s.fail(v, err)
 		return

@@ -1,17 +1,13 @@
 package appproxy
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
-	"html"
 	"io"
 	"net/http"
 	"slices"
 	"strconv"
 	"strings"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/google/uuid"
 
@@ -68,13 +64,16 @@ func (s *Server) fail(v *visit, err error) {
 	}
 	h.Set("Content-Type", "text/html; charset=utf-8")
 	v.w.WriteHeader(statusOf(err))
-	_, _ = v.w.Write(s.page(name, err, id))
+	_, _ = v.w.Write(s.notice(v, err).page(id))
 }
 
 // statusOf is how HTTP says what went wrong.
 func statusOf(err error) int {
-	if errors.Is(err, http1.ErrPaused) {
+	switch {
+	case errors.Is(err, http1.ErrPaused):
 		return http.StatusRequestTimeout // the client's own time, and not the app's
+	case errors.Is(err, errHead):
+		return http.StatusRequestHeaderFieldsTooLarge
 	}
 	return rpc.Status(fault.KindOf(err))
 }
@@ -120,67 +119,13 @@ func readFault(word string, body io.Reader) error {
 		return errors.Join(fault.New(fault.Unavailable, "the app's agent refused the request"), err)
 	}
 	said := fault.New(kind, "%s", b.Error.Message)
-	if word == "app_down" || word == "app_slow" {
-		return said.WithHint("its agent is there, and the app behind it does not answer")
+	switch word {
+	case "app_down":
+		return said.WithHint("its agent is there, and gets no good answer from the app behind it")
+	case "app_slow":
+		return said.WithHint("it was reached, and has not begun to answer in time")
 	}
 	return said
-}
-
-// title is what a page says first.
-func title(err error, app string) string {
-	if errors.Is(err, http1.ErrPaused) {
-		return "What you sent did not reach " + app
-	}
-	switch fault.KindOf(err) {
-	case fault.Denied, fault.Untrusted:
-		return "You may not use " + app
-	case fault.Unauthenticated:
-		return "Your session with " + app + " has ended"
-	case fault.Unavailable, fault.Timeout:
-		return app + " cannot be reached"
-	case fault.NotFound:
-		return "There is no such app"
-	case fault.Invalid:
-		return "That request makes no sense"
-	}
-	return app + " did not answer"
-}
-
-// sentence makes one of a message.
-func sentence(s string) string {
-	if first, n := utf8.DecodeRuneInString(s); n > 0 {
-		s = string(unicode.ToUpper(first)) + s[n:]
-	}
-	return strings.TrimRight(s, ".") + "."
-}
-
-// page is what a person sees in place of the app.
-func (s *Server) page(app string, err error, id string) []byte {
-	if app == "" {
-		app = "the app"
-	}
-	var b bytes.Buffer
-	head := html.EscapeString(title(err, app))
-	b.WriteString("<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">" +
-		"<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"><meta name=\"color-scheme\" content=\"light dark\">" +
-		"<title>" + head + "</title><link rel=\"stylesheet\" href=\"" + authPath + "/page.css\"></head>\n<body><main><h1>" + head + "</h1>\n")
-	b.WriteString("<p class=\"why\">" + html.EscapeString(sentence(fault.Message(err))) + "</p>\n")
-	if hint := fault.Hint(err); hint != "" {
-		b.WriteString("<p class=\"hint\">" + html.EscapeString(sentence(hint)) + "</p>\n")
-	}
-	button := func(to, text string) {
-		b.WriteString("<p><a class=\"button\" href=\"" + html.EscapeString(to) + "\">" + text + "</a></p>\n")
-	}
-	switch fault.KindOf(err) {
-	case fault.Unavailable, fault.Timeout, fault.Internal, fault.Limit:
-		button("", "Try again")
-	case fault.Unauthenticated:
-		button("/", "Sign in again")
-	default:
-		button("https://"+s.o.PublicAddr+"/web/", "To your resources")
-	}
-	b.WriteString("<p class=\"id\">If you ask for help, name the request <code>" + html.EscapeString(id) + "</code>.</p>\n</main></body></html>\n")
-	return b.Bytes()
 }
 
 // preflight answers a browser that asks, without a cookie, whether a page of

@@ -1,8 +1,10 @@
 package webapi
 
 import (
+	"cmp"
 	"context"
 	"net/http"
+	"strconv"
 	"strings"
 
 	"teleport/access"
@@ -65,6 +67,9 @@ func (h *Handler) launch(w http.ResponseWriter, r *http.Request, c rpc.Caller) e
 		h.o.Refused(r.Context(), c, Refusal{App: app, Decision: d})
 		return h.refusedApp(c, app, d)
 	}
+	if forPrograms(app) {
+		return fault.New(fault.Unimplemented, "%s is the API of a cloud, which has no page for a browser", app.Metadata.Name).WithHint("in a terminal: tsh apps login %s", app.Metadata.Name)
+	}
 	trip := appproxy.Trip{Path: in.Path, Apps: in.Apps, As: in.As}
 	if err := trip.Strays(); err != nil {
 		_ = astray(err) // it goes on without what it must not have
@@ -90,6 +95,10 @@ func (h *Handler) launch(w http.ResponseWriter, r *http.Request, c rpc.Caller) e
 	}
 	return rpc.WriteJSON(w, launchAnswer{URL: h.hosts.Finish(app, in.State, made.Bearer, trip), App: app.Metadata.Name})
 }
+
+// forPrograms reports whether no browser has any use for an app: of the clouds only AWS
+// has a console that one is led into.
+func forPrograms(app *types.App) bool { return app.Spec.CloudAPI() && app.Spec.Cloud != types.CloudAWS }
 
 // refusedApp says why somebody may not open an app: in full to those who may know
 // of it.
@@ -126,7 +135,11 @@ func (h *Handler) chain(ctx context.Context, c rpc.Caller, app *types.App) (firs
 		req.App = need.Spec.RouteAs("")
 		if d := access.Decide(req); !d.Allow {
 			h.o.Refused(ctx, c, Refusal{App: need, Decision: d})
-			without = append(without, missing{name, fault.Message(h.refusedApp(c, need, d))})
+			why := fault.Message(h.refusedApp(c, need, d))
+			if need.Spec.CloudAPI() && access.Decide(h.request(c, need, access.ActionList)).Allow {
+				why = "it is a cloud's, which is opened by itself and as one of your roles there"
+			}
+			without = append(without, missing{name, why})
 			continue
 		}
 		way = append(way, need)
@@ -142,22 +155,48 @@ func (h *Handler) chain(ctx context.Context, c rpc.Caller, app *types.App) (firs
 // appRows lists the apps that the caller may see, with the ways to open them.
 func (h *Handler) appRows(c rpc.Caller) []resource {
 	var items []resource
-	seen := map[string]bool{}
+	fronted := map[string][]*types.AppServer{}
 	for _, s := range h.o.Policy.AppServers() {
 		app := &s.Spec.App
-		if seen[app.Metadata.Name] || !access.Decide(h.request(c, app, access.ActionList)).Allow {
+		fronted[app.Metadata.Name] = append(fronted[app.Metadata.Name], s)
+		if len(fronted[app.Metadata.Name]) > 1 || !access.Decide(h.request(c, app, access.ActionList)).Allow {
 			continue
 		}
-		seen[app.Metadata.Name] = true
-		x := resource{Kind: types.KindApp, ID: "app/" + app.Metadata.Name, Name: app.Metadata.Name, Tunnel: true, Version: s.Spec.Version,
+		x := resource{Kind: types.KindApp, ID: "app/" + app.Metadata.Name, Name: app.Metadata.Name, Tunnel: true, Version: s.Spec.Version, Type: app.Spec.Type(),
 			Description: app.Metadata.Description, Labels: app.AllLabels(), Logins: []string{}, Cloud: app.Spec.Cloud}
-		if _, ok := h.hosts.ByHost(h.hosts.HostOf(app)); ok {
+		if _, ok := h.hosts.ByHost(h.hosts.HostOf(app)); ok && !forPrograms(app) {
 			x.Address, x.Launch = h.hosts.URL(app), "/web/launch/"+h.hosts.HostOf(app)
 		}
 		if app.Spec.Cloud != "" {
 			x.Logins = append(x.Logins, access.AppPrincipals(h.request(c, app, access.ActionApp))...)
 		}
+		for _, p := range app.Spec.TCPPorts {
+			x.Ports = append(x.Ports, portsText(p))
+		}
 		items = append(items, x)
 	}
+	for i := range items {
+		items[i].Ill = illness(fronted[items[i].Name])
+	}
 	return items
+}
+
+func portsText(p types.AppPort) string {
+	if p.EndPort > p.Port {
+		return strconv.Itoa(p.Port) + "-" + strconv.Itoa(p.EndPort)
+	}
+	return strconv.Itoa(p.Port)
+}
+
+// illness is why an app does not answer any of its agents; "" where one of them finds
+// it well, or does not say.
+func illness(servers []*types.AppServer) (why string) {
+	for _, s := range servers {
+		health := s.Health()
+		if health.Status != types.HealthUnhealthy {
+			return ""
+		}
+		why = cmp.Or(why, health.LastError, health.Message, health.Status)
+	}
+	return why
 }

@@ -1,6 +1,7 @@
 package webapi
 
 import (
+	"encoding/json"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -30,7 +31,8 @@ func appServer(name string, edit func(*types.App)) *types.AppServer {
 // withApps is a proxy with apps and alice's role for those of env=dev.
 func withApps(t *testing.T) *world {
 	dev := &types.Role{Header: types.Header{Kind: types.KindRole, Version: types.V8, Metadata: types.Metadata{Name: "dev"}},
-		Spec: types.RoleSpec{Allow: types.RoleConditions{AppLabels: types.Labels{"env": {"dev"}}, AWSRoleARNs: []string{"arn:aws:iam::1:role/read"}}}}
+		Spec: types.RoleSpec{Allow: types.RoleConditions{AppLabels: types.Labels{"env": {"dev"}}, AWSRoleARNs: []string{"arn:aws:iam::1:role/read"},
+			GCPServiceAccounts: []string{"read@p.iam.gserviceaccount.com"}}}}
 	p := &town{roles: []*types.Role{dev}}
 	w := newWorld(t, func(o *Options) { p.replica = o.Policy.(*replica); o.Policy = p })
 	w.policy.apps = []*types.AppServer{
@@ -43,6 +45,7 @@ func withApps(t *testing.T) *world {
 		appServer("desk", func(a *types.App) {
 			a.Spec.URI, a.Spec.Cloud, a.Spec.RequiredApps = "https://console.aws.amazon.com", types.CloudAWS, []string{"wiki", "console"}
 		}),
+		appServer("gcp", func(a *types.App) { a.Spec.URI, a.Spec.Cloud = "cloud://GCP", types.CloudGCP }),
 		appServer("line", func(a *types.App) { a.Spec.URI = "tcp://127.0.0.1:5432" }),
 	}
 	return w
@@ -158,6 +161,8 @@ func TestLaunchIsRefused(t *testing.T) {
 		"half a state":          {`{"host":"wiki.proxy.example.com","state":"` + stateSecret + `"}`, http.StatusBadRequest, "is not complete"},
 		"a role not allowed":    {`{"host":"console.proxy.example.com","as":"arn:aws:iam::1:role/admin"}`, http.StatusForbidden, "_"},
 		"no role":               {`{"host":"console.proxy.example.com"}`, http.StatusForbidden, "_"},
+		"a cloud's API":         {`{"host":"gcp.proxy.example.com","as":"read@p.iam.gserviceaccount.com"}`, http.StatusNotImplemented, ""},
+		"a cloud's API, no as":  {`{"host":"gcp.proxy.example.com"}`, http.StatusForbidden, "_"},
 		"a field of its own":    {`{"host":"wiki.proxy.example.com","user":"root"}`, http.StatusBadRequest, ""},
 		"a way out in the path": {`{"host":"wiki.proxy.example.com","path":"//evil.test","apps":"evil.test/x"}`, http.StatusOK, "elsewhere"},
 	} {
@@ -175,6 +180,18 @@ func TestLaunchIsRefused(t *testing.T) {
 // The list has the apps that the person may see, and how to open them.
 func TestAppsAreListed(t *testing.T) {
 	w := withApps(t)
+	ill := func(name, status, why string) *types.AppServer {
+		s := appServer(name, nil)
+		s.Status.TargetHealth = types.TargetHealth{Status: status, LastError: why}
+		return s
+	}
+	w.policy.apps = append(w.policy.apps,
+		appServer("lines", func(a *types.App) {
+			a.Spec.URI, a.Spec.TCPPorts = "tcp://127.0.0.1", []types.AppPort{{Port: 7001}, {Port: 7100, EndPort: 7110}}
+		}),
+		appServer("azure", func(a *types.App) { a.Spec.URI, a.Spec.Cloud = "cloud://Azure", types.CloudAzure }),
+		ill("down", types.HealthUnhealthy, "connection refused"), ill("down", types.HealthUnhealthy, ""),
+		ill("half", types.HealthUnhealthy, "connection refused"), ill("half", types.HealthHealthy, ""))
 	items, _ := answer(t, w.do(w.request("GET", "/webapi/resources", w.auth.bearer)), http.StatusOK)["items"].([]any)
 	var names []string
 	for _, x := range items {
@@ -190,14 +207,22 @@ func TestAppsAreListed(t *testing.T) {
 			if logins, _ := r["logins"].([]any); len(logins) != 1 || r["cloud"] != "AWS" {
 				t.Errorf("%v", r)
 			}
-		case "line", "thief":
-			if launch != "" {
+		case "line", "thief", "azure", "gcp": // no page of a browser
+			if launch != "" || r["address"] != nil {
+				t.Errorf("%v", r)
+			}
+		case "lines":
+			if ports, _ := json.Marshal(r["ports"]); launch != "" || r["type"] != "TCP" || string(ports) != `["7001","7100-7110"]` {
+				t.Errorf("%v", r)
+			}
+		case "down", "half": // one agent that reaches it is enough
+			if want := map[any]any{"down": "connection refused", "half": nil}[r["name"]]; r["ill"] != want {
 				t.Errorf("%v", r)
 			}
 		}
 	}
 	slices.Sort(names)
-	if got := strings.Join(names, " "); got != "console desk line other suite thief wiki" {
+	if got := strings.Join(names, " "); got != "azure console desk down gcp half line lines other suite thief wiki" {
 		t.Errorf("listed: %s", got)
 	}
 }

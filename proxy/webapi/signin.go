@@ -204,6 +204,9 @@ type resource struct {
 	Logins      []string          `json:"logins"`           // of an app in a cloud: roles or identities there
 	Launch      string            `json:"launch,omitempty"` // path that opens an app
 	Cloud       string            `json:"cloud,omitempty"`
+	Type        string            `json:"type,omitempty"`  // of an app, as tsh says it
+	Ports       []string          `json:"ports,omitempty"` // of a tcp app that has several: one, or first-last
+	Ill         string            `json:"ill,omitempty"`   // why no agent finds that an app answers
 }
 
 // resources lists what the caller may see, with the logins that would work.

@@ -4,7 +4,15 @@
 (async () => {
   const given = new URLSearchParams(location.hash.slice(1));
   history.replaceState(null, '', location.pathname);
-  const said = document.getElementById('said');
+  const by = (id) => document.getElementById(id);
+  const say = (cls, text) => {
+    if (!text) return;
+    const p = document.createElement('p');
+    p.className = cls;
+    p.textContent = `${text.charAt(0).toUpperCase()}${text.slice(1).replace(/\.+$/, '')}.`;
+    by('said').append(p);
+  };
+  let refused = null;
   try {
     const answer = await fetch('/x-teleport-auth', {
       method: 'POST',
@@ -20,12 +28,17 @@
       redirect: 'error',
     });
     const data = await answer.json();
-    if (!answer.ok) throw new Error(data.error.message);
+    if (!answer.ok) {
+      refused = data.error ?? { message: `the app's address answered ${answer.status}` };
+      throw new Error(refused.message);
+    }
     location.replace(data.next);
   } catch (e) {
-    document.getElementById('title').textContent = 'The sign-in did not work';
-    const why = e instanceof Error ? e.message : String(e);
-    said.textContent = `${why.charAt(0).toUpperCase()}${why.slice(1)}.`;
-    document.getElementById('again').hidden = false;
+    document.title = by('title').textContent = 'The sign-in did not work';
+    say('why', e instanceof Error ? e.message : String(e));
+    by('again').hidden = false;
+    if (!refused?.request_id) return;
+    by('request').textContent = refused.request_id;
+    by('id').hidden = false;
   }
 })();

@@ -47,6 +47,12 @@ export interface Resource {
   launch?: string;
   /** AWS, Azure or GCP. */
   cloud?: string;
+  /** Of an app: HTTP, TCP, or its cloud. */
+  type?: string;
+  /** Of a TCP app that has several: "7001", or "7100-7110". */
+  ports?: string[];
+  /** Why an app answers none of its agents. */
+  ill?: string;
 }
 
 export interface Launch {

@@ -28,7 +28,7 @@ function App() {
       setWho({ state: 'in', me });
     } catch (thrown) {
       const fault = faultOf(thrown);
-      if (fault.kind === 'unauthenticated') browser.leaveFor(signInPath());
+      if (fault.kind === 'unauthenticated') browser.leaveFor(signInPath(fault));
       else setWho({ state: 'out', fault });
     }
   }, []);

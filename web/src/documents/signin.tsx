@@ -13,7 +13,7 @@ function SignIn() {
     case 'link':
       return <LinkPage token={r.token} />;
     case 'login':
-      return <LoginPage next={r.next} />;
+      return <LoginPage next={r.next} ended={r.ended} app={r.app} />;
   }
 }
 

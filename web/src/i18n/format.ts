@@ -58,3 +58,6 @@ export function paramsOf(pattern: string): string[] {
   for (const m of pattern.matchAll(/\{\s*(\w+)\s*(?:,|\})/g)) if (m[1]) found.add(m[1]);
   return [...found].toSorted();
 }
+
+/** A message of the cluster as a sentence. */
+export const sentence = (s: string): string => (s && `${s.charAt(0).toUpperCase()}${s.slice(1).replace(/\.+$/, '')}.`);

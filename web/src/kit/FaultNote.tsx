@@ -1,6 +1,7 @@
 import { CircleX } from 'lucide-react';
 import type { ReactNode } from 'react';
 import type { Fault } from '../api/fault';
+import { sentence } from '../i18n/format';
 import { useText, type Key } from '../i18n/text';
 import css from './states.module.css';
 
@@ -14,14 +15,18 @@ export function FaultNote({ fault, say, children }: { fault: Fault; say?: Key | 
         <span>{t(say ?? `fault.${fault.kind}`)}</span>
         <details className={css.details}>
           <summary>{t('fault.details')}</summary>
-          <bdi lang="en">
-            {fault.message}
-            {fault.hint && `: ${fault.hint}`}
-          </bdi>
+          <p lang="en">
+            <bdi>{sentence(fault.message)}</bdi>
+          </p>
+          {fault.hint && (
+            <p lang="en">
+              <bdi>{sentence(fault.hint)}</bdi>
+            </p>
+          )}
           {fault.request && (
-            <div>
+            <p>
               {t('fault.request')} <code>{fault.request}</code>
-            </div>
+            </p>
           )}
         </details>
         {children}

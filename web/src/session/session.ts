@@ -1,5 +1,6 @@
 import { createContext, use } from 'react';
 import { api, type Me } from '../api/cluster';
+import type { Fault } from '../api/fault';
 import { browser } from '../host/browser';
 
 export interface Session {
@@ -38,9 +39,12 @@ export function leaveWithOtherTabs(): () => void {
   return () => channel.close();
 }
 
-/** The sign-in page, with the way back. */
-export const signInPath = () =>
-  `/web/login?redirect_uri=${encodeURIComponent(location.pathname + location.search + location.hash)}`;
+/**
+ * The sign-in page, with the way back. Of a session that is over the cluster says how to
+ * go on; of none it has nothing to say, and neither has the page.
+ */
+export const signInPath = (why?: Fault) =>
+  `/web/login?redirect_uri=${encodeURIComponent(location.pathname + location.search + location.hash)}${why?.hint ? '&ended=1' : ''}`;
 
 /** Whole minutes until a time in Unix seconds, never less than none. */
 export const minutesUntil = (expires: number, now: number) => Math.max(0, Math.floor((expires * 1000 - now) / 60_000));

@@ -25,4 +25,6 @@ it('speaks ssh', () => {
   expect(said('tsh ssh web')).toEqual(['root@web-1', 'ubuntu@web-1', 'root@web-2', 'ubuntu@web-2']);
   expect(said('ub@')).toEqual(['ubuntu@web-1', 'ubuntu@web-2', 'ubuntu@db']);
   expect(said('web')).toEqual([]);
+  const app: Resource = { ...node('web-console'), kind: 'app' };
+  expect(shells([app], 'ssh web')).toEqual([]);
 });

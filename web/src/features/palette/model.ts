@@ -49,7 +49,7 @@ export function shells(resources: Resource[], typed: string): { resource: Resour
   if (!m || (!said && m[1] === undefined)) return [];
   const [login, name] = [m[1], (m[2] ?? '').toLowerCase()];
   return resources
-    .filter((r) => r.name.toLowerCase().startsWith(name))
+    .filter((r) => r.kind === 'node' && r.name.toLowerCase().startsWith(name)) // the logins of an app are roles of its cloud
     .flatMap((resource) => resource.logins.filter((l) => login === undefined || l.startsWith(login)).map((l) => ({ resource, login: l })))
     .slice(0, limit);
 }

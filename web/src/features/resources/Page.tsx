@@ -83,7 +83,7 @@ export function ResourcesPage({ cluster, place, go }: Props) {
         {all.length > 0 && (
           <footer className={css.command}>
             <span>{t('resources.command')}</span>
-            <CopyCommand command={listCommand(filter)} />
+            <CopyCommand command={listCommand(filter, rows.length ? rows : all)} />
           </footer>
         )}
       </section>

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { Resource } from '../../api/cluster';
-import { ambiguous, appCommands, facets, holds, index, launchPath, listCommand, parse, select, shell, sshCommand, toggle, visible, write } from './model';
+import { ambiguous, appCommands, facets, holds, index, launchPath, listCommand, mainCommand, parse, select, shell, sshCommand, toggle, visible, write } from './model';
 
 const node = (name: string, labels: Record<string, string> = {}, more: Partial<Resource> = {}): Resource => ({
   kind: 'node', id: `id-${name}`, name, tunnel: true, labels, logins: ['root'], ...more,
@@ -94,5 +94,15 @@ describe('apps', () => {
     expect(appCommands(wiki)).toEqual(['tsh proxy app wiki']);
     expect(appCommands(aws, aws.logins[0])).toEqual(["tsh apps login --aws-role='arn:aws:iam::1:role/a b' console"]);
     expect(appCommands({ ...aws, cloud: 'Other' }, 'x')).toEqual([]);
+    expect(appCommands({ ...wiki, name: 'lines', ports: ['7001', '7100-7110'] })).toEqual(['tsh proxy app --port=0:7001 lines', 'tsh proxy app --port=0:7100 lines']);
+  });
+  it('are never taken for servers', () => {
+    expect(mainCommand(aws)).toBe("tsh apps login --aws-role='arn:aws:iam::1:role/a b' console");
+    expect(mainCommand({ ...aws, logins: [] })).toBeUndefined();
+    expect(mainCommand(wiki)).toBe('tsh proxy app wiki');
+    expect(mainCommand(node('web-1'))).toBe('tsh ssh root@web-1');
+    expect(ambiguous([wiki, node('wiki')])).toEqual(new Set());
+    expect(listCommand(parse('env=prod'), [wiki])).toBe('tsh apps ls env=prod');
+    expect(listCommand(parse('web'), [wiki, node('web-1')])).toBe('tsh ls --search=web && tsh apps ls --search=web');
   });
 });

@@ -100,9 +100,15 @@ export function facets(resources: Resource[], most = 40): Facet[] {
 /** A word of a command line, quoted for a POSIX shell where it must be. */
 export const shell = (s: string) => (/^[\w@%+=:,./-]+$/.test(s) ? s : `'${s.replaceAll("'", `'\\''`)}'`);
 
-/** The command line that lists the same rows. */
-export function listCommand(f: Filter): string {
-  const parts = ['tsh ls'];
+/** The command lines that list the same rows: servers and apps are lists of their own. */
+export function listCommand(f: Filter, rows: Resource[] = []): string {
+  const apps = rows.some((r) => r.kind === 'app');
+  const nodes = !apps || rows.some((r) => r.kind !== 'app');
+  return [...(nodes ? ['tsh ls'] : []), ...(apps ? ['tsh apps ls'] : [])].map((command) => withFilter(command, f)).join(' && ');
+}
+
+function withFilter(command: string, f: Filter): string {
+  const parts = [command];
   if (f.words.length) parts.push(`--search=${shell(f.words.join(','))}`);
   // A label that the short form cannot say is asked for by an expression.
   const plain = f.labels.filter(([k, v]) => !/[,=]/.test(k) && !v.includes(','));
@@ -115,11 +121,11 @@ export function listCommand(f: Filter): string {
   return parts.join(' ');
 }
 
-/** Names that more than one row has: a command must use the id of such a row. */
+/** Names that more than one node has: a command must use the id of such a row. */
 export function ambiguous(resources: Resource[]): Set<string> {
   const seen = new Set<string>();
   const twice = new Set<string>();
-  for (const { name } of resources) (seen.has(name) ? twice : seen).add(name);
+  for (const { name, kind } of resources) if (kind === 'node') (seen.has(name) ? twice : seen).add(name);
   return twice;
 }
 
@@ -129,9 +135,20 @@ export const sshCommand = (r: Resource, login: string, twice?: Set<string>) =>
 
 /** The commands that reach an app without a browser. */
 export function appCommands(r: Resource, as?: string): string[] {
-  if (r.cloud === undefined) return [`tsh proxy app ${shell(r.name)}`];
+  if (r.cloud === undefined) {
+    const ports = r.ports ?? [];
+    if (ports.length === 0) return [`tsh proxy app ${shell(r.name)}`];
+    return ports.map((p) => `tsh proxy app --port=0:${p.split('-')[0]} ${shell(r.name)}`);
+  }
   const flag = { AWS: '--aws-role', Azure: '--azure-identity', GCP: '--gcp-service-account' }[r.cloud];
   return flag && as ? [`tsh apps login ${flag}=${shell(as)} ${shell(r.name)}`] : [];
+}
+
+/** The command that the row stands for; undefined where nothing of it is open to the person. */
+export function mainCommand(r: Resource, twice?: Set<string>): string | undefined {
+  const [first] = r.logins;
+  if (r.kind === 'app') return appCommands(r, first)[0];
+  return first === undefined ? undefined : sshCommand(r, first, twice);
 }
 
 /** Where an app is opened, as a role or identity of its cloud. */

@@ -2,6 +2,7 @@ import { Button } from '@mantine/core';
 import { useCallback, useEffect } from 'react';
 import { api, type Launch } from '../../api/cluster';
 import { browser } from '../../host/browser';
+import { sentence } from '../../i18n/format';
 import { useText, type Key } from '../../i18n/text';
 import { FaultNote } from '../../kit/FaultNote';
 import { useLoaded } from '../../kit/useLoaded';
@@ -21,8 +22,8 @@ export function LaunchPage({ launch }: { launch: Launch }) {
   const stops = without.length > 0; // so that nobody wonders why half of the app fails
   useEffect(() => {
     if (to && !stops) browser.leaveFor(to);
-    else if (kind === 'unauthenticated') browser.leaveFor(signInPath());
-  }, [to, stops, kind]);
+    else if (next.fault?.kind === 'unauthenticated') browser.leaveFor(signInPath(next.fault));
+  }, [to, stops, next.fault]);
   if (next.value && to && stops) {
     return (
       <Card title={t('launch.without', { app: next.value.app })} lead={t('launch.without.lead')} announce>
@@ -33,7 +34,7 @@ export function LaunchPage({ launch }: { launch: Launch }) {
                 <bdi>{x.app}</bdi>
               </dt>
               <dd lang="en">
-                <bdi>{x.why}</bdi>
+                <bdi>{sentence(x.why)}</bdi>
               </dd>
             </div>
           ))}
@@ -50,7 +51,7 @@ export function LaunchPage({ launch }: { launch: Launch }) {
   }
   return (
     <Card title={t(titleOf(next.fault.kind), { host: launch.host })} announce>
-      <FaultNote fault={next.fault} />
+      <FaultNote fault={next.fault} say={kind === 'unimplemented' ? 'launch.programs.why' : undefined} />
       {kind === 'unavailable' || kind === 'timeout' ? (
         <Button variant="default" onClick={again}>
           {t('again')}
@@ -67,5 +68,6 @@ export function LaunchPage({ launch }: { launch: Launch }) {
 function titleOf(kind: string): Key {
   if (kind === 'denied') return 'launch.denied';
   if (kind === 'not_found') return 'launch.missing';
+  if (kind === 'unimplemented') return 'launch.programs';
   return 'launch.failed';
 }

@@ -11,7 +11,7 @@ import { SignInForm } from './SignInForm';
 import css from './signin.module.css';
 
 /** /web/login */
-export function LoginPage({ next }: { next: string }) {
+export function LoginPage({ next, ended, app }: { next: string; ended: boolean; app: string }) {
   const { t } = useText();
   const [ping, again] = useLoaded(api.ping);
   const [read, setRead] = useState(false);
@@ -39,9 +39,11 @@ export function LoginPage({ next }: { next: string }) {
       </Card>
     );
   }
+  const why = ended ? (app ? 'signin.ended.app' : 'signin.ended') : app ? 'signin.app' : undefined;
+  const lead = why && t(why, { app });
   const wantsCode = ping.value?.auth.second_factor !== 'off';
   return (
-    <Card title={t('signin.title')} cluster={cluster ?? location.hostname} foot={<InTerminal ping={ping.value} />}>
+    <Card title={t('signin.title')} cluster={cluster ?? location.hostname} lead={lead} foot={<InTerminal ping={ping.value} />}>
       <SignInForm code={wantsCode} onDone={() => browser.leaveFor(next)} />
     </Card>
   );

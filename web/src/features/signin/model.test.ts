@@ -30,11 +30,19 @@ it('groups a secret', () => {
 });
 
 it('knows its pages', () => {
-  expect(route('/web/login', '', origin)).toEqual({ page: 'login', next: '/web/' });
+  expect(route('/web/login', '', origin)).toEqual({ page: 'login', next: '/web/', ended: false, app: '' });
   expect(route('/web/invite/tok', '', origin)).toEqual({ page: 'link', token: 'tok', purpose: 'invite' });
   expect(route('/web/reset/tok', '', origin)).toEqual({ page: 'link', token: 'tok', purpose: 'reset' });
   expect(route('/web/bye', '', origin)).toEqual({ page: 'bye' });
-  expect(route('/web/invite/', '', origin)).toEqual({ page: 'login', next: '/web/' });
+  expect(route('/web/invite/', '', origin)).toEqual({ page: 'login', next: '/web/', ended: false, app: '' });
+});
+
+it('says what a sign-in is for', () => {
+  const at = (next: string, more = '') => route('/web/login', `?redirect_uri=${encodeURIComponent(next)}${more}`, origin);
+  expect(at('/web/launch/wiki.proxy.example?path=%2Fa')).toMatchObject({ app: 'wiki.proxy.example', ended: false });
+  expect(at('/web/launch/wiki.proxy.example', '&ended=1')).toMatchObject({ app: 'wiki.proxy.example', ended: true });
+  expect(at('/web/cluster/c/resources', '&ended=1')).toMatchObject({ app: '', ended: true });
+  for (const host of ['%3Cb%3E', 'call%20us%20now', '']) expect(at(`/web/launch/${host}`)).toMatchObject({ app: '' });
 });
 
 describe('the launcher', () => {

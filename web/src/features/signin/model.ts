@@ -29,7 +29,7 @@ export const codeDigits = (typed: string): string => typed.replace(/\D/g, '').sl
 export const grouped = (secret: string): string => secret.replace(/(.{4})(?=.)/g, '$1 ');
 
 export type Route =
-  | { page: 'login'; next: string }
+  | { page: 'login'; next: string; ended: boolean; app: string }
   | { page: 'link'; token: string; purpose: 'invite' | 'reset' }
   | { page: 'launch'; launch: Launch }
   | { page: 'bye' };
@@ -40,7 +40,15 @@ export function route(path: string, search: string, origin: string): Route {
   if ((first === 'invite' || first === 'reset') && token) return { page: 'link', token, purpose: first };
   if (first === 'launch' && token) return { page: 'launch', launch: launchOf(token, new URLSearchParams(search)) };
   if (first === 'bye') return { page: 'bye' };
-  return { page: 'login', next: safeReturn(new URLSearchParams(search).get('redirect_uri'), origin) };
+  const q = new URLSearchParams(search);
+  const next = safeReturn(q.get('redirect_uri'), origin);
+  return { page: 'login', next, ended: q.has('ended'), app: appOf(next) };
+}
+
+/** The host of the app that a sign-in leads to; "" where it leads to none. */
+function appOf(next: string): string {
+  const host = /^\/web\/launch\/([^/?#]+)/.exec(next)?.[1] ?? '';
+  return /^[a-z0-9.-]{1,253}$/i.test(host) ? host : '';
 }
 
 /** What the address of the launcher asks for. The proxy checks all of it. */

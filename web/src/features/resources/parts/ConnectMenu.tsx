@@ -38,7 +38,7 @@ export function ConnectMenu({ anchor, twice, onClose, onCopied }: Props) {
       opened
       onClose={close}
       position="bottom-end"
-      width={320}
+      width="min(400px, calc(100vw - 24px))" // the name of a role in a cloud is long
       returnFocus={false}
       transitionProps={{ duration: 0 }}
       clickOutsideEvents={['mousedown', 'touchstart']} // not the key press that opened it
@@ -50,7 +50,8 @@ export function ConnectMenu({ anchor, twice, onClose, onCopied }: Props) {
         <AppItems resource={resource} name={name} copy={(command) => void copy(command)} />
       ) : (
         <Menu.Dropdown aria-label={t('resources.connect.to', { name })}>
-          <Menu.Label>{t(resource.logins.length ? 'resources.connect.as' : 'resources.connect.none', { name })}</Menu.Label>
+          {resource.logins.length > 0 && <Menu.Label>{t('resources.connect.as', { name })}</Menu.Label>}
+          {resource.logins.length === 0 && <Menu.Item aria-disabled="true">{t('resources.connect.none')}</Menu.Item>}
           {resource.logins.map((login) => {
             const command = sshCommand(resource, login, twice);
             return (
@@ -73,10 +74,18 @@ function AppItems({ resource, name, copy }: { resource: Resource; name: string; 
   const { t } = useText();
   const as = resource.cloud === undefined ? [undefined] : resource.logins;
   const commands = as.flatMap((who) => appCommands(resource, who));
-  const label = resource.cloud === undefined ? 'app.open' : as.length ? 'app.as' : 'app.none';
+  const opens = resource.launch !== undefined;
+  const title = t(opens ? 'app.open' : 'resources.connect.to', { name });
+  if (as.length === 0) {
+    return (
+      <Menu.Dropdown aria-label={title}>
+        <Menu.Item aria-disabled="true">{t('app.none')}</Menu.Item>
+      </Menu.Dropdown>
+    );
+  }
   return (
-    <Menu.Dropdown aria-label={t('app.open', { name })}>
-      <Menu.Label>{t(label, { name })}</Menu.Label>
+    <Menu.Dropdown aria-label={title}>
+      {opens && <Menu.Label>{t(resource.cloud === undefined ? 'app.open' : 'app.as', { name })}</Menu.Label>}
       {as.map((who) => {
         const to = launchPath(resource, who);
         return (
@@ -95,10 +104,12 @@ function AppItems({ resource, name, copy }: { resource: Resource; name: string; 
           )
         );
       })}
-      {commands.length > 0 && <Menu.Label>{t('app.terminal')}</Menu.Label>}
+      {commands.length > 0 && <Menu.Label>{t(opens ? 'app.terminal' : 'app.terminal.only', { name })}</Menu.Label>}
       {commands.map((command) => (
-        <Menu.Item key={command} onClick={() => copy(command)} rightSection={<Copy size={14} aria-hidden />}>
-          <code>{command}</code>
+        <Menu.Item key={command} onClick={() => copy(command)} rightSection={<Copy size={14} aria-hidden />} data-command={command}>
+          <span className={css.login}>
+            <code>{command}</code>
+          </span>
         </Menu.Item>
       ))}
     </Menu.Dropdown>

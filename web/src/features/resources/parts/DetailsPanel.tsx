@@ -1,4 +1,5 @@
 import type { Resource } from '../../../api/cluster';
+import { sentence } from '../../../i18n/format';
 import { useText, type Key } from '../../../i18n/text';
 import { CopyCommand } from '../../../kit/CopyCommand';
 import { SidePanel } from '../../../kit/SidePanel';
@@ -24,10 +25,13 @@ export function DetailsPanel({ resource: r, twice, filter, onClose, onToggle }: 
     );
   }
   const facts: [Key, string | undefined][] = [
+    ['panel.ill', r.ill && sentence(r.ill)],
     ['panel.description', r.description],
     ['panel.address', r.tunnel && r.kind !== 'app' ? t('resources.tunnel') : r.address],
+    ['panel.type', r.type],
+    ['panel.ports', r.ports?.join(', ')],
     ['panel.version', r.version],
-    ['panel.id', r.id],
+    ['panel.id', r.kind === 'node' ? r.id : undefined],
   ];
   return (
     <SidePanel title={visible(r.name)} onClose={onClose}>
@@ -45,7 +49,7 @@ export function DetailsPanel({ resource: r, twice, filter, onClose, onToggle }: 
             value && (
               <div key={name}>
                 <dt>{t(name)}</dt>
-                <dd>
+                <dd className={name === 'panel.ill' ? css.ill : undefined}>
                   <bdi>{visible(value)}</bdi>
                 </dd>
               </div>
@@ -54,7 +58,7 @@ export function DetailsPanel({ resource: r, twice, filter, onClose, onToggle }: 
       </dl>
       <section className={css.group}>
         <h3>{t('panel.labels')}</h3>
-        <ul className={css.chips}>
+        <ul className={`${css.chips} ${css.whole}`}>
           {Object.entries(r.labels)
             .toSorted(([a], [b]) => a.localeCompare(b))
             .map(([k, v]) => (
@@ -80,7 +84,7 @@ function AppWays({ resource: r }: { resource: Resource }) {
       {as.map((who) => {
         const to = launchPath(r, who);
         return (
-          <div key={who ?? ''}>
+          <div key={who ?? ''} className={css.group}>
             {to && (
               <p>
                 <a href={to} target="_blank" rel="noopener">

@@ -5,7 +5,7 @@ import type { Resource } from '../../../api/cluster';
 import { browser } from '../../../host/browser';
 import { useText } from '../../../i18n/text';
 import { keysAreOn } from '../../../kit/keys';
-import { sshCommand, type Filter } from '../model';
+import { mainCommand, type Filter } from '../model';
 import css from '../resources.module.css';
 import { ConnectMenu, type Anchor } from './ConnectMenu';
 import { Row } from './Row';
@@ -47,6 +47,7 @@ export function List({ rows, twice, filter, selected, onOpen, onToggle }: Props)
     wanted.current = next;
     setActive(next);
     virtual.scrollToIndex(next);
+    if (next === current) document.getElementById(`row-${next}`)?.focus(); // from a button of the row
   };
   useEffect(() => {
     if (wanted.current !== current) return;
@@ -60,10 +61,8 @@ export function List({ rows, twice, filter, selected, onOpen, onToggle }: Props)
     if (button && resource) setMenu({ resource, button });
   };
   const copy = async (index: number) => {
-    const resource = rows[index];
-    const login = resource?.logins[0];
-    if (!resource || login === undefined) return;
-    const command = sshCommand(resource, login, twice);
+    const command = rows[index] && mainCommand(rows[index], twice);
+    if (command === undefined) return;
     setSaid(t((await browser.copy(command)) ? 'resources.copied' : 'command.refused', { command }));
   };
   const keys = (e: KeyboardEvent) => {

@@ -1,4 +1,4 @@
-import { AppWindow, ChevronDown, Server } from 'lucide-react';
+import { AppWindow, Cable, ChevronDown, Server, Square } from 'lucide-react';
 import { memo } from 'react';
 import type { Resource } from '../../../api/cluster';
 import { useText } from '../../../i18n/text';
@@ -29,8 +29,9 @@ export const Row = memo(function Row(p: Props) {
   const { resource: r, index, active } = p;
   const stop = active ? 0 : -1;
   const app = r.kind === 'app';
-  const how = r.tunnel && !app ? t('resources.tunnel') : r.address;
+  const how = r.tunnel && !app ? t('resources.tunnel') : (r.address ?? r.type);
   const second = [how, r.version, r.description].filter(Boolean).join(' · ');
+  const opens = r.launch !== undefined;
   return (
     <div
       role="row"
@@ -43,11 +44,18 @@ export const Row = memo(function Row(p: Props) {
       onFocus={() => p.onActive(index)}
     >
       <div role="gridcell" className={css.name}>
-        {app ? <AppWindow size={18} role="img" aria-label={t('resources.kind.app')} /> : <Server size={18} role="img" aria-label={t('resources.kind.node')} />}
+        <Kind resource={r} />
         <div className={css.nameText}>
-          <button type="button" className={css.link} tabIndex={stop} onClick={() => p.onOpen(r.id)}>
-            <bdi>{visible(r.name)}</bdi>
-          </button>
+          <span className={css.first}>
+            <button type="button" className={css.link} tabIndex={stop} onClick={() => p.onOpen(r.id)}>
+              <bdi>{visible(r.name)}</bdi>
+            </button>
+            {r.ill && (
+              <span className={css.ill}>
+                <Square size={8} fill="currentColor" aria-hidden /> {t('resources.ill')}
+              </span>
+            )}
+          </span>
           <bdi className={css.second}>{visible(second)}</bdi>
         </div>
       </div>
@@ -62,16 +70,23 @@ export const Row = memo(function Row(p: Props) {
           tabIndex={stop}
           aria-haspopup="menu"
           aria-expanded={p.menuOpen}
-          aria-label={t(app ? 'app.open' : 'resources.connect.to', { name: visible(r.name) })}
+          aria-label={t(opens ? 'app.open' : 'resources.connect.to', { name: visible(r.name) })}
           onClick={() => p.onConnect(index)}
         >
-          <span>{t(app ? 'app.open.here' : 'resources.connect')}</span>
+          <span>{t(opens ? 'app.open.here' : 'resources.connect')}</span>
           <ChevronDown size={14} aria-hidden />
         </button>
       </div>
     </div>
   );
 });
+
+function Kind({ resource: r }: { resource: Resource }) {
+  const { t } = useText();
+  if (r.kind !== 'app') return <Server size={18} role="img" aria-label={t('resources.kind.node')} />;
+  const Glyph = r.type === 'TCP' ? Cable : AppWindow;
+  return <Glyph size={18} role="img" aria-label={t('resources.kind.app')} />;
+}
 
 function Labels({ resource, filter, narrow, stop, onOpen, onToggle }: Props & { stop: number }) {
   const { t } = useText();
