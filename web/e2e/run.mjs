@@ -36,12 +36,13 @@ async function freshCode() {
 }
 
 const main = () => page.getByRole('heading', { name: 'Resources', level: 1 }).waitFor();
+const palette = page.locator('input[role=combobox]'); // other pages have lists to choose from
 const inCommands = async (text) => {
   await key('Control+k');
-  await page.getByRole('combobox').waitFor();
+  await palette.waitFor();
   await type(text);
   await key('Enter');
-  await page.getByRole('combobox').waitFor({ state: 'detached' }); // keys go elsewhere until then
+  await palette.waitFor({ state: 'detached' }); // keys go elsewhere until then
 };
 
 const journeys = {
@@ -136,7 +137,7 @@ const journeys = {
     await key('Escape');
     await page.getByRole('dialog').waitFor({ state: 'detached' });
     await key('Control+k');
-    await page.getByRole('combobox').waitFor();
+    await palette.waitFor();
     await b.check('palette');
     await key('Escape');
     await inCommands('theme dark');
