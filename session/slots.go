@@ -98,8 +98,12 @@ func (s *Slots) Take(ctx context.Context, h Held, most int) error {
 		}
 		if refusal = refusals[0]; refusal == "" {
 			s.mu.Lock()
+			shorter := lease < s.lease
 			s.held[h.ID], s.lease = &slot{Held: h, told: most}, lease
 			s.mu.Unlock()
+			if shorter {
+				s.Changed() // its renewal may be due before the next one
+			}
 			return nil
 		}
 	}
@@ -166,7 +170,8 @@ func (s *Slots) owe(h Held) {
 
 // Serve renews the slots until ctx ends.
 func (s *Slots) Serve(ctx context.Context) error {
-	next := time.NewTimer(s.third())
+	due := time.Now().Add(s.third())
+	next := time.NewTimer(time.Until(due))
 	defer next.Stop()
 	for {
 		all := false
@@ -181,12 +186,14 @@ func (s *Slots) Serve(ctx context.Context) error {
 		if err == nil {
 			err = s.renew(ctx, all)
 		}
-		switch {
-		case err != nil && ctx.Err() == nil:
+		pause := s.third()
+		if err != nil && ctx.Err() == nil {
 			s.log.Warn("connections of users with a limit could not be counted; they go on", "error", err)
-			next.Reset(min(s.third(), holdAgain))
-		case all:
-			next.Reset(s.third())
+			pause = min(pause, holdAgain)
+		}
+		if at := time.Now().Add(pause); all || at.Before(due) {
+			due = at
+			next.Reset(pause)
 		}
 	}
 }

@@ -21,6 +21,7 @@ const lease = 2 * time.Minute
 type counter struct {
 	mu    sync.Mutex
 	most  int
+	lease time.Duration
 	slots map[string]time.Time // id → when it runs out
 	away  bool
 	calls int
@@ -49,9 +50,9 @@ func (c *counter) Hold(_ context.Context, list []session.Held) ([]string, time.D
 			refusals[i] = "no room"
 			continue
 		}
-		c.slots[h.ID] = now.Add(lease)
+		c.slots[h.ID] = now.Add(c.lease)
 	}
-	return refusals, lease, nil
+	return refusals, c.lease, nil
 }
 
 func (c *counter) Release(_ context.Context, list []session.Held) error {
@@ -96,7 +97,7 @@ type slotWorld struct {
 }
 
 func newSlotWorld(t *testing.T, most int) *slotWorld {
-	w := &slotWorld{t: t, auth: &counter{most: most, slots: map[string]time.Time{}}, reg: session.NewRegistry(), limit: most}
+	w := &slotWorld{t: t, auth: &counter{most: most, lease: lease, slots: map[string]time.Time{}}, reg: session.NewRegistry(), limit: most}
 	w.slots = session.NewSlots(w.auth, slog.New(slog.DiscardHandler))
 	ctx, cancel := context.WithCancel(t.Context())
 	var all sync.WaitGroup
@@ -212,6 +213,15 @@ func TestSlots(t *testing.T) {
 			})
 			time.Sleep(lease)
 			w.want("given back all the same")
+		},
+		"a lease that is shorter than was assumed": func(t *testing.T, w *slotWorld) {
+			synctest.Wait() // until it waits for a third of what it assumes
+			w.auth.set(func() { w.auth.lease = lease / 10 })
+			w.open("a")
+			for range 20 {
+				time.Sleep(lease / 20)
+				w.want("all the time", "a")
+			}
 		},
 		"a limit that comes later": func(t *testing.T, w *slotWorld) {
 			w.setLimit(0)
