@@ -459,7 +459,7 @@ func TestJupyterInChromium(t *testing.T) {
 	}
 	b := newBrowsing(t, c)
 	_, web, _ := net.SplitHostPort(c.Proxies[0].WebAddr)
-	out := alice.Run(cluster.Command{Path: node, Args: []string{script}, Limit: 5 * time.Minute, Dir: filepath.Dir(filepath.Dir(script)), Env: []string{
+	out := alice.Run(cluster.Command{Path: node, Args: []string{script}, Limit: browserLimit, Dir: filepath.Dir(filepath.Dir(script)), Env: []string{
 		"TELEPORT_URL=https://" + appHost + ":" + b.port, "TELEPORT_APP=" + b.url("jupyter", ""), "TELEPORT_DOWN=" + b.url("down", ""), "TELEPORT_LACKS=" + b.url("lacks", ""),
 		"TELEPORT_HOSTS=MAP *." + appHost + " 127.0.0.1:" + web + ",MAP " + appHost + " 127.0.0.1:" + web,
 		"TELEPORT_USER=" + alice.Name, "TELEPORT_PASSWORD=" + alice.Password, "TELEPORT_OTP_SECRET=" + alice.OTPSecret(), "SHOTS=" + os.Getenv("SHOTS")}}).OK(t)

@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"teleport/cloud/cloudtest"
 	"teleport/test/cluster"
@@ -44,7 +43,7 @@ func TestTheConsoleInChromium(t *testing.T) {
 	}
 	b := newBrowsing(t, c)
 	_, web, _ := net.SplitHostPort(c.Proxies[0].WebAddr)
-	out := alice.Run(cluster.Command{Path: node, Args: []string{script}, Limit: 5 * time.Minute, Dir: filepath.Dir(filepath.Dir(script)), Env: []string{
+	out := alice.Run(cluster.Command{Path: node, Args: []string{script}, Limit: browserLimit, Dir: filepath.Dir(filepath.Dir(script)), Env: []string{
 		"TELEPORT_URL=https://" + appHost + ":" + b.port, "TELEPORT_APP=" + b.url("aws", ""), "TELEPORT_ROLES=" + reader + "," + auditor,
 		"TELEPORT_BROKEN=" + broken, "TELEPORT_FOREIGN=" + foreign, "TELEPORT_CONSOLE=" + in.Signin,
 		"TELEPORT_HOSTS=MAP *." + appHost + " 127.0.0.1:" + web + ",MAP " + appHost + " 127.0.0.1:" + web,

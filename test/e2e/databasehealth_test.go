@@ -53,8 +53,12 @@ func (d *door) carry(c net.Conn) {
 	}
 	defer far.Close()
 	d.mu.Lock()
-	d.through[c] = true
+	shut := d.ln == nil
+	d.through[c] = !shut
 	d.mu.Unlock()
+	if shut { // while it came
+		return
+	}
 	go func() { _, _ = far.(*net.TCPConn).ReadFrom(c); _ = far.Close() }()
 	_, _ = c.(*net.TCPConn).ReadFrom(far)
 }
@@ -65,6 +69,7 @@ func (d *door) shut() {
 	defer d.mu.Unlock()
 	if d.ln != nil {
 		d.ln.Close()
+		d.ln = nil
 	}
 	for c := range d.through {
 		c.Close()

@@ -6,7 +6,6 @@ import (
 	"regexp"
 	"strings"
 	"testing"
-	"time"
 
 	"teleport/test/cluster"
 )
@@ -59,7 +58,7 @@ func acceptInBrowser(t *testing.T, c *cluster.Cluster, p *cluster.Person, link s
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := p.Run(cluster.Command{Path: node, Args: []string{script}, Limit: 5 * time.Minute, Dir: filepath.Dir(filepath.Dir(script)), Env: []string{
+	r := p.Run(cluster.Command{Path: node, Args: []string{script}, Limit: browserLimit, Dir: filepath.Dir(filepath.Dir(script)), Env: []string{
 		"TELEPORT_URL=https://" + c.ProxyAddr(), "TELEPORT_INVITE=" + link, "TELEPORT_PASSWORD=" + p.Password, "TELEPORT_USER=" + p.Name}})
 	var enrolled struct {
 		OTPSecret string `json:"otp_secret"`

@@ -14,6 +14,9 @@ import (
 // within bounds what a test waits for; it measures nothing.
 const within = time.Minute
 
+// browserLimit bounds a walk through pages in Chromium.
+const browserLimit = 10 * time.Minute
+
 // retryAfter is after how long a try that may come too early is repeated.
 const retryAfter = 3 * time.Second
 

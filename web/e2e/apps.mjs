@@ -22,7 +22,6 @@ const down = new URL(need('TELEPORT_DOWN')).origin;
 const lacks = new URL(need('TELEPORT_LACKS')).origin;
 const b = await open(origin, process.env.SHOTS, { args: [`--host-resolver-rules=${process.env.TELEPORT_HOSTS ?? ''}`], apps: [app, down, lacks] });
 const { page, context } = b;
-context.setDefaultTimeout(60_000);
 const see = (text) => page.getByText(text).first().waitFor();
 const at = (start) => page.waitForURL((u) => u.href.startsWith(start));
 
@@ -75,11 +74,11 @@ const journeys = {
       })(),
     ]);
     await opened.waitForLoadState();
-    await opened.locator('.kernel_idle_icon').first().waitFor({ timeout: 60_000 });
+    await opened.locator('.kernel_idle_icon').first().waitFor();
     await opened.locator('.CodeMirror').first().click();
     await opened.keyboard.type('print(6 * 7 * 1000)');
     await opened.keyboard.press('Shift+Enter');
-    await opened.locator('.output_stdout', { hasText: '42000' }).waitFor({ timeout: 60_000 });
+    await opened.locator('.output_stdout', { hasText: '42000' }).waitFor();
     if (process.env.SHOTS) await opened.screenshot({ path: `${process.env.SHOTS}/app-notebook.png` });
     opened.on('dialog', (d) => void d.accept());
     await opened.close();

@@ -33,7 +33,7 @@ export async function open(origin, shots, { args = [], apps = [] } = {}) {
     reducedMotion: 'reduce',
     permissions: ['clipboard-read', 'clipboard-write'],
   });
-  context.setDefaultTimeout(30_000);
+  context.setDefaultTimeout(120_000); // a bound against hanging: other tests have the machine too
   const page = await context.newPage();
   const faults = [];
   const theirs = () => apps.some((a) => page.url().startsWith(`${a}/`));

@@ -22,7 +22,6 @@ const app = new URL(need('TELEPORT_APP'));
 const roles = need('TELEPORT_ROLES').split(',');
 const b = await open(origin, process.env.SHOTS, { args: [`--host-resolver-rules=${process.env.TELEPORT_HOSTS ?? ''}`], apps: [app.origin] });
 const { page, context } = b;
-context.setDefaultTimeout(60_000);
 const launcher = (as) => `${origin}/web/launch/${app.hostname}?as=${encodeURIComponent(as)}`;
 
 async function menu() {
