@@ -194,6 +194,7 @@ func (s *Service) serveStreams(ctx context.Context, in *dial.Inbound, proof *tls
 		err := lifecycle.Guard(ctx, func(ctx context.Context) error {
 			c := newCarried(ctx, st)
 			defer c.Close()
+			c.elsewhere = streams.Leave
 			return s.take(ctx, in, proof, c, c)
 		})
 		if err != nil {
@@ -210,7 +211,7 @@ func (s *Service) take(ctx context.Context, in *dial.Inbound, proof *tls.Conn, c
 		return s.turnedAway(ctx, in, errNotFronted(in.Header.Name))
 	}
 	shown := proof.ConnectionState()
-	v := &visit{in: in, shown: shown.PeerCertificates[0], start: time.Now()}
+	v := &visit{in: in, shown: shown.PeerCertificates[0], start: time.Now(), elsewhere: c.elsewhere}
 	var err error
 	if v.identity, err = s.door.Identify(in, shown); err != nil {
 		return s.turnedAway(ctx, in, err)

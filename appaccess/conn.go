@@ -15,6 +15,8 @@ type carried struct {
 	net.Conn
 	live  atomic.Pointer[session.Live]
 	visit *visit // set before the server gets it
+	// elsewhere is that of the visit.
+	elsewhere func()
 	// ctx ends with the connection.
 	ctx context.Context
 	end context.CancelFunc

@@ -283,6 +283,7 @@ func (x *exchange) fail(w http.ResponseWriter, r *http.Request, err error) {
 	h.Set(HeaderError, word)
 	if word == "app_down" && x.visit.identity.Kind != types.IdentityBridge {
 		h.Set("Connection", "close") // the next may come to an agent that reaches it
+		x.visit.unreached()
 	}
 	w.WriteHeader(status)
 	_ = json.NewEncoder(w).Encode(body) // the client may be gone

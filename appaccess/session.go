@@ -40,6 +40,16 @@ type visit struct {
 	start    time.Time
 	why      reason // of an end from outside
 	cut      func(error)
+	// elsewhere has further connections of the client find an agent anew; nil where each
+	// does anyway.
+	elsewhere func()
+}
+
+// unreached says that this agent does not reach the app: another one may.
+func (v *visit) unreached() {
+	if v.elsewhere != nil {
+		v.elsewhere()
+	}
 }
 
 // Use is who uses an app, and as what, in one request.

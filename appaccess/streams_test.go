@@ -77,3 +77,50 @@ func TestAStreamOfWhoMayNot(t *testing.T) {
 		t.Errorf("told %v", list)
 	}
 }
+
+// TestWhoDoesNotReachTheAppLetsGo: an agent before an app that is down sends a person's
+// further connections elsewhere. A proxy finds the way for itself.
+func TestWhoDoesNotReachTheAppLetsGo(t *testing.T) {
+	const get = "GET / HTTP/1.1\r\nHost: wiki\r\nConnection: close\r\n\r\n"
+	for name, c := range map[string]struct {
+		scheme string
+		who    *types.Identity
+		goes   bool
+	}{
+		"a person, web": {"http", apptest.User("alice", types.AppRoute{}), true},
+		"a person, tcp": {"tcp", apptest.User("alice", types.AppRoute{}), true},
+		"a proxy":       {"http", apptest.Bridge("alice", types.AppRoute{}), false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			down, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			down.Close()
+			w := apptest.New(t, types.AppSpec{URI: c.scheme + "://" + down.Addr().String()}, nil)
+			o, _ := streams(t, w, c.who)
+			st, err := o.Open()
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer st.Close()
+			if _, err := io.WriteString(st, get); err != nil {
+				t.Fatal(err)
+			}
+			said, _ := io.ReadAll(st) // a tcp stream may be reset
+			if web := c.scheme == "http"; web != strings.Contains(string(said), "app_down") {
+				t.Errorf("%q", said)
+			}
+			// It has been told before the end of what was said.
+			next, err := o.Open()
+			if c.goes && err == nil {
+				t.Error("another connection comes to this agent")
+			}
+			if err == nil {
+				next.Close()
+			} else if !c.goes {
+				t.Error(err)
+			}
+		})
+	}
+}

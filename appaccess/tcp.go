@@ -55,6 +55,7 @@ func (s *Service) splice(ctx context.Context, v *visit, conn net.Conn, moved *ne
 	defer cancel()
 	up, err := s.cfg.Dialer.DialContext(dialling, "tcp", addr)
 	if err != nil {
+		v.unreached()
 		return fault.Wrap(err, fault.Unavailable, "the app %s cannot be reached", v.app.Metadata.Name)
 	}
 	return netx.Splice(ctx, conn, up, netx.SpliceOptions{Counters: moved})

@@ -42,15 +42,16 @@ type Way struct {
 // passage is how resources of a kind are reached.
 type passage struct {
 	kind, usage string
-	alpn        string // within the dial
-	what        string // for people
+	what        string   // for people
+	alpn        []string // within the dial, the best first
+	together    bool     // connections may be about one another: all go to one agent
 }
 
 var (
-	toDatabase = passage{types.KindDatabase, "db", tunframe.ALPNStreams, "database"}
-	toApp      = passage{types.KindApp, "app", "http/1.1", "app"}
-	toHTTP2App = passage{types.KindApp, "app", "h2", "app"}
-	toTCPApp   = passage{types.KindApp, "app", tunframe.ALPNTCP, "app"}
+	toDatabase = passage{types.KindDatabase, "db", "database", []string{tunframe.ALPNStreams}, true}
+	toApp      = passage{types.KindApp, "app", "app", []string{tunframe.ALPNStreams, "http/1.1"}, false}
+	toHTTP2App = passage{types.KindApp, "app", "app", []string{"h2"}, false}
+	toTCPApp   = passage{types.KindApp, "app", "app", []string{tunframe.ALPNStreams, tunframe.ALPNTCP}, false}
 )
 
 // Database returns the way to a database. Nothing is dialled.

@@ -51,8 +51,9 @@ type attempt struct {
 // Dial opens a connection to the resource's agent: within it the client speaks
 // the resource's own protocol, in plain text. The agent is verified by the UUID
 // that answered. Where the agent offers it, the connection outlives the proxy and
-// the network, and shares its way with others. As long as one is open, further
-// ones go to its agent: they may be about it, as a request to cancel its statement is.
+// the network, and shares its way with others. As long as one to a database is open,
+// further ones go to its agent: they may be about it, as a request to cancel its
+// statement is.
 func (d *Way) Dial(ctx context.Context) (net.Conn, error) {
 	own, err := d.certificate(ctx)
 	if err != nil {
@@ -142,7 +143,7 @@ func (d *Way) dial(ctx context.Context, own *tls.Certificate) (k *carrier, c net
 		return nil, nil, err
 	}
 	config, err := tlscert.ClientConfig(tlscert.Source{Certificate: func() *tls.Certificate { return own },
-		Trust: func() *cert.Trust { return d.c.trust }, Now: time.Now}, tlscert.Server{Cluster: d.c.cfg.Cluster, UUID: reply.AgentUUID}, d.to.alpn)
+		Trust: func() *cert.Trust { return d.c.trust }, Now: time.Now}, tlscert.Server{Cluster: d.c.cfg.Cluster, UUID: reply.AgentUUID}, d.to.alpn...)
 	if err != nil {
 		return nil, nil, errors.Join(err, way.Close())
 	}
@@ -162,8 +163,12 @@ func (d *Way) dial(ctx context.Context, own *tls.Certificate) (k *carrier, c net
 	return k, c, nil
 }
 
-// held returns the agent that holds open connections; "" where there are none.
+// held returns the agent that holds open connections, which further ones must go to;
+// "" where there is none.
 func (d *Way) held() string {
+	if !d.to.together {
+		return ""
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, k := range slices.Backward(d.carriers) {
