@@ -2,13 +2,13 @@ package assembly
 
 import (
 	"context"
-	"net"
 	"time"
 
 	"teleport/agent/agentd"
 	"teleport/api/gen/issuev1"
 	"teleport/appaccess"
 	"teleport/appaccess/cloudapp"
+	"teleport/appaccess/dumper"
 	"teleport/cloud/awscloud"
 	"teleport/cloud/azurecloud"
 	"teleport/cloud/gcpcloud"
@@ -32,8 +32,14 @@ func (p *Process) buildApp(ctx context.Context) error {
 	}
 	aws, google, azure := &awscloud.Cloud{}, gcpcloud.New(gcpcloud.Options{}), azurecloud.New(azurecloud.Options{})
 	clouds := &cloudapp.Engine{AWS: aws, Azure: azure, Google: google}
+	dialer := appaccess.Hosts{Allowed: p.cfg.App.AllowedHosts, Denied: p.cfg.App.DeniedHosts}.Dialer()
+	if p.cfg.App.Debug {
+		debug := dumper.New(dialer, p.log)
+		p.group.Add(lifecycle.Service{Name: "the app that shows headers", Serve: debug.Serve})
+		dialer = debug
+	}
 	service, err := appaccess.New(appaccess.Config{HostID: id.Name, Hostname: p.cfg.Nodename, Cluster: id.Cluster, Apps: fronted.list,
-		TLS: p.member.Source(), Policy: p.replica, Audit: p.writer, Sessions: p.sessions, Recorder: record, Dialer: &net.Dialer{}, Log: p.log,
+		TLS: p.member.Source(), Policy: p.replica, Audit: p.writer, Sessions: p.sessions, Recorder: record, Dialer: dialer, Log: p.log,
 		Cache: p.decisions, Token: p.appToken, Clouds: clouds.Clouds()})
 	if err != nil {
 		return err

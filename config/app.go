@@ -1,6 +1,7 @@
 package config
 
 import (
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -14,6 +15,10 @@ type AppService struct {
 	Enabled   Flag              `yaml:"enabled"`
 	Apps      []AppEntry        `yaml:"apps"`
 	Resources []ResourceMatcher `yaml:"resources"`
+	DebugApp  Flag              `yaml:"debug_app"`
+	// Addresses and networks.
+	AllowedHosts []string `yaml:"allowed_hosts"`
+	DeniedHosts  []string `yaml:"denied_hosts"`
 }
 
 // AppEntry is one app of the file.
@@ -69,6 +74,10 @@ type App struct {
 	// Apps are those of the file, and Matchers select registered ones.
 	Apps     []*types.App
 	Matchers []types.Labels
+	// AllowedHosts, or else all but DeniedHosts, are where apps may be.
+	AllowedHosts, DeniedHosts []netip.Prefix
+	// Debug has this agent show the headers that apps get: types.DebugApp is one of Apps.
+	Debug bool
 }
 
 func appPart(c *Config, f *File, fl Flags) error {
@@ -94,6 +103,19 @@ func appPart(c *Config, f *File, fl Flags) error {
 		names[e.Name] = true
 		c.App.Apps = append(c.App.Apps, app)
 	}
+	if c.App.Debug = f.App.DebugApp.Or(false); c.App.Debug {
+		if names[types.DebugAppName] {
+			return fault.New(fault.Invalid, "app_service.apps names %q, which is the name of the one that debug_app adds", types.DebugAppName)
+		}
+		debug := types.DebugApp()
+		if err := debug.Validate(); err != nil {
+			return err
+		}
+		c.App.Apps = append(c.App.Apps, debug)
+	}
+	if err := appHosts(c.App, &f.App); err != nil {
+		return err
+	}
 	var err error
 	if c.App.Matchers, err = matchers("app_service", "app", f.App.Resources); err != nil {
 		return err
@@ -102,6 +124,33 @@ func appPart(c *Config, f *File, fl Flags) error {
 		return fault.New(fault.Invalid, "app_service is enabled and fronts nothing").WithHint("Name apps, or select registered ones by resources.")
 	}
 	return nil
+}
+
+// appHosts reads where apps may be.
+func appHosts(a *App, s *AppService) (err error) {
+	if len(s.AllowedHosts) > 0 && len(s.DeniedHosts) > 0 {
+		return fault.New(fault.Invalid, "app_service has allowed_hosts and denied_hosts, and only one of them counts")
+	}
+	if a.AllowedHosts, err = networks("app_service.allowed_hosts", s.AllowedHosts); err != nil {
+		return err
+	}
+	a.DeniedHosts, err = networks("app_service.denied_hosts", s.DeniedHosts)
+	return err
+}
+
+// networks reads addresses and networks.
+func networks(key string, list []string) (out []netip.Prefix, err error) {
+	for _, s := range list {
+		p, err := netip.ParsePrefix(s)
+		if addr, only := netip.ParseAddr(s); only == nil && addr.Zone() == "" {
+			p, err = addr.Unmap().Prefix(addr.Unmap().BitLen())
+		}
+		if err != nil || p.Addr().Is4In6() {
+			return nil, fault.New(fault.Invalid, "%s: %.80q is no address and no network", key, s).WithHint("such as 10.0.0.0/8")
+		}
+		out = append(out, p)
+	}
+	return out, nil
 }
 
 // matchers are the selectors of a service, whose resources people call what.

@@ -1,10 +1,12 @@
 package config
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
 	"teleport/fault"
+	"teleport/types"
 )
 
 const appAgent = "version: v3\nteleport: {nodename: n, proxy_server: p:443}\nauth_service: {enabled: no}\nproxy_service: {enabled: no}\nssh_service: {enabled: no}\n"
@@ -27,6 +29,13 @@ func TestBadAppsOfTheFile(t *testing.T) {
 		"[{name: w, uri: 'http://a', public_addr: 192.0.2.1}]":                                 `spec.public_addr: "192.0.2.1" is not the name of a host`,
 		"[{name: w, uri: 'http://a', required_apps: [a, B]}]":                                  `spec.required_apps[1]: "B" must hold only`,
 		"[{name: w, uri: 'http://a', required_apps: [a" + strings.Repeat(", a", 16) + "]}]":    `17 apps are more than the 16 that one visit opens`,
+		"[{name: dumper, uri: 'http://a'}], debug_app: yes":                                    `app_service.apps names "dumper", which is the name of the one that debug_app adds`,
+		"[], denied_hosts: [10.0.0.0/8]":                                                       `app_service is enabled and fronts nothing`,
+		"[{name: w, uri: 'http://a'}], allowed_hosts: [10.0.0.1], denied_hosts: [10.0.0.2]":    `app_service has allowed_hosts and denied_hosts`,
+		"[{name: w, uri: 'http://a'}], allowed_hosts: [a.example.com]":                         `app_service.allowed_hosts: "a.example.com" is no address and no network`,
+		"[{name: w, uri: 'http://a'}], denied_hosts: [10.0.0.0/40]":                            `app_service.denied_hosts: "10.0.0.0/40" is no address and no network`,
+		"[{name: w, uri: 'http://a'}], denied_hosts: ['::ffff:10.0.0.0/104']":                  `is no address and no network`,
+		"[{name: w, uri: 'http://a'}], denied_hosts: ['fe80::1%eth0']":                         `is no address and no network`,
 		"[{name: w, uri: 'http://a', cors: {allowed_origins: ['*'], allow_credentials: yes}}]": `spec.cors: any origin and allow_credentials together`,
 	} {
 		f, err := Parse("f.yaml", []byte(appAgent+"app_service: {enabled: yes, apps: "+text+"}\n"))
@@ -77,5 +86,26 @@ func TestAppOfFlags(t *testing.T) {
 		if strings.Join(apps, " ") != c.want || c.flags.AppPublicAddr != "" && got.App.Apps[0].Spec.PublicAddr != c.flags.AppPublicAddr {
 			t.Errorf("%s: %v", name, apps)
 		}
+	}
+}
+
+// Where apps may be, and the one that shows headers.
+func TestHostsAndTheDebugAppOfTheFile(t *testing.T) {
+	f, err := Parse("f.yaml", []byte(appAgent+"app_service: {enabled: yes, debug_app: yes, allowed_hosts: [10.0.0.0/8, 192.0.2.1, '2001:db8::/32', '::1', '::ffff:192.0.2.2']}\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := Build(f, Flags{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := fmt.Sprint(c.App.AllowedHosts); got != "[10.0.0.0/8 192.0.2.1/32 2001:db8::/32 ::1/128 192.0.2.2/32]" || len(c.App.DeniedHosts) != 0 {
+		t.Errorf("%s, and not %v", got, c.App.DeniedHosts)
+	}
+	if !c.App.Debug || len(c.App.Apps) != 1 || c.App.Apps[0].Metadata.Name != "dumper" {
+		t.Errorf("%+v", c.App)
+	}
+	if at, err := c.App.Apps[0].Spec.Address(0); err != nil || at != types.DebugAppAddr {
+		t.Errorf("it is at %s %v", at, err)
 	}
 }
