@@ -6,6 +6,7 @@ import (
 	"context"
 	"net"
 	"sync"
+	"testing"
 	"time"
 
 	"teleport/access"
@@ -25,6 +26,16 @@ func Pair() (near, far net.Conn, err error) {
 	}
 	far, err = ln.Accept()
 	return near, far, err
+}
+
+// Await waits until something is true.
+func Await(t testing.TB, is func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(time.Minute); !is(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("it never came")
+		}
+	}
 }
 
 // Policy is a replica that tests change.

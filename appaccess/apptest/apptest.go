@@ -227,9 +227,5 @@ func (w *World) Drain() {
 // Await waits until something is true.
 func (w *World) Await(is func() bool) {
 	w.t.Helper()
-	for deadline := time.Now().Add(time.Minute); !is(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			w.t.Fatal("it never came")
-		}
-	}
+	insidetest.Await(w.t, is)
 }
