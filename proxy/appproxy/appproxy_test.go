@@ -571,7 +571,7 @@ func TestLogOut(t *testing.T) {
 	c := w.signedIn()
 	other := w.start("vault", "alice", "", nil)
 	resp, _ := w.do(c, "GET", wiki+"/teleport-logout", "", pageHeaders)
-	if resp.StatusCode != http.StatusFound || resp.Header.Get("Location") != "https://proxy.test:3080/web/" || len(resp.Cookies()) != 2 {
+	if resp.StatusCode != http.StatusFound || resp.Header.Get("Location") != "https://proxy.test:3080/web/bye/wiki.proxy.test" || len(resp.Cookies()) != 2 {
 		t.Errorf("%s %v", resp.Status, resp.Header)
 	}
 	if resp, _ := w.do(c, "GET", wiki+"/", "", nil); resp.StatusCode != http.StatusUnauthorized {

@@ -340,5 +340,5 @@ func (s *Server) logOut(v *visit) {
 		v.w.WriteHeader(http.StatusNoContent)
 		return
 	}
-	http.Redirect(v.w, v.r, "https://"+s.o.PublicAddr+"/web/", http.StatusFound)
+	http.Redirect(v.w, v.r, "https://"+s.o.PublicAddr+"/web/bye/"+url.PathEscape(s.o.Hosts.HostOf(v.app)), http.StatusFound)
 }

@@ -58,6 +58,9 @@ async function looks(name) {
 async function tells(name, ...texts) {
   for (const text of texts) await see(text);
   await looks(name);
+  const width = await page.evaluate(() => getComputedStyle(document.querySelector('main')).maxWidth);
+  const inline = await page.locator('style, [style], script:not([src])').count();
+  if (width !== '480px' || inline) throw new Error(`its sheet is not there (${width}), or ${inline} things are inline`);
   const said = await page.locator('main').innerText();
   if (!requestID.test(said)) throw new Error(`it does not name its request: ${said}`);
   const lines = said.toLowerCase().split('\n').map((l) => l.replace(/^the app |\.$/g, '')).filter(Boolean);
@@ -180,6 +183,13 @@ const journeys = {
     await aside.close();
     await page.reload();
     await see('asked for /save?draft=1');
+  },
+  async 'an app that one has signed out of'() {
+    await page.goto(`${at('wiki')}/teleport-logout`);
+    await title(`You are signed out of ${host('wiki')}`);
+    await looks('bye-app');
+    await page.getByRole('link', { name: 'Open it again' }).click();
+    await see('asked for /');
   },
   async 'a session that ended elsewhere'() {
     await page.goto(`${origin}/web/`);

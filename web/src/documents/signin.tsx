@@ -7,7 +7,7 @@ function SignIn() {
   const r = route(location.pathname, location.search, location.origin);
   switch (r.page) {
     case 'bye':
-      return <ByePage />;
+      return <ByePage app={r.app} />;
     case 'launch':
       return <LaunchPage launch={r.launch} />;
     case 'link':

@@ -65,6 +65,9 @@ export const en = {
   'bye.title': 'You are signed out',
   'bye.lead': 'Nothing of this session is left in this browser.',
   'bye.again': 'Sign in again',
+  'bye.app': 'You are signed out of {app}',
+  'bye.app.lead': 'What was open of it has ended. You are still signed in to the cluster, if you were.',
+  'bye.app.again': 'Open it again',
 
   'link.loading': 'Opening your link',
   'link.failed': 'Your link could not be opened',

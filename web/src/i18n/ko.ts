@@ -66,6 +66,9 @@ export const ko: Catalogue = {
   'bye.title': '로그아웃했습니다',
   'bye.lead': '이 브라우저에는 세션의 내용이 남아 있지 않습니다.',
   'bye.again': '다시 로그인',
+  'bye.app': '앱에서 로그아웃했습니다: {app}',
+  'bye.app.lead': '이 앱에서 열려 있던 것은 모두 끝났습니다. 클러스터의 로그인 상태는 그대로입니다.',
+  'bye.app.again': '다시 열기',
 
   'link.loading': '링크를 여는 중입니다',
   'link.failed': '링크를 열지 못했습니다',

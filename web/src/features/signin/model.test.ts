@@ -33,7 +33,7 @@ it('knows its pages', () => {
   expect(route('/web/login', '', origin)).toEqual({ page: 'login', next: '/web/', ended: false, app: '' });
   expect(route('/web/invite/tok', '', origin)).toEqual({ page: 'link', token: 'tok', purpose: 'invite' });
   expect(route('/web/reset/tok', '', origin)).toEqual({ page: 'link', token: 'tok', purpose: 'reset' });
-  expect(route('/web/bye', '', origin)).toEqual({ page: 'bye' });
+  expect(route('/web/bye', '', origin)).toEqual({ page: 'bye', app: '' });
   expect(route('/web/invite/', '', origin)).toEqual({ page: 'login', next: '/web/', ended: false, app: '' });
 });
 
@@ -42,7 +42,11 @@ it('says what a sign-in is for', () => {
   expect(at('/web/launch/wiki.proxy.example?path=%2Fa')).toMatchObject({ app: 'wiki.proxy.example', ended: false });
   expect(at('/web/launch/wiki.proxy.example', '&ended=1')).toMatchObject({ app: 'wiki.proxy.example', ended: true });
   expect(at('/web/cluster/c/resources', '&ended=1')).toMatchObject({ app: '', ended: true });
-  for (const host of ['%3Cb%3E', 'call%20us%20now', '']) expect(at(`/web/launch/${host}`)).toMatchObject({ app: '' });
+  for (const host of ['%3Cb%3E', 'call%20us%20now', '']) {
+    expect(at(`/web/launch/${host}`)).toMatchObject({ app: '' });
+    expect(route(`/web/bye/${host}`, '', origin)).toEqual({ page: 'bye', app: '' });
+  }
+  expect(route('/web/bye/wiki.proxy.example', '', origin)).toEqual({ page: 'bye', app: 'wiki.proxy.example' });
 });
 
 describe('the launcher', () => {

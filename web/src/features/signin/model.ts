@@ -32,14 +32,14 @@ export type Route =
   | { page: 'login'; next: string; ended: boolean; app: string }
   | { page: 'link'; token: string; purpose: 'invite' | 'reset' }
   | { page: 'launch'; launch: Launch }
-  | { page: 'bye' };
+  | { page: 'bye'; app: string };
 
 /** Which page an address of the sign-in document is. */
 export function route(path: string, search: string, origin: string): Route {
   const [, , first, token] = path.split('/');
   if ((first === 'invite' || first === 'reset') && token) return { page: 'link', token, purpose: first };
   if (first === 'launch' && token) return { page: 'launch', launch: launchOf(token, new URLSearchParams(search)) };
-  if (first === 'bye') return { page: 'bye' };
+  if (first === 'bye') return { page: 'bye', app: hostOf(token ?? '') };
   const q = new URLSearchParams(search);
   const next = safeReturn(q.get('redirect_uri'), origin);
   return { page: 'login', next, ended: q.has('ended'), app: appOf(next) };
@@ -47,9 +47,11 @@ export function route(path: string, search: string, origin: string): Route {
 
 /** The host of the app that a sign-in leads to; "" where it leads to none. */
 function appOf(next: string): string {
-  const host = /^\/web\/launch\/([^/?#]+)/.exec(next)?.[1] ?? '';
-  return /^[a-z0-9.-]{1,253}$/i.test(host) ? host : '';
+  return hostOf(/^\/web\/launch\/([^/?#]+)/.exec(next)?.[1] ?? '');
 }
+
+/** A name of a host, as a page may show it; "" for anything else. */
+const hostOf = (s: string) => (/^[a-z0-9.-]{1,253}$/i.test(s) ? s : '');
 
 /** What the address of the launcher asks for. The proxy checks all of it. */
 export function launchOf(host: string, q: URLSearchParams): Launch {
