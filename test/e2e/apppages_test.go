@@ -80,7 +80,7 @@ func TestPagesOfAppsInChromium(t *testing.T) {
 	}
 	b := newBrowsing(t, c)
 	_, web, _ := net.SplitHostPort(c.Proxies[0].WebAddr)
-	out := alice.Run(cluster.Command{Path: node, Args: []string{script}, Limit: 5 * time.Minute, Dir: filepath.Dir(filepath.Dir(script)), Env: []string{
+	out := alice.Run(cluster.Command{Path: node, Args: []string{script}, Limit: 15 * time.Minute, Dir: filepath.Dir(filepath.Dir(script)), Env: []string{
 		"TELEPORT_URL=https://" + appHost + ":" + b.port, "TELEPORT_STAGE=" + stage.URL, "TELEPORT_LONG=" + longName,
 		"TELEPORT_HOSTS=MAP *." + appHost + " 127.0.0.1:" + web + ",MAP " + appHost + " 127.0.0.1:" + web,
 		"TELEPORT_USERS=" + strings.Join([]string{alice.Name, alice.Password, alice.OTPSecret(), bob.Name, bob.Password, bob.OTPSecret()}, "\t"), "SHOTS=" + os.Getenv("SHOTS")}}).OK(t)

@@ -43,12 +43,11 @@ async function signIn([user, password, secret]) {
   await key('Enter');
 }
 
-/** A page in light, in dark and on a phone. */
+/** A page in dark, and in light on a phone: each look costs a second, or some. */
 async function looks(name) {
-  for (const colorScheme of ['dark', 'light']) {
-    await page.emulateMedia({ colorScheme });
-    await b.check(`${name}-${colorScheme}`);
-  }
+  await page.emulateMedia({ colorScheme: 'dark' });
+  await b.check(`${name}-dark`);
+  await page.emulateMedia({ colorScheme: 'light' });
   await page.setViewportSize({ width: 390, height: 844 });
   await b.check(`${name}-phone`);
   await page.setViewportSize({ width: 1280, height: 800 });
@@ -70,7 +69,7 @@ async function tells(name, ...texts) {
 const menuOf = async (name, verb) => {
   await page.getByRole('button', { name: `${verb} ${name}`, exact: true }).click();
   await page.getByRole('menu').waitFor();
-  await b.check(`menu-${name}`);
+  if (['console', 'azure', long].includes(name)) await b.check(`menu-${name}`);
   const commands = await page.locator('[data-command]').evaluateAll((all) => all.map((e) => e.dataset.command));
   const opens = await page.locator('[data-launch]').count();
   await key('Escape');
