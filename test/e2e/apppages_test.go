@@ -91,7 +91,8 @@ func TestPagesOfAppsInChromium(t *testing.T) {
 		t.Fatalf("the list shows %q: %v", list, err)
 	}
 	for _, command := range commands {
-		args := []string{"-c", "PATH=" + c.Bin() + "; " + command}
+		// exec, so that who ends the shell ends the command.
+		args := []string{"-c", "PATH=" + c.Bin() + "; exec " + command}
 		if strings.HasPrefix(command, "tsh proxy ") { // which listens until it is interrupted
 			alice.Go(t, "/bin/sh", args...).WaitFor(t, "Started a proxy")
 			continue
