@@ -39,7 +39,7 @@ const main = () => page.getByRole('heading', { name: 'Resources', level: 1 }).wa
 const palette = page.locator('input[role=combobox]'); // other pages have lists to choose from
 const inCommands = async (text) => {
   await key('Control+k');
-  await palette.waitFor();
+  await page.locator('input[role=combobox]:focus').waitFor(); // it gets the focus a moment after it is there
   await type(text);
   await key('Enter');
   await palette.waitFor({ state: 'detached' }); // keys go elsewhere until then
@@ -91,6 +91,7 @@ const journeys = {
     await b.check('resources');
     if (await empty.isVisible()) return see('tctl tokens add --type=node');
     await key('/');
+    await page.locator('input:focus').waitFor();
     await type('zzz no such thing');
     await see('Nothing matches');
     await b.check('resources-none');
@@ -140,6 +141,7 @@ const journeys = {
     await palette.waitFor();
     await b.check('palette');
     await key('Escape');
+    await palette.waitFor({ state: 'detached' });
     await inCommands('theme dark');
     await page.locator('html[data-mantine-color-scheme=dark]').waitFor();
     await b.check('resources-dark');
