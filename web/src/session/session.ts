@@ -20,6 +20,7 @@ export function useSession(): Session {
 }
 
 const tabs = 'session';
+const tab = crypto.randomUUID(); // what this one says it hears itself, on its other channel
 
 /** Ends the session here and in every other tab, or throws a Fault. Preferences outlive it. */
 export async function signOut(): Promise<void> {
@@ -27,7 +28,7 @@ export async function signOut(): Promise<void> {
   await api.signOut();
   for (const [key, value] of kept) browser.keep(key, value);
   const channel = new BroadcastChannel(tabs);
-  channel.postMessage('signed out');
+  channel.postMessage(tab);
   channel.close();
   browser.leaveFor('/web/bye');
 }
@@ -35,7 +36,9 @@ export async function signOut(): Promise<void> {
 /** Leaves when another tab signs out. Returns how to stop listening. */
 export function leaveWithOtherTabs(): () => void {
   const channel = new BroadcastChannel(tabs);
-  channel.onmessage = () => browser.leaveFor('/web/bye');
+  channel.onmessage = (e) => {
+    if (e.data !== tab) browser.leaveFor('/web/bye');
+  };
   return () => channel.close();
 }
 
