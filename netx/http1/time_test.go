@@ -223,33 +223,32 @@ func TestNobodyWaitsForAGoodbye(t *testing.T) {
 	close(slow.heard)
 	<-renewed
 	c.Close()
+}
 
-	s := &Server{Handler: http.NotFoundHandler(), HeadTimeout: time.Minute, BodyTimeout: time.Minute, IdleTimeout: time.Minute, MaxHead: 1 << 10, Log: slog.New(slog.DiscardHandler)}
-	near, far := memnet.Pipe()
-	held := &polite{Conn: far, bye: make(chan struct{}), heard: make(chan struct{})}
-	over, drained := make(chan struct{}), make(chan struct{})
-	go func() { defer close(over); s.ServeConn(t.Context(), held) }()
-	if _, err := io.WriteString(near, "GET / HTTP/1.1\r\nHost: a\r\n\r\n"); err != nil {
-		t.Fatal(err)
-	}
-	resp, err := http.ReadResponse(bufio.NewReader(near), nil)
-	if err != nil || resp.StatusCode != http.StatusNotFound {
-		t.Fatalf("%v %v", resp, err)
-	}
-	for waits := false; !waits; time.Sleep(time.Millisecond) { // for another request
-		s.mu.Lock()
-		for c := range s.conns {
-			waits = c.state.Load() == waiting
+// A server that drains neither.
+func TestADrainWaitsForNoGoodbye(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &Server{Handler: http.NotFoundHandler(), HeadTimeout: time.Minute, BodyTimeout: time.Minute, IdleTimeout: time.Minute, MaxHead: 1 << 10, Log: slog.New(slog.DiscardHandler)}
+		near, far := memnet.Pipe()
+		held := &polite{Conn: far, bye: make(chan struct{}), heard: make(chan struct{})}
+		over, drained := make(chan struct{}), make(chan struct{})
+		go func() { defer close(over); s.ServeConn(t.Context(), held) }()
+		if _, err := io.WriteString(near, "GET / HTTP/1.1\r\nHost: a\r\n\r\n"); err != nil {
+			t.Fatal(err)
 		}
-		s.mu.Unlock()
-	}
-	go func() { defer close(drained); s.Drain() }()
-	<-held.bye
-	one, other := memnet.Pipe()
-	s.ServeConn(t.Context(), other) // it is turned away at once
-	one.Close()
-	close(held.heard)
-	<-drained
-	<-over
-	near.Close()
+		resp, err := http.ReadResponse(bufio.NewReader(near), nil)
+		if err != nil || resp.StatusCode != http.StatusNotFound {
+			t.Fatalf("%v %v", resp, err)
+		}
+		synctest.Wait() // it waits for another request
+		go func() { defer close(drained); s.Drain() }()
+		<-held.bye
+		one, other := memnet.Pipe()
+		s.ServeConn(t.Context(), other) // it is turned away at once
+		one.Close()
+		close(held.heard)
+		<-drained
+		<-over
+		near.Close()
+	})
 }
