@@ -136,18 +136,4 @@ const journeys = {
   },
 };
 
-let failed = 0;
-for (const [name, walk] of Object.entries(journeys)) {
-  try {
-    await walk();
-    console.log(`ok   ${name}`);
-  } catch (e) {
-    failed++;
-    console.log(`FAIL ${name}: ${e.message}\n     at ${page.url()}`);
-    if (process.env.SHOTS) await page.screenshot({ path: `${process.env.SHOTS}/failed.png` });
-    break;
-  }
-}
-await b.close();
-for (const f of b.faults) console.log(`FAULT ${f}`);
-process.exit(failed || b.faults.length ? 1 : 0);
+await b.walk(journeys);

@@ -63,6 +63,25 @@ export async function open(origin, shots, { args = [], apps = [] } = {}) {
       if (over > 0) faults.push(`${name} scrolls sideways by ${over} px`);
       if (shots) await page.screenshot({ path: join(shots, `${name}.png`) });
     },
+    /** Walks the journeys until one fails, tells of each and of what was watched, and ends the process. */
+    async walk(journeys, last = () => {}) {
+      let failed = false;
+      for (const [name, journey] of Object.entries(journeys)) {
+        try {
+          await journey();
+          console.log(`ok   ${name}`);
+        } catch (e) {
+          failed = true;
+          console.log(`FAIL ${name}: ${e.message}\n     at ${page.url()}\n${await page.locator('body').innerText().catch(() => '')}`);
+          if (shots) await page.screenshot({ path: join(shots, 'failed.png') });
+          break;
+        }
+      }
+      await chrome.close();
+      for (const f of faults) console.log(`FAULT ${f}`);
+      last();
+      process.exit(failed || faults.length ? 1 : 0);
+    },
     /** The element with the focus, in a few words. */
     focus: () =>
       page.evaluate(() => {
