@@ -3,6 +3,7 @@ package e2e
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -18,8 +19,8 @@ import (
 
 type text = wrapperspb.StringValue
 
-// echoes is a gRPC server without TLS. left is told when the client of a stream has
-// gone away.
+// echoes is a gRPC server without TLS. left is told why a stream ended whose client
+// did not say that it has said all.
 func echoes(t *testing.T, left chan<- error) *httptest.Server {
 	t.Helper()
 	mux := http.NewServeMux()
@@ -33,15 +34,15 @@ func echoes(t *testing.T, left chan<- error) *httptest.Server {
 		out.Trailer().Set("X-Own-Trailer", "kept")
 		return out, nil
 	}))
-	mux.Handle("/e2e.Echo/Talk", connect.NewBidiStreamHandler("/e2e.Echo/Talk", func(ctx context.Context, s *connect.BidiStream[text, text]) error {
+	mux.Handle("/e2e.Echo/Talk", connect.NewBidiStreamHandler("/e2e.Echo/Talk", func(_ context.Context, s *connect.BidiStream[text, text]) error {
 		for {
 			m, err := s.Receive()
-			if ctx.Err() != nil {
-				left <- ctx.Err()
-				return ctx.Err()
-			}
-			if err != nil { // the client has said all
+			if errors.Is(err, io.EOF) { // the client has said all
 				return nil
+			}
+			if err != nil {
+				left <- err
+				return err
 			}
 			if err := s.Send(wrapperspb.String("heard " + m.Value)); err != nil {
 				return err
@@ -96,8 +97,19 @@ func TestGRPCThroughTshProxyApp(t *testing.T) {
 			t.Fatalf("%.20q is answered by %v, %v", word, m, err)
 		}
 	}
-	if err := errors.Join(stream.CloseRequest(), stream.CloseResponse()); err != nil {
+	if err := stream.CloseRequest(); err != nil {
 		t.Error(err)
+	}
+	if m, err := stream.Receive(); !errors.Is(err, io.EOF) {
+		t.Errorf("after all was said: %v, %v", m, err)
+	}
+	if err := stream.CloseResponse(); err != nil {
+		t.Error(err)
+	}
+	select {
+	case err := <-left:
+		t.Errorf("a stream that ended well is left with %v", err)
+	default:
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	stream = talk.CallBidiStream(ctx)
@@ -108,8 +120,12 @@ func TestGRPCThroughTshProxyApp(t *testing.T) {
 		t.Fatal(err)
 	}
 	cancel()
+	stream.CloseResponse() //nolint:errcheck // it says that the stream was cancelled; net/http's client tells the server only now
 	select {
-	case <-left:
+	case err := <-left:
+		if connect.CodeOf(err) != connect.CodeCanceled {
+			t.Errorf("a cancel is heard as %v", err)
+		}
 	case <-time.After(within):
 		t.Error("the server does not hear of a cancel")
 	}
