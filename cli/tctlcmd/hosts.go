@@ -17,62 +17,6 @@ import (
 	"teleport/types"
 )
 
-func (a *app) nodesCmd() *cobra.Command {
-	c := &cobra.Command{Use: "nodes", Short: "Manage the hosts that people reach over SSH"}
-	c.AddCommand(a.tokenAdd("add", "node", "roles"), a.nodesLs())
-	return c
-}
-
-func (a *app) nodesLs() *cobra.Command {
-	var filter *authclient.ListOptions
-	var show func(any, func() error) error
-	c := a.verb("ls [KEY=VALUE,…]", "List nodes", "  tctl nodes ls env=prod", cobra.MaximumNArgs(1),
-		func(ctx context.Context, api *authclient.Client, args []string) error {
-			o := *filter
-			var err error
-			if o.Labels, err = labelArgs(args); err != nil {
-				return err
-			}
-			nodes, err := authclient.List[types.Node](ctx, api, types.KindNode, o)
-			if err != nil {
-				return err
-			}
-			return show(nodes, func() error {
-				t := output.NewTable("Host", "UUID", "Address", "Version", "Labels").Whole()
-				for _, n := range nodes {
-					t.Row(n.Spec.Hostname, n.Name(), address(n), n.Spec.ServerVersion, output.Labels(n.AllLabels()))
-				}
-				return a.table(t, "node")
-			})
-		})
-	filter = filterFlags(c.Flags())
-	show = a.formatFlag(c.Flags())
-	return c
-}
-
-// labelArgs reads the labels of a listing: KEY=VALUE,….
-func labelArgs(args []string) (map[string]string, error) {
-	if len(args) == 0 {
-		return nil, nil // no labels
-	}
-	labels := map[string]string{}
-	for _, kv := range strings.Split(args[0], ",") {
-		k, v, ok := strings.Cut(kv, "=")
-		if !ok {
-			return nil, fault.New(fault.Invalid, "label %q is not written key=value", kv)
-		}
-		labels[k] = v
-	}
-	return labels, nil
-}
-
-func address(n *types.Node) string {
-	if n.Spec.UseTunnel || n.Spec.Addr == "" {
-		return "⟵ Tunnel"
-	}
-	return n.Spec.Addr
-}
-
 func (a *app) inventoryCmd() *cobra.Command {
 	c := &cobra.Command{Use: "inventory", Short: "See the processes of the cluster"}
 	c.AddCommand(a.inventoryList(), a.inventoryStatus())

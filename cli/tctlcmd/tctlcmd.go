@@ -61,7 +61,7 @@ func Run(ctx context.Context, args []string, env Env) int {
 	f.StringVarP(&a.identity, "identity", "i", "", "identity file (TELEPORT_IDENTITY_FILE)")
 	f.BoolVar(&a.insecure, "insecure", false, "believe any web certificate of a proxy")
 	f.BoolVarP(&a.debug, "debug", "d", false, "show the causes of errors")
-	root.AddCommand(a.usersCmd(), a.tokensCmd(), a.nodesCmd(), a.appsCmd(), a.inventoryCmd(), a.statusCmd(), a.authCmd(), a.auditCmd(), a.recordingsCmd(), a.accessCmd(), a.lockCmd(), a.versionCmd())
+	root.AddCommand(a.usersCmd(), a.tokensCmd(), a.nodesCmd(), a.appsCmd(), a.dbCmd(), a.inventoryCmd(), a.statusCmd(), a.authCmd(), a.auditCmd(), a.recordingsCmd(), a.accessCmd(), a.lockCmd(), a.versionCmd())
 	root.AddCommand(a.resourceCmds()...)
 	output.Strict(root)
 	if err := root.ExecuteContext(ctx); err != nil {

@@ -28,9 +28,9 @@ func Run(ctx context.Context, args []string, s Streams) int {
 		Use:   "teleport",
 		Short: "Run the services of a cluster",
 		Long: "teleport runs any mix of the services of a cluster in one process: the auth service\n" +
-			"(certificate authority and state), the proxy service (the public door) and the SSH\n" +
-			"service (access to this host).\n\n" +
-			"Without a configuration, teleport start runs all of them on this machine.\n\n" +
+			"(certificate authority and state), the proxy service (the public door), and those\n" +
+			"that give access to this host (SSH) and to what it reaches (databases, apps).\n\n" +
+			"Without a configuration, teleport start runs auth, proxy and SSH on this machine.\n\n" +
 			"Exit codes: 0 done, 1 failed, 2 wrong use, configuration or file, 3 not joined or\n" +
 			"expired, 4 not allowed or not trusted, 5 no such thing, 6 something needed does not\n" +
 			"answer or has no room, 130 interrupted. After 2, 3 and 4 a person must act: starting\n" +

@@ -23,13 +23,15 @@ type globalFlags struct {
 	noResume bool // of the commands that connect to servers
 }
 
-const rootLong = `tsh gives you short-lived access to the servers of a cluster.
+const rootLong = `tsh gives you short-lived access to what a cluster has: servers, databases,
+apps and the APIs of clouds.
 
-Log in once, then use the servers by name:
+Log in once, then use each by name:
 
   tsh login --proxy=proxy.example.com --user=alice
-  tsh ls
-  tsh ssh root@web-1
+  tsh ls                    tsh ssh root@web-1
+  tsh db ls                 tsh db connect orders --db-user=alice --db-name=shop
+  tsh apps ls               tsh proxy app grafana
 
 Your keys and certificates are kept in ~/.tsh (TELEPORT_HOME chooses another
 place). They end by themselves; "tsh status" says when.
@@ -43,7 +45,7 @@ failure is on the way there.`
 func (a *app) root() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:           "tsh",
-		Short:         "Access servers through a cluster",
+		Short:         "Access servers, databases and apps through a cluster",
 		Long:          rootLong,
 		SilenceErrors: true,
 		SilenceUsage:  true,

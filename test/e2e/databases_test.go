@@ -343,8 +343,10 @@ func TestDatabasesAsDocuments(t *testing.T) {
 	contains(t, s.Tctl("get", "db").OK(t), "name: second", "name: strange", "team: others")
 	servers := s.Tctl("get", "db_server").OK(t)
 	contains(t, servers, "name: orders-db."+s.agent.UUID(t), "name: second."+s.agent.UUID(t))
-	if strings.Contains(servers, "strange") {
-		t.Errorf("%s", servers)
+	listed := s.Tctl("db", "ls").OK(t)
+	contains(t, listed, "Host", "orders-db", "second", "postgres")
+	if strings.Contains(servers+listed, "strange") {
+		t.Errorf("%s%s", servers, listed)
 	}
 	s.Tctl("rm", "db/second").OK(t)
 	cluster.Until(t, within, "the end of the removed one", func() bool {
