@@ -68,7 +68,8 @@ func TestHostsOfTenants(t *testing.T) {
 		}
 	}
 	for _, host := range []string{"", "azure.com", "evil.azurewebsites.net", "vm.westeurope.cloudapp.azure.com", "management.azure.com.evil.test", "xmanagement.azure.com",
-		".blob.core.windows.net", "blob.core.windows.net", "a.b.blob.core.windows.net", "login.microsoftonline.com", "Management.azure.com", "a%2f.vault.azure.net"} {
+		".blob.core.windows.net", "blob.core.windows.net", "a.b.blob.core.windows.net", "login.microsoftonline.com", "Management.azure.com", "a%2f.vault.azure.net",
+		"relay.servicebus.windows.net", "relay.servicebus.usgovcloudapi.net", "relay.servicebus.chinacloudapi.cn"} { // whose owner sees what is sent there
 		if a, ok := ParseAzure(host); ok {
 			t.Errorf("%q is %+v", host, a)
 		}
