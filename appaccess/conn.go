@@ -2,12 +2,16 @@ package appaccess
 
 import (
 	"context"
+	"errors"
 	"net"
 	"sync"
 	"sync/atomic"
 
+	"teleport/netx"
 	"teleport/session"
 )
+
+var _ netx.CloseWriter = (*carried)(nil)
 
 // carried is the connection under a client's TLS: it tells that the client is
 // alive, and when it has ended.
@@ -40,6 +44,15 @@ func (c *carried) Write(p []byte) (int, error) {
 	n, err := c.Conn.Write(p)
 	c.touch()
 	return n, err
+}
+
+// CloseWrite ends the writing direction, where the connection has one: whoever has said
+// everything may go on to listen.
+func (c *carried) CloseWrite() error {
+	if w, ok := c.Conn.(netx.CloseWriter); ok {
+		return w.CloseWrite()
+	}
+	return errors.ErrUnsupported
 }
 
 // NetConn returns the connection below.
