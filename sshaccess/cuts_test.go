@@ -171,10 +171,9 @@ func target(x types.LockTarget) []*types.Lock {
 // cause is one way in which somebody loses what they have open.
 type cause struct {
 	name   string
-	before func(w *world, id *types.Identity) // the connection is opened
-	after  func(w *world)                     // it is open
-	reason string                             // in client.disconnect
-	slow   bool                               // time itself is the cause
+	after  func(w *world) // the connection is open
+	reason string         // in client.disconnect
+	slow   bool           // time itself is the cause
 }
 
 func lockCause(name string, x types.LockTarget) cause {
@@ -222,9 +221,10 @@ func causes() []cause {
 		}},
 		{name: "max_connections", reason: "max_connections", after: retype(func(r *types.Role) { r.Spec.Options.MaxConnections = 1 })},
 		{name: "client_idle_timeout", reason: "idle", slow: true, after: retype(func(r *types.Role) { r.Spec.Options.ClientIdleTimeout = types.Duration(time.Second) })},
-		{name: "disconnect_expired_cert", reason: "expired certificate", slow: true, before: func(w *world, id *types.Identity) {
-			id.Authority.Expires = id.IssuedAt.Add(8 * time.Second)
-		}, after: retype(func(r *types.Role) { r.Spec.Options.DisconnectExpiredCert = yes() })},
+		{name: "disconnect_expired_cert", reason: "expired certificate", slow: true, after: func(w *world) {
+			w.ahead.Store(int64(time.Hour - time.Second)) // all certificates are of an hour, and now of a second at most
+			retype(func(r *types.Role) { r.Spec.Options.DisconnectExpiredCert = yes() })(w)
+		}},
 	}
 }
 
@@ -252,9 +252,6 @@ func TestWhatCuts(t *testing.T) {
 				w := carried(t, strict)
 				id := w.identity("alice", "root")
 				id.Proofs.AccessRequests, id.Proofs.DeviceID, id.Proofs.MFADevice = []string{"req-1"}, "dev-1", "mfa-1"
-				if c.before != nil {
-					c.before(w, id)
-				}
 				_, s := w.userOf(id)
 				all := w.flows(t, w.mustClient("root", s), !c.slow)
 				for _, f := range all {

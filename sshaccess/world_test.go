@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -198,7 +199,11 @@ type world struct {
 	hostCA ssh.Signer
 	cfg    sshaccess.Config
 	in     sshaccess.Inbound
+	ahead  atomic.Int64 // nanoseconds by which the host's clock is before this machine's
 }
+
+// now is the host's clock.
+func (w *world) now() time.Time { return time.Now().Add(time.Duration(w.ahead.Load())) }
 
 func newSigner(t testing.TB) (ssh.Signer, ed25519.PrivateKey) {
 	t.Helper()
@@ -236,7 +241,8 @@ func role(name string, logins ...string) *types.Role {
 // newWorld is a node's SSH service on a loopback port, with CAs, one role and a log.
 func newWorld(t testing.TB, change ...func(*world)) *world {
 	t.Helper()
-	w := &world{t: t, dir: t.TempDir(), log: &log{grew: make(chan struct{})}, reg: session.NewRegistry()}
+	w := &world{t: t, dir: t.TempDir(), log: &log{grew: make(chan struct{})}}
+	w.reg = session.NewRegistryWithClock(w.now)
 	w.policy = &policy{roles: map[string]*types.Role{"dev": role("dev", "root")}, epochs: map[string]*types.UserEpochSpec{}, ticks: make(chan struct{}, 1)}
 	w.userCA, _ = newSigner(t)
 	w.hostCA, _ = newSigner(t)
@@ -262,7 +268,7 @@ func newWorld(t testing.TB, change ...func(*world)) *world {
 			return sshcert.Verify(c, trust, types.IdentityUser, now)
 		},
 		Policy: w.policy, Audit: w.log, Sessions: w.reg, Recorder: recorder.Off{}, Accounts: plainHost(w.dir),
-		Log: slog.New(slog.NewTextHandler(testWriter{t}, &slog.HandlerOptions{Level: slog.LevelInfo})), Child: child, PortForwarding: true, FileCopy: true,
+		Log: slog.New(slog.NewTextHandler(testWriter{t}, &slog.HandlerOptions{Level: slog.LevelInfo})), Child: child, PortForwarding: true, FileCopy: true, Now: w.now,
 	}
 	for _, f := range change {
 		f(w)
