@@ -33,6 +33,7 @@ func TestOneLockEndsEverything(t *testing.T) {
 	his := bob.StartTsh(t, "ssh", w.to, stay)
 	his.WaitFor(t, "in")
 	sid := fmt.Sprint(w.Events(t, 1, "session.start", "bob")[0]["sid"])
+	cluster.Until(t, within, "bob's session among the live ones", func() bool { return strings.Contains(eve.Tsh("sessions", "ls", "--format=json").Stdout, sid) })
 	target := listen(t, func(c net.Conn) { io.Copy(c, c) })
 	port := cluster.FreePort(t)
 	config := write(t, filepath.Join(eve.Home, "ssh_config"), eve.Tsh("config").OK(t)+"\nHost *\n    User "+w.os.Name+"\n")
