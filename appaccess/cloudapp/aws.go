@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 
@@ -45,7 +46,7 @@ func (e *Engine) prepareAWS(ctx context.Context, r *http.Request, ask *Ask, call
 	if err != nil {
 		return nil, err
 	}
-	if call.Action == "" {
+	if len(whole) > 0 {
 		call.Action = actionOf(r, path, query, endpoint.Bucket, s3, whole)
 	}
 	to, err := ask.target(scope.Service, endpoint.Host, endpoint.Bucket, path, query)
@@ -119,11 +120,9 @@ func payloadOf(r *http.Request, s3 bool) (payload string, body io.Reader, whole 
 }
 
 // actionOf names what a request does: by its header, its form or its query, and for
-// S3 by its method and what it names.
+// S3 by its method and what it names. Which of them a service goes by is the service's
+// to know: where they differ, all are named, so that none hides another.
 func actionOf(r *http.Request, path, query, bucket string, s3 bool, body []byte) string {
-	if target := r.Header.Get("X-Amz-Target"); target != "" {
-		return cut(target[strings.LastIndexByte(target, '.')+1:])
-	}
 	values, err := url.ParseQuery(query)
 	if err != nil {
 		return ""
@@ -131,17 +130,53 @@ func actionOf(r *http.Request, path, query, bucket string, s3 bool, body []byte)
 	if s3 {
 		return s3Action(r.Method, path, bucket, values, r.Header)
 	}
-	if a := values.Get("Action"); a != "" {
-		return cut(a)
+	var names []string
+	add := func(name string) {
+		name = cut(name[:min(len(name), longestAction)])
+		switch {
+		case name == "" || slices.Contains(names, name) || len(names) > mostActions:
+		case len(names) == mostActions:
+			names = append(names, "…")
+		default:
+			names = append(names, name)
+		}
 	}
-	if media, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";"); media != "application/x-www-form-urlencoded" {
-		return ""
+	for _, target := range r.Header["X-Amz-Target"] {
+		add(target[strings.LastIndexByte(target, '.')+1:])
 	}
-	form, err := url.ParseQuery(string(body))
-	if err != nil {
-		return ""
+	for _, name := range values["Action"] {
+		add(name)
 	}
-	return cut(form.Get("Action"))
+	if media := strings.ToLower(r.Header.Get("Content-Type")); !strings.Contains(media, "json") && !strings.Contains(media, "cbor") {
+		formActions(body, add)
+	}
+	return strings.Join(names, ",")
+}
+
+// Bounds of what is named of one request: its one action, mostly.
+const (
+	mostActions   = 8
+	longestAction = 100
+)
+
+// formActions tells add of each action that a form names, however long what else it is.
+func formActions(body []byte, add func(string)) {
+	const longest = len("%41") * len("Action")
+	for part := range bytes.SplitSeq(body, []byte("&")) {
+		key, value, _ := bytes.Cut(part, []byte("="))
+		if len(key) > longest {
+			continue
+		}
+		name, err := url.QueryUnescape(string(key))
+		if err != nil || name != "Action" {
+			continue
+		}
+		action, err := url.QueryUnescape(string(value))
+		if err != nil {
+			action = string(value)
+		}
+		add(action)
+	}
 }
 
 // s3Action names a request to S3 as its policies do, for what is common; others are

@@ -342,6 +342,44 @@ func TestFormsNameTheirAction(t *testing.T) {
 	}
 }
 
+// TestActionsHideNoOther names in one place what is not done, and in another what is:
+// a service goes by one of them, and the log must have it.
+func TestActionsHideNoOther(t *testing.T) {
+	const form = "application/x-www-form-urlencoded"
+	for name, c := range map[string]struct {
+		target, query, media, body string
+		want                       string
+	}{
+		"a target":                {"Logs_20140328.ListThings", "", "application/x-amz-json-1.1", `{"a":"&Action=x"}`, "ListThings"},
+		"a form":                  {"", "", form, "Version=1&Action=DeleteUser&UserName=a", "DeleteUser"},
+		"a form in other letters": {"", "", "Application/X-WWW-Form-Urlencoded; charset=utf-8", "Action=DeleteUser", "DeleteUser"},
+		"a form that says not so": {"", "", "", "%41ction=Delete%55ser", "DeleteUser"},
+		"a target before a form":  {"X.ListUsers", "", form, "Action=DeleteUser", "ListUsers,DeleteUser"},
+		"a query before a form":   {"", "Action=ListUsers", form, "Action=DeleteUser", "ListUsers,DeleteUser"},
+		"two in a form":           {"", "", form, "Action=ListUsers&Action=DeleteUser", "ListUsers,DeleteUser"},
+		"two in a query":          {"", "Action=ListUsers&Action=DeleteUser", "", "", "ListUsers,DeleteUser"},
+		"one in two places":       {"X.ListUsers", "Action=ListUsers", form, "Action=ListUsers", "ListUsers"},
+		"none":                    {"", "", form, "%zz=1&Action=", ""},
+		"one often":               {"", "", form, strings.Repeat("Action=a&", 20) + "Action=b", "a,b"},
+		"a long one":              {"", "", form, "Action=" + strings.Repeat("a", 5000) + "&Action=b", strings.Repeat("a", longestAction) + ",b"},
+		"many":                    {"", "", form, "Action=1&Action=2&Action=3&Action=4&Action=5&Action=6&Action=7&Action=8&Action=9&Action=10", "1,2,3,4,5,6,7,8,…"},
+	} {
+		r := httptest.NewRequest(http.MethodPost, "https://iam.amazonaws.com/?"+c.query, nil)
+		r.Header.Set("Content-Type", c.media)
+		if c.target != "" {
+			r.Header.Set("X-Amz-Target", c.target)
+		}
+		if got := actionOf(r, "/", c.query, "", false, []byte(c.body)); got != c.want {
+			t.Errorf("%s: %q", name, got)
+		}
+	}
+	r := httptest.NewRequest(http.MethodDelete, "https://demo.s3.amazonaws.com/k", nil)
+	r.Header.Set("X-Amz-Target", "S3.GetObject")
+	if got := actionOf(r, "/k", "", "demo", true, nil); got != "DeleteObject" {
+		t.Errorf("S3 goes by no target, and the log says %q", got)
+	}
+}
+
 // TestConsole lets a browser into the console, as the role, once.
 func TestConsole(t *testing.T) {
 	w, _, _ := awsWorld(t)
