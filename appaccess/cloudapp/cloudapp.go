@@ -103,8 +103,10 @@ func (e *Engine) Prepare(ctx context.Context, r *http.Request, ask *Ask) (*http.
 	if time.Now().After(ask.Until) {
 		return nil, call, fault.New(fault.Unauthenticated, "your certificate has ended").WithHint("tsh login")
 	}
-	var out *http.Request
-	var err error
+	out, err := (*http.Request)(nil), openMethod(r)
+	if err != nil {
+		return nil, call, err
+	}
 	switch ask.Cloud {
 	case types.CloudAWS:
 		out, err = e.prepareAWS(ctx, r, ask, call)
@@ -116,6 +118,20 @@ func (e *Engine) Prepare(ctx context.Context, r *http.Request, ask *Ask) (*http.
 		err = fault.New(fault.Unimplemented, "the cloud %q is not known", ask.Cloud)
 	}
 	return out, call, err
+}
+
+// openMethod refuses a request that hides its method in a header, as the APIs of Google
+// and Azure's tables take it: the log would have another. One that is GET hides nothing;
+// libraries send it where a query is too long for a target.
+func openMethod(r *http.Request) error {
+	for _, name := range []string{"X-Http-Method-Override", "X-Http-Method", "X-Method-Override"} {
+		for _, method := range r.Header[name] {
+			if method != r.Method && method != http.MethodGet {
+				return fault.New(fault.Denied, "a request of %s that says it is %.20q is not let through", r.Method, method).WithHint("send it as what it is")
+			}
+		}
+	}
+	return nil
 }
 
 func cut(s string) string { return strings.ToValidUTF8(s[:min(len(s), 1024)], "") }

@@ -190,3 +190,17 @@ func TestGoogleSeesTheAccount(t *testing.T) {
 		t.Errorf("an account without a grant: %d %s", resp.StatusCode, body)
 	}
 }
+
+// TestNoMethodHidesInAnother: the log has the method of the request's first line.
+func TestNoMethodHidesInAnother(t *testing.T) {
+	w, key, _ := azureWorld(t)
+	token := local(t, jose.ES256, key, claims(storage))
+	for said, want := range map[string]int{"DELETE": http.StatusForbidden, "delete": http.StatusForbidden, "GET": http.StatusOK, "POST": http.StatusOK} {
+		for _, header := range []string{"X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override"} {
+			resp, body := request(t, w, http.MethodPost, "demo.blob.core.windows.net", "/box", and(bearer(token), header, said))
+			if resp.StatusCode != want {
+				t.Errorf("%s: %s: %d %s", header, said, resp.StatusCode, body)
+			}
+		}
+	}
+}
