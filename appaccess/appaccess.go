@@ -249,5 +249,6 @@ func (s *Service) serve(ctx context.Context, v *visit, c *carried, client net.Co
 		return err
 	}
 	<-c.ctx.Done()
+	v.finish()
 	return v.why.get()
 }

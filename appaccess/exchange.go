@@ -39,9 +39,10 @@ type exchange struct {
 // ServeHTTP implements http.Handler for the connections of Serve.
 func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	v, ok := r.Context().Value(visitKey{}).(*visit)
-	if !ok {
-		panic(http.ErrAbortHandler) // nobody was identified
+	if !ok || !v.begin() {
+		panic(http.ErrAbortHandler) // nobody was identified, or the connection has ended
 	}
+	defer v.requests.Done()
 	x := &exchange{svc: s, visit: v, app: s.app(v.app.Metadata.Name), asked: r.Host, wants: http1.Take(r.Header)}
 	if !strings.EqualFold(x.wants.Upgrade, "websocket") {
 		x.wants.Upgrade = "" // nobody would see what goes on in another protocol

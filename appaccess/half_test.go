@@ -26,11 +26,13 @@ func TestHalfOfATCPApp(t *testing.T) {
 			if err != nil {
 				return
 			}
-			_, _ = io.WriteString(c, "go on")
-			_ = c.(*net.TCPConn).CloseWrite()
-			b, _ := io.ReadAll(c)
-			heard <- string(b)
-			c.Close()
+			go func() { // ends with the connection
+				defer c.Close()
+				_, _ = io.WriteString(c, "go on")
+				_ = c.(*net.TCPConn).CloseWrite()
+				b, _ := io.ReadAll(c)
+				heard <- string(b)
+			}()
 		}
 	}()
 	w := apptest.New(t, types.AppSpec{URI: "tcp://" + ln.Addr().String()}, nil)

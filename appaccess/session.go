@@ -43,6 +43,29 @@ type visit struct {
 	// elsewhere has further connections of the client find an agent anew; nil where each
 	// does anyway.
 	elsewhere func()
+
+	mu       sync.Mutex
+	over     bool           // no further request begins
+	requests sync.WaitGroup // under way: several of HTTP/2, each on a goroutine of the server's
+}
+
+// begin counts a request that is under way until it calls requests.Done; false: it is too late.
+func (v *visit) begin() bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if !v.over {
+		v.requests.Add(1)
+	}
+	return !v.over
+}
+
+// finish waits for the requests of a connection that has ended: what they tell belongs
+// to the session.
+func (v *visit) finish() {
+	v.mu.Lock()
+	v.over = true
+	v.mu.Unlock()
+	v.requests.Wait()
 }
 
 // unreached says that this agent does not reach the app: another one may.
