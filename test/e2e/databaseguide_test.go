@@ -120,5 +120,8 @@ func TestTheGuideOfDatabases(t *testing.T) {
 	s.Events(t, 2, "db.session.query", "alice")
 	contains(t, admin(g.line("tctl audit ls")), "db.session.query", "alice")
 	admin(g.line("tctl lock"))
-	contains(t, s.alice.Tsh("db", "ls").Exit(t, 4).Stderr, "laptop stolen")
+	cluster.Until(t, within, "the lock", func() bool {
+		r := s.alice.Tsh("db", "ls")
+		return r.Code == 4 && strings.Contains(r.Stderr, "laptop stolen")
+	})
 }

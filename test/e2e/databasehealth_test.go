@@ -81,7 +81,7 @@ version: v1
 metadata: {name: a-shop}
 spec:
   interval: 5s
-  timeout: 2s
+  timeout: 5s
   healthy_threshold: 1
   match:
     db_labels: [{name: env, values: [test]}]

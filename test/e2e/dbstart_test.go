@@ -27,6 +27,8 @@ func TestAnAgentOfFlags(t *testing.T) {
 		cluster.Until(t, within, name+" in tsh db ls", func() bool {
 			return strings.Contains(s.alice.Tsh("db", "ls", "from=flags").Stdout, name)
 		})
-		contains(t, s.alice.Tsh("db", "connect", name, "--db-user=alice", "--db-name=orders", "--", "-X", "-A", "-t", "-c", "select 40+2").OK(t), "42")
+		cluster.Until(t, within, name+" to answer", func() bool { // the proxy hears of it in its own time
+			return s.alice.Tsh("db", "connect", name, "--db-user=alice", "--db-name=orders", "--", "-X", "-A", "-t", "-c", "select 40+2").Stdout == "42\n"
+		})
 	}
 }

@@ -51,10 +51,16 @@ func TestReadinessTellsTheTruth(t *testing.T) {
 	// While it drains it says so; after HUP the new one answers, and only it.
 	live := s.counting(t, s.alice, agent)
 	agent.HUP(t)
-	for range 20 {
-		if body, _ := get(t, diag["node-1"], "/readyz"); !strings.Contains(body, fmt.Sprint(agent.PID())) {
-			t.Errorf("the old generation answers: %s", body)
+	body := ""
+	if !cluster.Poll(patience, func() bool { // the old one answers until it has heard that the new one is ready
+		for range 20 {
+			if body, _ = get(t, diag["node-1"], "/readyz"); !strings.Contains(body, fmt.Sprintf(`"pid":%d`, agent.PID())) {
+				return false
+			}
 		}
+		return true
+	}) {
+		t.Errorf("the old generation answers: %s", body)
 	}
 	live.finish(t)
 	live = s.counting(t, s.alice, agent)

@@ -150,7 +150,7 @@ func (s *survivors) forwarded(t *testing.T, who *cluster.Person, node *cluster.P
 			return false
 		}
 		one := make([]byte, 1)
-		if c.SetReadDeadline(time.Now().Add(2*time.Second)) != nil {
+		if c.SetReadDeadline(time.Now().Add(patience)) != nil { // the far end takes one connection, and no other after it
 			return false
 		}
 		if n, _ := c.Read(one); n == 0 {

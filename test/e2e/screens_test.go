@@ -61,7 +61,7 @@ func trimPlain(row string) string {
 // is what was recorded last.
 func (m *tmux) mark(t *testing.T, name string) moment {
 	t.Helper()
-	const still = 1500 * time.Millisecond
+	const still = 3 * time.Second
 	var seen moment
 	cluster.Until(t, within, "a still picture of "+name, func() bool {
 		now := m.picture(t)

@@ -33,6 +33,10 @@ func (w *world) stockSSHD(t *testing.T, host string) *stock {
 		"UsePAM yes\nPasswordAuthentication no\nSubsystem sftp internal-sftp\nStrictModes no\nMatch User nobody\n    ForceCommand true\n",
 		port, host, s.key, filepath.Join(dir, "pid")))
 	s.live = w.alice.Go(t, sshd, "-D", "-e", "-f", s.config)
+	cluster.Until(t, within, "sshd to take HUP", func() bool { // which would end it before
+		pid, err := os.ReadFile(filepath.Join(dir, "pid"))
+		return err == nil && strings.HasSuffix(string(pid), "\n")
+	})
 	return s
 }
 
@@ -151,7 +155,7 @@ func (w *world) unknownHostKey(t *testing.T, s *stock, to string) {
 	var r cluster.Result
 	cluster.Until(t, within, "the other host key", func() bool {
 		r = w.alice.Tsh("ssh", to, "true")
-		return r.Code == 255 && strings.Contains(r.Stderr, "host")
+		return r.Code == 255 && strings.Contains(r.Stderr, "no common algorithm for host key") // no certificate is for the new one
 	})
 	w.Tctl("create", "-f", write(t, filepath.Join(w.Dir, "recording.yaml"), `kind: session_recording_config
 version: v2

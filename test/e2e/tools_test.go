@@ -7,7 +7,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"teleport/test/cluster"
 )
@@ -58,13 +57,14 @@ inventory = %s
 remote_user = %s
 interpreter_python = auto_silent
 forks = 8
+timeout = 60
 [ssh_connection]
 ssh_args = -F %s -o ControlMaster=auto -o ControlPersist=60s
 control_path_dir = %s
 `, inventory, f.os.Name, f.config, control))
 	run := func(args ...string) string {
 		t.Helper()
-		return f.alice.Run(cluster.Command{Path: ansible, Args: append([]string{"fleet"}, args...), Dir: dir, Limit: 3 * time.Minute,
+		return f.alice.Run(cluster.Command{Path: ansible, Args: append([]string{"fleet"}, args...), Dir: dir, Limit: 6 * within,
 			Env: []string{"ANSIBLE_CONFIG=" + filepath.Join(dir, "ansible.cfg"), "ANSIBLE_NOCOLOR=1"}}).OK(t)
 	}
 	if out := run("-m", "ping"); strings.Count(out, `"ping": "pong"`) != len(f.hosts) {
