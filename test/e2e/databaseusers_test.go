@@ -119,7 +119,8 @@ func (m *maker) story(t *testing.T) {
 
 	m.role(t, "[reader]", "[reader, writer]")
 	cluster.Until(t, within, "the right to write", func() bool {
-		return !strings.Contains(m.says("insert into items select * from items where 1 = 0;"), m.refused)
+		out := m.says("insert into items select * from items where 1 = 0; select count(*) from items;")
+		return strings.Contains(out, "1000\n") && !strings.Contains(out, m.refused)
 	})
 	m.left(t, "off")
 	live := m.holds(t, "on reader,writer")

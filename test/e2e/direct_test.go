@@ -51,8 +51,8 @@ func TestAHostThatListensIsReachedAllThreeWays(t *testing.T) {
 		}
 	}
 	// A restart keeps the port, and a session that came without a proxy.
-	live := w.alice.Go(t, "/usr/bin/ssh", "-F", config, "-p", port, "db-1", "echo started; sleep 2; echo still here")
-	cluster.Until(t, within, "the session", func() bool { return strings.Contains(live.Out.String(), "started") })
+	live := w.alice.Go(t, "/usr/bin/ssh", "-F", config, "-p", port, "db-1", "echo started; read word; echo still here, $word")
+	live.WaitFor(t, "started")
 	agent.HUP(t)
 	if out := ssh(w.alice, "-p", port, "db-1", "echo by the new one").OK(t); out != "by the new one\n" {
 		t.Errorf("after HUP: %q", out)
@@ -60,8 +60,11 @@ func TestAHostThatListensIsReachedAllThreeWays(t *testing.T) {
 	if out := w.alice.Tsh("ssh", to, "echo by tsh").OK(t); out != "by tsh\n" {
 		t.Errorf("tsh after HUP: %q", out)
 	}
+	if _, err := fmt.Fprintln(live.In, "and heard"); err != nil {
+		t.Error(err)
+	}
 	live.Wait(t)
-	contains(t, live.Out.String(), "still here")
+	contains(t, live.Out.String(), "still here, and heard")
 	w.Events(t, 1, "session.end", "alice")
 	w.refusals(t, ssh, port)
 }

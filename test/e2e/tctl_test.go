@@ -53,7 +53,7 @@ func TestTctlManagesUsers(t *testing.T) {
 	if err := json.Unmarshal([]byte(w.Tctl("users", "reset", "bob", "--format=json").OK(t)), &reset); err != nil || reset.URL == "" {
 		t.Fatal(err)
 	}
-	if r := bob.TshIn(bob.Password+"\n000000\n", "login", "--proxy="+w.ProxyAddr(), "--user=bob", "--insecure", "--force"); r.Code == 0 {
+	if r := bob.TshIn(bob.Password+"\n"+bob.OTP(t)+"\n", "login", "--proxy="+w.ProxyAddr(), "--user=bob", "--insecure", "--force"); r.Code == 0 {
 		t.Error("the old password still works")
 	}
 	bob.Accept(t, reset.URL)

@@ -16,7 +16,7 @@ func TestTshSSHFlags(t *testing.T) {
 		d.Set("ssh_service.labels", map[string]any{"env": "prod", "role": "db"})
 		d.Set("ssh_service.commands", []any{map[string]any{"name": "arch", "command": []any{"/bin/uname", "-m"}, "period": "1h"}})
 	})
-	cluster.Until(t, within, "db-1 in the list", func() bool { return strings.Contains(w.alice.Tsh("ls", "--format=names").Stdout, "db-1") })
+	cluster.Until(t, within, "db-1 to answer", func() bool { return w.alice.Tsh("ssh", w.os.Name+"@db-1", "true").Code == 0 }) // the proxy hears of it in its own time
 	uuid := "echo $SSH_TELEPORT_HOST_UUID"
 	for name, args := range map[string][]string{
 		"by labels":         {w.os.Name + "@env=prod,role=db", uuid},
@@ -78,6 +78,7 @@ func TestTshLs(t *testing.T) {
 	w.AddAgent(t, "hidden", func(d cluster.Doc) {
 		d.Set("ssh_service.labels", map[string]any{"env": "prod", "secret": "yes"})
 	})
+	cluster.Until(t, within, "the hidden one to answer who may see it", func() bool { return w.alice.Tsh("ssh", w.os.Name+"@hidden", "true").Code == 0 })
 	bob := w.User(t, "bob", []string{"prod"}, nil)
 	bob.Login(t)
 	if out := bob.Tsh("ls", "--format=names").OK(t); out != "shop-1\n" {
