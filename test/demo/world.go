@@ -18,7 +18,7 @@ import (
 )
 
 // stopTime is how long a process may take to stop before it is killed.
-const stopTime = 15 * time.Second
+const stopTime = time.Minute
 
 // world is the temporary directory and the processes that run in it.
 type world struct {
