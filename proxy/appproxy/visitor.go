@@ -297,10 +297,15 @@ func (x *visitors) drop(key string, why error) {
 	delete(x.all, key)
 	x.mu.Unlock()
 	if v != nil {
-		v.end(why)
-		v.agents.Close()
-		v.hangUp()
+		v.close(why)
 	}
+}
+
+// close ends a session that nobody can find any more.
+func (v *visitor) close(why error) {
+	v.end(why)
+	v.agents.Close()
+	v.hangUp()
 }
 
 // serve drops sessions that have ended, and those that nobody has used for a while;
@@ -345,9 +350,10 @@ func (x *visitors) shut() bool {
 }
 
 // sweep drops what is over, and what nobody has used since, and leads away from where
-// it is ill what goes on; it returns how many are left.
+// it is ill what goes on; it returns how many are left. What is dropped nobody finds
+// from the same moment on: whoever comes back then gets a new one.
 func (x *visitors) sweep(since time.Time) int {
-	over := map[string]error{}
+	over := map[*visitor]error{}
 	var idle []*carrier
 	var moved []*visitor
 	x.mu.Lock()
@@ -359,18 +365,21 @@ func (x *visitors) sweep(since time.Time) int {
 		idle = append(idle, v.finished()...)
 		switch {
 		case v.ctx.Err() != nil:
-			over[key] = context.Cause(v.ctx)
+			over[v] = context.Cause(v.ctx)
 		case v.over() != nil:
-			over[key] = v.over()
+			over[v] = v.over()
 		case v.using == 0 && v.last.Before(since):
-			over[key] = errEnded()
+			over[v] = errEnded()
+		}
+		if over[v] != nil {
+			delete(x.all, key)
 		}
 		v.mu.Unlock()
 	}
-	left := len(x.all) - len(over)
+	left := len(x.all)
 	x.mu.Unlock()
-	for key, why := range over {
-		x.drop(key, why)
+	for v, why := range over {
+		v.close(why)
 	}
 	for _, v := range moved { // to an agent that reaches the app
 		v.agents.Renew()
