@@ -19,9 +19,8 @@ const (
 	webHeadTimeout = 10 * time.Second
 	webBodyTimeout = time.Minute
 	webIdleTimeout = 2 * time.Minute
-	webStall       = time.Minute // for a piece of an answer
-	webMaxHead     = appproxy.MaxHead
-	webMostHead    = 4 * webMaxHead // that is read where it is told that it is too much
+	webStall       = time.Minute          // for a piece of an answer
+	webMaxHead     = 4 * appproxy.MaxHead // that is read, where an app's address tells that it is too much
 	webDrain       = 5 * time.Second
 )
 
@@ -31,7 +30,7 @@ func (x *proxyParts) serveWeb(ctx context.Context, ln net.Listener) error {
 	front := http.HandlerFunc(x.front)
 	first := &http1.Server{Handler: front, HeadTimeout: webHeadTimeout, BodyTimeout: webBodyTimeout, IdleTimeout: webIdleTimeout, WriteTimeout: webStall,
 		MaxHead: webMaxHead, Refused: x.webRefused, Log: x.p.log}
-	second := &http.Server{Handler: patient(front), ReadHeaderTimeout: webHeadTimeout, ReadTimeout: webBodyTimeout, IdleTimeout: webIdleTimeout, MaxHeaderBytes: webMostHead,
+	second := &http.Server{Handler: patient(front), ReadHeaderTimeout: webHeadTimeout, ReadTimeout: webBodyTimeout, IdleTimeout: webIdleTimeout, MaxHeaderBytes: webMaxHead,
 		ErrorLog: slog.NewLogLogger(x.p.log.Handler(), slog.LevelDebug)}
 	feed := netx.NewFeed()
 	life, cut := context.WithCancel(context.WithoutCancel(ctx))

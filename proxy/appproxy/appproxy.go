@@ -154,18 +154,15 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// MaxHead is how many bytes the head of a request for an app may have. One of HTTP/2 is
-// read beyond that, up to a bound of the server: the browser of somebody whose cookies
-// have grown too large shall say so, and not that the connection was closed.
+// MaxHead is how many bytes the head of a request for an app may have. It is read beyond
+// that, up to a bound of the server: the browser of somebody whose cookies have grown too
+// large shall say so, on a page whose sheet it can get.
 const MaxHead = 32 << 10
 
 var errHead = errors.New("the head of the request is too large")
 
 // headFits refuses a head that no agent would be shown.
 func headFits(r *http.Request) error {
-	if r.ProtoMajor < 2 { // the server has counted
-		return nil
-	}
 	n := len(r.RequestURI)
 	for name, values := range r.Header {
 		for _, v := range values {

@@ -51,10 +51,16 @@ func TestAPageSaysAThingOnce(t *testing.T) {
 // Somebody whose cookies have grown too large for a request reads so, and which; with a
 // page whose own sheet the same browser gets. It is in the log, and reaches no agent.
 func TestAHeadThatIsTooLarge(t *testing.T) {
+	for proto, major := range map[string]int{"HTTP/1.1": 1, "HTTP/2.0": 2} {
+		t.Run(proto, func(t *testing.T) { aHeadThatIsTooLarge(t, proto, major) })
+	}
+}
+
+func aHeadThatIsTooLarge(t *testing.T, proto string, major int) {
 	w := newWorld(t)
 	ask := func(path string, cookies int, headers map[string]string) *httptest.ResponseRecorder {
 		r := httptest.NewRequest("GET", path, nil)
-		r.Host, r.ProtoMajor, r.Proto = "wiki.proxy.test:3080", 2, "HTTP/2.0"
+		r.Host, r.ProtoMajor, r.Proto = "wiki.proxy.test:3080", major, proto
 		r.Header.Set("Cookie", "theirs="+strings.Repeat("x", cookies))
 		for k, v := range headers {
 			r.Header.Set(k, v)

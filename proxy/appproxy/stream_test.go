@@ -266,3 +266,29 @@ func TestSlowBodies(t *testing.T) {
 		})
 	}
 }
+
+// A person whose form stops on its way reads that it did not arrive, what of it is known,
+// and how to send it once more; and nothing against the app.
+func TestThePageOfAPause(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.streams()
+		id, secret, _ := strings.Cut(w.start("wiki", "alice", "", nil), ".")
+		conn := w.raw()
+		defer conn.Close()
+		_, err := io.WriteString(conn, "POST /sum HTTP/1.1\r\nHost: wiki.proxy.test:3080\r\nContent-Length: 2\r\nAccept: text/html\r\nSec-Fetch-Mode: navigate\r\n"+
+			"Cookie: __Host-grv_app_session="+id+"; __Host-grv_app_session_subject="+secret+"\r\n\r\nx")
+		must(t, err)
+		resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		must(t, err)
+		page, err := io.ReadAll(resp.Body)
+		must(t, err)
+		_, text, _ := strings.Cut(string(page), "<main>")
+		text, _, _ = strings.Cut(text, `<p class="id">`)
+		const want = `<h1>What you sent did not reach wiki</h1><p class="why">Nothing more of what you sent has come for a minute.</p>` +
+			`<p class="hint">Reload this page, and the browser sends it once more.</p>`
+		if text = strings.ReplaceAll(text, "\n", ""); resp.StatusCode != http.StatusRequestTimeout || text != want {
+			t.Errorf("%s: %s", resp.Status, page)
+		}
+	})
+}
