@@ -82,10 +82,10 @@ func (b *body) finish() error {
 	if err != nil {
 		return err
 	}
-	if text == "" {
+	if text == "\r\n" {
 		return io.EOF
 	}
-	h, err := parseFields(text+"\r\n", b.strict)
+	h, err := parseFields(text, b.strict)
 	if err != nil {
 		return err
 	}
@@ -104,7 +104,8 @@ func (b *body) finish() error {
 	return io.EOF
 }
 
-// readTrailer reads the fields after a body; mostly there are none.
+// readTrailer reads the fields after a body, and the empty line that ends them; mostly
+// that is all.
 func readTrailer(br *bufio.Reader) (string, error) {
 	text := ""
 	for {
@@ -117,10 +118,13 @@ func readTrailer(br *bufio.Reader) (string, error) {
 		case err != nil:
 			return "", err
 		}
-		if s := string(line); s == "\r\n" || s == "\n" {
+		end := string(line) == "\r\n" || string(line) == "\n"
+		if end && text == "" && len(line) == 2 {
+			return "\r\n", nil
+		}
+		if text += string(line); end {
 			return text, nil
 		}
-		text += string(line)
 	}
 }
 

@@ -193,3 +193,26 @@ func TestWhoDoesNotReadAnswers(t *testing.T) {
 		})
 	}
 }
+
+// TestWhatFollowsABodyHasWholeLines: one that ends in LF alone could end what follows a
+// request elsewhere for whoever stands before this server.
+func TestWhatFollowsABodyHasWholeLines(t *testing.T) {
+	for tail, whole := range map[string]bool{
+		"0\r\n\r\n": true, "0\r\nX-A: 1\r\n\r\n": true,
+		"0\r\n\n": false, "0\r\nX-A: 1\n\r\n": false, "0\r\nX-A: 1\r\n\n": false, "0\n\r\n": false, "0\n\n": false,
+	} {
+		conn := pipe(t, func(w http.ResponseWriter, r *http.Request) {
+			if _, err := io.Copy(io.Discard, r.Body); err != nil {
+				w.WriteHeader(http.StatusBadRequest)
+			}
+		})
+		go fmt.Fprint(conn, "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTrailer: X-A\r\n\r\n"+tail)
+		resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := resp.StatusCode == http.StatusOK; got != whole {
+			t.Errorf("%q: %s", tail, resp.Status)
+		}
+	}
+}
