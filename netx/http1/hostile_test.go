@@ -3,11 +3,13 @@ package http1
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -213,6 +215,36 @@ func TestWhatFollowsABodyHasWholeLines(t *testing.T) {
 		}
 		if got := resp.StatusCode == http.StatusOK; got != whole {
 			t.Errorf("%q: %s", tail, resp.Status)
+		}
+	}
+}
+
+// TestAnAnswerThatBreaksOffLooksSo: where the end of the connection is that of the answer,
+// as for clients of HTTP/1.0, TLS does not say goodbye behind half of one.
+func TestAnAnswerThatBreaksOffLooksSo(t *testing.T) {
+	lent := httptest.NewTLSServer(nil)
+	defer lent.Close()
+	for path, whole := range map[string]bool{"/whole": true, "/half": false} {
+		for _, proto := range []string{"HTTP/1.0", "HTTP/1.1"} {
+			near, far := net.Pipe()
+			s := &Server{HeadTimeout: time.Minute, BodyTimeout: time.Minute, IdleTimeout: time.Minute, MaxHead: 1 << 10, Log: slog.New(slog.DiscardHandler),
+				Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					_, _ = io.WriteString(w, "so far")
+					_ = http.NewResponseController(w).Flush()
+					if r.URL.Path == "/half" {
+						panic(http.ErrAbortHandler)
+					}
+				})}
+			var serving sync.WaitGroup
+			serving.Go(func() { s.ServeConn(t.Context(), tls.Server(far, &tls.Config{Certificates: lent.TLS.Certificates})) })
+			client := tls.Client(near, &tls.Config{InsecureSkipVerify: true})
+			fmt.Fprint(client, "GET "+path+" "+proto+"\r\nHost: a\r\nConnection: close\r\n\r\n")
+			said, err := io.ReadAll(client)
+			if got := err == nil; got != whole || !strings.Contains(string(said), "so far") {
+				t.Errorf("%s %s: %q %v", path, proto, said, err)
+			}
+			near.Close()
+			serving.Wait()
 		}
 	}
 }

@@ -271,7 +271,7 @@ func (c *conn) answer(r *http.Request, cancel context.CancelCauseFunc) bool {
 	case c.taken:
 		return false
 	case aborted:
-		c.nc.Close()
+		cutOff(c.nc)
 		w.body.leave() // whoever reads it reads from memory that serves another connection next
 		return false
 	}
@@ -285,6 +285,23 @@ func (c *conn) answer(r *http.Request, cancel context.CancelCauseFunc) bool {
 		return false
 	}
 	return true
+}
+
+// cutOff ends a connection behind half of an answer. Where only the end of the connection
+// tells that of the answer, as in HTTP/1.0, a goodbye of TLS would make it look whole.
+func cutOff(nc net.Conn) {
+	for c := nc; c != nil; {
+		if t, ok := c.(*tls.Conn); ok {
+			t.NetConn().Close()
+			break
+		}
+		u, ok := c.(interface{ NetConn() net.Conn })
+		if !ok {
+			break
+		}
+		c = u.NetConn()
+	}
+	nc.Close()
 }
 
 func (c *conn) handle(w http.ResponseWriter, r *http.Request) (aborted bool) {
