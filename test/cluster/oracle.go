@@ -7,7 +7,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"teleport/audit/audittest"
 )
@@ -49,7 +48,7 @@ func (c *Cluster) Events(t testing.TB, n int, typ, user string) []map[string]any
 	if user != "" {
 		args = append(args, "--user="+user)
 	}
-	if !Poll(30*time.Second, func() bool {
+	if !Poll(shipLimit, func() bool {
 		last, events = c.Tctl(args...), nil
 		return last.Code == 0 && json.Unmarshal([]byte(last.Stdout), &events) == nil && len(events) >= n
 	}) {

@@ -21,6 +21,10 @@ import (
 // otpPeriod is the length of a time step of the authenticator app.
 const otpPeriod = 30
 
+// otpOnTheWay is how many seconds a code is good for at least when it is given out: on a
+// busy machine it takes long to get where it is looked at.
+const otpOnTheWay = 20
+
 // Person is a user of the cluster with a home of their own on this machine, a
 // password and an authenticator app.
 type Person struct {
@@ -101,6 +105,13 @@ func (p *Person) OTPSecret() string {
 	return p.secret
 }
 
+// OTPStep is the newest time step of which a code was given out, for the same.
+func (p *Person) OTPStep() int64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.used
+}
+
 func (p *Person) enroll(secret string) {
 	p.c.Secret(secret, "OTP secret")
 	p.mu.Lock()
@@ -118,8 +129,8 @@ func (p *Person) OTP(t testing.TB) string {
 	var step int64
 	Until(t, 3*otpPeriod*time.Second, "the next time step of the authenticator app", func() bool {
 		now := time.Now().Unix()
-		// The step before is taken too, unless it grows too old on its way.
-		step = max(p.used+1, (now-otpPeriod+10)/otpPeriod)
+		// The step before is taken too, unless it may grow too old on its way.
+		step = max(p.used+1, (now-otpPeriod+otpOnTheWay)/otpPeriod)
 		return step <= now/otpPeriod+1
 	})
 	p.used = step

@@ -23,7 +23,7 @@ import (
 // Bounds against hanging, not measures.
 const (
 	readyLimit = 60 * time.Second
-	stopLimit  = 30 * time.Second
+	stopLimit  = 60 * time.Second
 	shipLimit  = 60 * time.Second
 )
 

@@ -76,6 +76,7 @@ const journeys = {
     await opened.waitForLoadState();
     await opened.locator('.kernel_idle_icon').first().waitFor();
     await opened.locator('.CodeMirror').first().click();
+    await opened.locator('.CodeMirror-focused').first().waitFor();
     await opened.keyboard.type('print(6 * 7 * 1000)');
     await opened.keyboard.press('Shift+Enter');
     await opened.locator('.output_stdout', { hasText: '42000' }).waitFor();

@@ -54,6 +54,7 @@ export async function open(origin, shots, { args = [], apps = [] } = {}) {
     close: () => chrome.close(),
     /** No accessibility violation, no scrolling sideways, and a picture where asked for. */
     async check(name) {
+      await page.waitForLoadState(); // what is read in a page may be there before its sheet is
       await page.evaluate(axe);
       const found = await page.evaluate(() => globalThis.axe.run(document, { resultTypes: ['violations'] }));
       for (const v of found.violations) {

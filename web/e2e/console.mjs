@@ -28,7 +28,7 @@ async function menu() {
   await page.goto(`${origin}/web/`);
   await page.getByRole('row').nth(1).waitFor();
   await page.getByRole('button', { name: 'Open aws' }).click();
-  await page.getByRole('menu').waitFor();
+  await page.locator('[role=menu]:focus-within').waitFor(); // it gets the focus a moment after it is there, and with it the keys
 }
 
 const journeys = {

@@ -2,13 +2,14 @@
 // kind: in light, in dark and on a phone, by keyboard where the house has the keys.
 //
 //   TELEPORT_URL=https://proxy:3080 TELEPORT_LONG=the-longest-name TELEPORT_STAGE=http://… \
-//   TELEPORT_USERS=NAME⇥PASSWORD⇥SECRET⇥NAME⇥PASSWORD⇥SECRET node web/e2e/pages.mjs
+//   TELEPORT_USERS=NAME⇥PASSWORD⇥SECRET⇥STEP⇥NAME⇥PASSWORD⇥SECRET⇥STEP node web/e2e/pages.mjs
 //
+// STEP is the last time step of which a code was used.
 // TELEPORT_STAGE runs what is posted there as arguments of an administrator's tctl.
 // TELEPORT_HOSTS and SHOTS are as for apps.mjs. The last line has the commands that the
 // list shows, for somebody to try.
 import { open } from './browser.mjs';
-import { code, stepAt } from './totp.mjs';
+import { codeAfter } from './totp.mjs';
 
 const need = (name) => {
   const value = process.env[name];
@@ -24,7 +25,7 @@ const apps = ['wiki', 'down', 'lacks', 'console', 'gcp', long].map(at);
 const b = await open(origin, process.env.SHOTS, { args: [`--host-resolver-rules=${process.env.TELEPORT_HOSTS ?? ''}`], apps });
 const { page, context } = b;
 const words = need('TELEPORT_USERS').split('\t');
-const [alice, bob] = [words.slice(0, 3), words.slice(3)];
+const [alice, bob] = [words.slice(0, 4), words.slice(4)];
 const see = (text) => page.getByText(text).first().waitFor();
 const title = (name) => page.getByRole('heading', { level: 1, name }).waitFor();
 const key = (k) => page.keyboard.press(k);
@@ -32,13 +33,12 @@ const tctl = async (line) => (await fetch(need('TELEPORT_STAGE'), { method: 'POS
 const shown = [];
 const requestID = /[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}/;
 
-async function signIn([user, password, secret]) {
+async function signIn([user, password, secret, used]) {
   await page.waitForURL((u) => u.href.startsWith(`${origin}/web/login`));
   await page.locator('input[name=username]').fill(user);
   await page.locator('input[name=password]').fill(password);
   await key('Enter');
-  // The cluster takes one step ahead of its clock; that of now may be used.
-  await page.locator('input[name=otp]').fill(await code(secret, stepAt(Date.now()) + 1));
+  await page.locator('input[name=otp]').fill(await codeAfter(secret, Number(used)));
   await key('Enter');
 }
 
@@ -67,7 +67,7 @@ async function tells(name, ...texts) {
 
 const menuOf = async (name, verb) => {
   await page.getByRole('button', { name: `${verb} ${name}`, exact: true }).click();
-  await page.getByRole('menu').waitFor();
+  await page.locator('[role=menu]:focus-within').waitFor(); // it gets the focus a moment after it is there, and with it the keys
   if (['console', 'azure', long].includes(name)) await b.check(`menu-${name}`);
   const commands = await page.locator('[data-command]').evaluateAll((all) => all.map((e) => e.dataset.command));
   const opens = await page.locator('[data-launch]').count();

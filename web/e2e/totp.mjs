@@ -30,3 +30,14 @@ export function code(secret, step) {
   const at = mac[19] & 15;
   return String((mac.readUInt32BE(at) & 0x7fffffff) % 1_000_000).padStart(6, '0');
 }
+
+/**
+ * The first code after that of a time step, which was used. The cluster takes one step
+ * ahead of its clock; a code before the last that it took it does not take.
+ */
+export async function codeAfter(secret, used) {
+  const step = Math.max(stepAt(Date.now()), used + 1);
+  const early = (step - 1) * 30_000 - Date.now();
+  if (early > 0) await new Promise((done) => setTimeout(done, early + 500));
+  return code(secret, step);
+}
