@@ -31,6 +31,7 @@ func TestAccessExplains(t *testing.T) {
 		t.Errorf("%v: %s", err, out)
 	}
 	w.Tctl("lock", "--user=carol", "--message=gone").OK(t)
+	contains(t, w.Tctl("access", "explain", "carol", "node/"+w.node.Name).OK(t), "DENIED", "gone")
 	w.Tctl("access", "explain", "nobody", "node/"+w.node.Name).Exit(t, 5)
 	contains(t, w.Tctl("access", "explain", "alicf", "node/"+w.node.Name).Exit(t, 5).Stderr, `"alice"`)
 	contains(t, w.Tctl("access", "explain", "alice", "node/"+w.node.Name+"x").Exit(t, 5).Stderr, w.node.Name)

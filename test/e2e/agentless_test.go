@@ -62,14 +62,17 @@ func TestAServerWithoutAnAgent(t *testing.T) {
 		}
 	}
 	var atTerminal any
-	for _, e := range w.Events(t, 1, "session.start", "alice") {
-		if e["server_id"] != agentless || e["server_sub_kind"] != "openssh" || e["login"] != w.os.Name || e["session_recording"] != "proxy" {
-			t.Errorf("%v", e)
+	cluster.Until(t, within, "the session at a terminal in the log", func() bool {
+		for _, e := range w.Events(t, 1, "session.start", "alice") {
+			if e["server_id"] != agentless || e["server_sub_kind"] != "openssh" || e["login"] != w.os.Name || e["session_recording"] != "proxy" {
+				t.Fatalf("%v", e)
+			}
+			if e["initial_command"] == "tty; echo terminal" {
+				atTerminal = e["sid"]
+			}
 		}
-		if e["initial_command"] == "tty; echo terminal" {
-			atTerminal = e["sid"]
-		}
-	}
+		return atTerminal != nil
+	})
 	// The proxy has recorded it, as there is no agent that could.
 	cluster.Until(t, within, "the recording", func() bool {
 		r := w.alice.Tsh("play", fmt.Sprint(atTerminal), "--format=text")

@@ -8,6 +8,7 @@ import (
 	"crypto/tls"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -54,7 +55,28 @@ func withAppsIn(t *testing.T, env []string, proxies int, apps ...map[string]any)
 		}
 	}})
 	addAppAgent(t, c, "app-1", apps...)
+	heardOf(t, c, apps)
 	return c
+}
+
+// heardOf waits until each proxy knows the addresses of apps: what an agent fronts is
+// told after it is ready.
+func heardOf(t *testing.T, c *cluster.Cluster, apps []map[string]any) {
+	t.Helper()
+	b := newBrowsing(t, c)
+	for i, p := range c.Proxies {
+		b.turn(int32(i)) //nolint:gosec // there are two at most
+		for _, a := range apps {
+			name, _ := a["name"].(string)
+			if uri, _ := a["uri"].(string); strings.HasPrefix(uri, "tcp://") {
+				continue // which browsers do not open
+			}
+			cluster.Until(t, within, p.Name+" to hear of the app "+name, func() bool {
+				resp, _ := b.do("GET", b.url(name, "/x-teleport-auth/finish"), nil)
+				return resp.StatusCode == http.StatusOK
+			})
+		}
+	}
 }
 
 func addAppAgent(t *testing.T, c *cluster.Cluster, name string, apps ...map[string]any) *cluster.Process {
@@ -254,7 +276,8 @@ func intranet(t *testing.T) string {
 // raw opens a stream of the app and reads the head of its answer.
 func (b *browsing) raw(app, path string, headers string) (net.Conn, *http.Response) {
 	b.t.Helper()
-	conn, err := tls.Dial("tcp", b.c.Proxies[b.at.Load()].WebAddr, &tls.Config{InsecureSkipVerify: true, ServerName: app + "." + appHost, NextProtos: []string{"http/1.1"}})
+	conn, err := tls.DialWithDialer(&net.Dialer{LocalAddr: b.from}, "tcp", b.c.Proxies[b.at.Load()].WebAddr,
+		&tls.Config{InsecureSkipVerify: true, ServerName: app + "." + appHost, NextProtos: []string{"http/1.1"}})
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -275,19 +298,21 @@ func (b *browsing) raw(app, path string, headers string) (net.Conn, *http.Respon
 	return conn, resp
 }
 
-// cutWithin waits until a connection is cut and returns how long that took.
-func cutWithin(t *testing.T, conn net.Conn) time.Duration {
+// soon bounds what takes a second where the machine has nothing else to do.
+const soon = 20 * time.Second
+
+// isCut fails the test unless a connection is cut soon.
+func isCut(t *testing.T, what string, conn net.Conn) {
 	t.Helper()
-	began := time.Now()
-	if err := conn.SetReadDeadline(began.Add(within)); err != nil {
+	if err := conn.SetReadDeadline(time.Now().Add(soon)); err != nil {
 		t.Fatal(err)
 	}
 	for b := make([]byte, 64<<10); ; {
 		if _, err := conn.Read(b); err != nil {
-			if ne, ok := err.(net.Error); ok && ne.Timeout() {
-				t.Error("it is still open")
+			if errors.Is(err, os.ErrDeadlineExceeded) {
+				t.Errorf("%s is not cut within %s", what, soon)
 			}
-			return time.Since(began)
+			return
 		}
 	}
 }
@@ -345,9 +370,7 @@ func TestAnAppInABrowser(t *testing.T) {
 		t.Errorf("log-out: %s", resp.Status)
 	}
 	for name, conn := range map[string]net.Conn{"the WebSocket": ws, "the event stream": stream} {
-		if took := cutWithin(t, conn); took > 5*time.Second {
-			t.Errorf("%s was cut after %s", name, took)
-		}
+		isCut(t, name, conn)
 	}
 	if resp, _ := b.do("GET", b.url("wiki", "/"), nil); resp.StatusCode != http.StatusUnauthorized {
 		t.Errorf("after it: %s", resp.Status)
@@ -359,16 +382,12 @@ func TestAnAppInABrowser(t *testing.T) {
 	if status, out := b.call("DELETE", "/webapi/sessions/web", nil); status != 200 {
 		t.Fatalf("sign-out: %v", out)
 	}
-	if took := cutWithin(t, download); took > 5*time.Second {
-		t.Errorf("the download was cut after %s", took)
-	}
+	isCut(t, "the download", download)
 	b.signIn(alice)
 	b.open(b.url("wiki", "/"))
 	ws, _ = b.raw("wiki", "/ws", upgrade)
 	c.Tctl("lock", "--user=alice", "--message=enough").OK(t)
-	if took := cutWithin(t, ws); took > 5*time.Second {
-		t.Errorf("the WebSocket of a locked user was cut after %s", took)
-	}
+	isCut(t, "the WebSocket of a locked user", ws)
 	resp, text = b.page(b.url("wiki", "/"))
 	if resp.StatusCode == 200 || strings.Contains(text, "asked for") {
 		t.Errorf("a locked user: %s %s", resp.Status, text)
@@ -400,6 +419,11 @@ func TestAnAppByAnyProxy(t *testing.T) {
 	}
 	ask("the first proxy")
 	b.turn(1)
+	// A request waits half a second for a session that this proxy has not heard of.
+	cluster.Until(t, within, "the other proxy to hear of the session", func() bool {
+		resp, _ := b.do("GET", b.url("wiki", "/b"), nil)
+		return resp.StatusCode == http.StatusOK
+	})
 	ask("the other proxy")
 	c.Proxies[0].Term(t)
 	ask("the other proxy, alone")
@@ -431,7 +455,11 @@ func TestWhoMayNotOpenAnApp(t *testing.T) {
 	if status != http.StatusForbidden || said["message"] == nil {
 		t.Fatalf("%d %v", status, out)
 	}
-	cluster.Until(t, within, "the refusal in the log", func() bool { return len(c.Events(t, 1, "auth", "bob")) > 0 })
+	for _, e := range c.Events(t, 1, "auth", "bob") {
+		if e["resource_name"] != "wiki" || e["error"] == "" {
+			t.Errorf("the log has %v", e)
+		}
+	}
 	for _, host := range []string{"nothing." + appHost, appHost, "evil.test", "wiki." + appHost + ".evil.test", ""} {
 		if status, out := b.call("POST", "/webapi/sessions/app", map[string]any{"host": host}); status != http.StatusNotFound {
 			t.Errorf("%q: %d %v", host, status, out)
@@ -467,9 +495,7 @@ func TestJupyterInChromium(t *testing.T) {
 	if _, err := os.Stat(home + "/figures.csv"); err != nil {
 		t.Error(err)
 	}
-	if n := len(c.Events(t, 5, "app.session.request", "alice")); n < 5 {
-		t.Errorf("%d requests in the log", n)
-	}
+	c.Events(t, 5, "app.session.request", "alice")
 }
 
 // TestStolenAppCookies: of a session with an app nothing is of use but the whole
@@ -556,5 +582,5 @@ func TestStolenAppCookies(t *testing.T) {
 	if status := try(bobID, bobSecret); status != http.StatusOK {
 		t.Errorf("and that of somebody else: %d", status)
 	}
-	cluster.Until(t, within, "the refusals in the log", func() bool { return len(c.Events(t, 3, "auth", "alice")) >= 3 })
+	c.Events(t, 3, "auth", "alice") // the refusals
 }

@@ -44,9 +44,16 @@ func TestTheDebugApp(t *testing.T) {
 	if resp.StatusCode != http.StatusForbidden || !strings.Contains(text, "this agent may not reach the address of the app") {
 		t.Errorf("%s: %s", resp.Status, text)
 	}
-	for _, e := range c.Events(t, 1, "app.session.request", "alice") {
-		if e["app_name"] == "metadata" && e["code"] != "T2009E" {
-			t.Errorf("%v", e)
+	cluster.Until(t, within, "both requests that were refused in the log", func() bool {
+		refused := 0
+		for _, e := range c.Events(t, 1, "app.session.request", "alice") {
+			if e["app_name"] != "metadata" {
+				continue
+			}
+			if refused++; e["code"] != "T2009E" {
+				t.Fatalf("%v", e)
+			}
 		}
-	}
+		return refused == 2
+	})
 }

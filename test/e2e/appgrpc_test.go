@@ -130,7 +130,7 @@ func TestGRPCThroughTshProxyApp(t *testing.T) {
 		t.Error("the server does not hear of a cancel")
 	}
 
-	curl := alice.Run(cluster.Command{Path: cluster.Need(t, "curl", "curl"), Args: []string{"-sS", "--max-time", "20", "--http2-prior-knowledge", "-o", "/dev/null",
+	curl := alice.Run(cluster.Command{Path: cluster.Need(t, "curl", "curl"), Args: []string{"-sS", "--max-time", "60", "--http2-prior-knowledge", "-o", "/dev/null",
 		"-w", "%{http_version} %{http_code}", at + "/nothing"}})
 	contains(t, curl.OK(t), "2 404")
 	requests := c.Events(t, 5, "app.session.request", "alice")

@@ -59,7 +59,10 @@ func newMall(t *testing.T, o cluster.Opts) *mall {
 	m.TctlIn(appRole, "create", "-f").OK(t)
 	m.alice = m.User(t, "alice", []string{"apps"}, []string{"shop"})
 	m.alice.Login(t)
-	cluster.Until(t, within, "the app in tsh apps ls", func() bool { return strings.Contains(m.alice.Tsh("apps", "ls").Stdout, "wiki") })
+	cluster.Until(t, within, "the apps in the lists", func() bool {
+		out := m.alice.Tsh("apps", "ls").Stdout
+		return strings.Contains(out, "wiki") && strings.Contains(out, "shop-db") && strings.Contains(m.Tctl("apps", "ls").Stdout, "payroll")
+	})
 	return m
 }
 
@@ -112,7 +115,7 @@ func TestCurlThroughTshProxyApp(t *testing.T) {
 	contains(t, m.Tctl("access", "plan", "--delete=apps").OK(t), "3 apps", "Apps", "use")
 	_, port := m.opened(t, "wiki", "")
 	curl := func(args ...string) cluster.Result {
-		return m.alice.Run(cluster.Command{Path: cluster.Need(t, "curl", "curl"), Args: append([]string{"-sS", "--max-time", "20"}, args...)})
+		return m.alice.Run(cluster.Command{Path: cluster.Need(t, "curl", "curl"), Args: append([]string{"-sS", "--max-time", "60"}, args...)})
 	}
 	at := "http://127.0.0.1:" + port
 	contains(t, curl(at+"/page?a=1&b=2").OK(t), "GET /page?a=1&b=2 for 127.0.0.1:"+port+" of shop")
@@ -145,7 +148,7 @@ func TestAnAppVerifiesWhoComes(t *testing.T) {
 	m := newMall(t, cluster.Opts{})
 	_, port := m.opened(t, "wiki", "")
 	curl := func(args ...string) string {
-		return m.alice.Run(cluster.Command{Path: cluster.Need(t, "curl", "curl"), Args: append([]string{"-sS", "--max-time", "20"}, args...)}).OK(t)
+		return m.alice.Run(cluster.Command{Path: cluster.Need(t, "curl", "curl"), Args: append([]string{"-sS", "--max-time", "60"}, args...)}).OK(t)
 	}
 	token := curl("-H", "Teleport-Jwt-Assertion: forged", "http://127.0.0.1:"+port+"/who")
 	var set jose.JSONWebKeySet

@@ -84,7 +84,7 @@ func (w *cloudWorld) openProxy(t *testing.T, line, bundle string, others ...stri
 	live := w.alice.StartTsh(t, strings.Fields(strings.TrimPrefix(line, "tsh "))...)
 	env := map[string]string{}
 	cluster.Until(t, within, "the environment", func() bool {
-		for _, m := range regexp.MustCompile(`(?m)^export (\w+)='?([^'\n]*)'?$`).FindAllStringSubmatch(live.Out.String(), -1) {
+		for _, m := range regexp.MustCompile(`(?m)^export (\w+)='?([^'\n]*)'?\n`).FindAllStringSubmatch(live.Out.String(), -1) {
 			env[m[1]] = m[2]
 		}
 		return !slices.ContainsFunc(append(others, bundle, "HTTPS_PROXY"), func(name string) bool { return env[name] == "" })
@@ -241,6 +241,7 @@ func (w *cloudWorld) athena(t *testing.T) {
 	t.Helper()
 	live := w.alice.StartTsh(t, "proxy", "aws", "--app=aws", "--format=athena-odbc")
 	live.WaitFor(t, "TrustedCerts=")
+	live.WaitFor(t, "\n")
 	said := map[string]string{}
 	for _, part := range strings.Split(strings.TrimSpace(live.Out.String()), ";") {
 		name, value, _ := strings.Cut(part, "=")
@@ -258,5 +259,5 @@ func (w *cloudWorld) athena(t *testing.T) {
 	cluster.Until(t, within, "an answer by the driver's string", func() bool { _, err := c.ListBuckets(t.Context(), nil); return err == nil })
 	java := w.alice.StartTsh(t, "proxy", "aws", "--app=aws", "--format=athena-jdbc")
 	java.WaitFor(t, "jdbc:awsathena://AwsRegion=eu-west-1;User=AKIA")
-	contains(t, java.Errs.String(), "keytool -noprompt -importcert")
+	cluster.Until(t, within, "the words about a key store", func() bool { return strings.Contains(java.Errs.String(), "keytool -noprompt -importcert") })
 }

@@ -19,7 +19,7 @@ func TestMaxConnections(t *testing.T) {
 	w.startSSHD(t, "plain-1")
 	w.TctlIn("kind: role\nversion: v7\nmetadata: {name: two}\nspec:\n  options: {max_connections: 2}\n"+
 		"  allow: {logins: ['"+w.os.Name+"'], node_labels: {'*': '*'}}\n", "create", "-f").OK(t)
-	w.TctlIn("kind: cluster_networking_config\nversion: v2\nmetadata: {name: cluster-networking-config}\nspec: {session_control_timeout: 12s}\n", "create", "-f").OK(t)
+	w.TctlIn("kind: cluster_networking_config\nversion: v2\nmetadata: {name: cluster-networking-config}\nspec: {session_control_timeout: 30s}\n", "create", "-f").OK(t)
 	bob := w.User(t, "bob", []string{"two"}, nil)
 	bob.Login(t)
 	config := write(t, filepath.Join(bob.Home, "ssh_config"), bob.Tsh("config").OK(t)+"\nHost *\n    User "+w.os.Name+"\n")
