@@ -273,6 +273,16 @@ func intranet(t *testing.T) string {
 	return "http://" + ln.Addr().String()
 }
 
+// live opens a stream of the app, which answers with a status.
+func (b *browsing) live(app, path, headers string, status int) net.Conn {
+	b.t.Helper()
+	conn, resp := b.raw(app, path, headers)
+	if resp.StatusCode != status {
+		b.t.Fatalf("%s of %s: %s", path, app, resp.Status)
+	}
+	return conn
+}
+
 // raw opens a stream of the app and reads the head of its answer.
 func (b *browsing) raw(app, path string, headers string) (net.Conn, *http.Response) {
 	b.t.Helper()
@@ -361,11 +371,8 @@ func TestAnAppInABrowser(t *testing.T) {
 		})
 	}
 	// Signing out of the app cuts what is open of it.
-	ws, up := b.raw("wiki", "/ws", upgrade)
-	if up.StatusCode != http.StatusSwitchingProtocols {
-		t.Fatalf("WebSocket: %s", up.Status)
-	}
-	stream, _ := b.raw("wiki", "/events", "")
+	ws := b.live("wiki", "/ws", upgrade, http.StatusSwitchingProtocols)
+	stream := b.live("wiki", "/events", "", http.StatusOK)
 	if resp, _ := b.page(b.url("wiki", "/teleport-logout")); resp.StatusCode != http.StatusFound {
 		t.Errorf("log-out: %s", resp.Status)
 	}
@@ -378,14 +385,14 @@ func TestAnAppInABrowser(t *testing.T) {
 	// Signed in at the proxy still, it opens again without another sign-in; a sign-out
 	// there, and a lock, cut everything.
 	b.open(b.url("wiki", "/"))
-	download, _ := b.raw("wiki", "/endless", "")
+	download := b.live("wiki", "/endless", "", http.StatusOK)
 	if status, out := b.call("DELETE", "/webapi/sessions/web", nil); status != 200 {
 		t.Fatalf("sign-out: %v", out)
 	}
 	isCut(t, "the download", download)
 	b.signIn(alice)
 	b.open(b.url("wiki", "/"))
-	ws, _ = b.raw("wiki", "/ws", upgrade)
+	ws = b.live("wiki", "/ws", upgrade, http.StatusSwitchingProtocols)
 	c.Tctl("lock", "--user=alice", "--message=enough").OK(t)
 	isCut(t, "the WebSocket of a locked user", ws)
 	resp, text = b.page(b.url("wiki", "/"))

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"testing"
+	"time"
 
 	"teleport/test/cluster"
 )
@@ -58,6 +59,17 @@ func TestADrainWaitsForAnApp(t *testing.T) {
 			b.signIn(alice)
 			b.open(b.url("wiki", "/"))
 			conn, resp := b.raw("wiki", "/slow", "")
+			if resp.StatusCode != http.StatusOK {
+				t.Fatal(resp.Status)
+			}
+			tell := func(word string) {
+				t.Helper()
+				select {
+				case say <- word:
+				case <-time.After(within):
+					t.Fatalf("nobody is there to hear %q", word)
+				}
+			}
 			hear := func(want string) {
 				t.Helper()
 				got := make([]byte, len(want))
@@ -65,7 +77,7 @@ func TestADrainWaitsForAnApp(t *testing.T) {
 					t.Fatalf("%q %v", got, err)
 				}
 			}
-			say <- "one."
+			tell("one.")
 			hear("one.")
 			b.do("GET", b.url("wiki", "/"), nil) // and a connection is left for the next
 			leaving.Quit(t)
@@ -76,7 +88,7 @@ func TestADrainWaitsForAnApp(t *testing.T) {
 					return err != nil || c.Close() != nil
 				})
 			}
-			say <- "two."
+			tell("two.")
 			hear("two.")
 			close(say)
 			if rest, err := io.ReadAll(resp.Body); err != nil || len(rest) > 0 {

@@ -123,6 +123,9 @@ func TestCurlThroughTshProxyApp(t *testing.T) {
 	contains(t, curl("--data-binary", "@-", at+"/upload").OK(t), "0 bytes")
 	stream := m.alice.Go(t, cluster.Need(t, "curl", "curl"), "-sSN", at+"/events")
 	stream.WaitFor(t, "data: 1")
+	if stream.Ended() {
+		t.Error("the stream ended by itself")
+	}
 	m.Tctl("lock", "--user=alice", "--ttl=1h", "--message=leaves").OK(t)
 	locked := time.Now()
 	stream.Wait(t)
