@@ -141,12 +141,21 @@ func TestRoleRemovalCutsLiveSession(t *testing.T) {
 
 func TestIdleTimeout(t *testing.T) {
 	w := newWorld(t)
-	w.policy.roles["dev"].Spec.Options.ClientIdleTimeout = types.Duration(time.Second)
 	w.policy.settings.Networking.IdleTimeoutMessage = "go home"
 	_, s := w.user("alice", "root")
+	out, done := newView(), make(chan error, 1)
 	var stderr safeBuffer
-	err := w.mustClient("root", s).Run(context.Background(), sshclient.Command{Line: "cat", Stdin: blocking{}, Stderr: &stderr})
-	if err == nil || !strings.Contains(stderr.String(), "go home") {
+	c := w.mustClient("root", s)
+	go func() {
+		done <- c.Run(context.Background(), sshclient.Command{Line: "echo ready; exec cat", Stdin: blocking{}, Stdout: out, Stderr: &stderr})
+	}()
+	out.wait(t, "ready")
+	w.policy.change(func() { // not before: what begins may take longer than that
+		r := role("dev", "root")
+		r.Spec.Options.ClientIdleTimeout = types.Duration(time.Second)
+		w.policy.roles["dev"] = r
+	})
+	if err := <-done; err == nil || !strings.Contains(stderr.String(), "go home") {
 		t.Fatalf("%v %q", err, stderr.String())
 	}
 	if e := w.log.wait(t, "client.disconnect", "").(*event.ClientDisconnect); e.Reason != "idle" {
