@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"testing"
 
+	"teleport/cli/output"
 	"teleport/test/cluster"
 )
 
@@ -28,7 +29,7 @@ func TestALockOnASessionEndsItAlone(t *testing.T) {
 	if two.Ended() {
 		t.Errorf("the other session ended too: %s", two.Out.String())
 	}
-	cluster.Until(t, within, "the tracker to go", func() bool { return w.Tctl("get", "session_tracker/"+sid).Code != 0 })
+	cluster.Until(t, within, "the tracker to go", func() bool { return w.Tctl("get", "session_tracker/"+sid).Code == output.ExitNotFound })
 	for _, flag := range []string{"--role=acces", "--user=alicia", "--session=" + sid} {
 		r := w.Tctl("lock", flag, "--ttl=10s")
 		r.OK(t)
