@@ -88,11 +88,14 @@ func (c *Cluster) stop(t testing.TB) {
 		if p == nil {
 			continue
 		}
-		for _, pid := range p.Generations() {
-			below = append(below, descendants(pid)...)
+		newest := 0
+		for _, g := range p.generations() {
+			if g.alive() { // else the id may be another's
+				below, newest = append(below, descendants(g.pid)...), g.pid
+			}
 		}
-		if p.Running() {
-			_ = syscall.Kill(p.PID(), syscall.SIGTERM) // gone meanwhile is as good
+		if newest > 0 {
+			_ = syscall.Kill(newest, syscall.SIGTERM) // gone meanwhile is as good
 		}
 	}
 	for _, p := range c.processes() {
@@ -102,11 +105,7 @@ func (c *Cluster) stop(t testing.TB) {
 		}
 	}
 	for _, s := range below {
-		gone := Poll(stopLimit, func() bool {
-			now, ok := readStat(s.pid)
-			return !ok || now.started != s.started || now.state == "Z"
-		})
-		if !gone {
+		if !Poll(stopLimit, func() bool { return !s.alive() }) {
 			t.Errorf("process %d (%s) was left by the cluster", s.pid, s.name)
 			_ = syscall.Kill(s.pid, syscall.SIGKILL)
 		}

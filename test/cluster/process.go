@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -55,7 +56,7 @@ type Process struct {
 	logPath string
 
 	mu     sync.Mutex
-	pids   []int // every generation, oldest first
+	born   []stat // every generation, oldest first
 	exited chan struct{}
 	code   int
 }
@@ -127,32 +128,33 @@ func (p *Process) StartOnly(t testing.TB) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.pids, p.exited = append(p.pids, cmd.Process.Pid), exited
+	p.born, p.exited = append(p.born, identify(cmd.Process.Pid)), exited
 }
 
 // PID is the process id of the newest generation; 0 before the first start.
 func (p *Process) PID() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if len(p.pids) == 0 {
+	if len(p.born) == 0 {
 		return 0
 	}
-	return p.pids[len(p.pids)-1]
+	return p.born[len(p.born)-1].pid
 }
 
 // WaitReady returns when /readyz of the newest generation says ok.
 func (p *Process) WaitReady(t testing.TB) {
 	t.Helper()
-	want := p.PID()
+	all := p.generations()
+	want := all[len(all)-1]
 	ok := Poll(readyLimit, func() bool {
-		if !alive(want) {
+		if !want.alive() {
 			return true
 		}
 		status, pid := p.Readyz()
-		return status == "ok" && pid == want
+		return status == "ok" && pid == want.pid
 	})
-	if status, pid := p.Readyz(); !ok || status != "ok" || pid != want {
-		t.Fatalf("%s is not ready (%q, pid %d, alive %t)\n%s\n%s", p.Name, status, want, alive(want), p.LogTail(), p.Goroutines())
+	if status, pid := p.Readyz(); !ok || status != "ok" || pid != want.pid {
+		t.Fatalf("%s is not ready (%q, pid %d, alive %t)\n%s\n%s", p.Name, status, want.pid, want.alive(), p.LogTail(), p.Goroutines())
 	}
 }
 
@@ -241,7 +243,7 @@ func (p *Process) HUP(t testing.TB) {
 	})
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.pids = append(p.pids, next)
+	p.born = append(p.born, identify(next))
 }
 
 // WaitGone returns when no generation runs, with the first one's exit code.
@@ -257,28 +259,27 @@ func (p *Process) WaitGone(t testing.TB) int {
 }
 
 // Running reports whether any generation runs.
-func (p *Process) Running() bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for _, pid := range p.pids {
-		if alive(pid) {
-			return true
-		}
-	}
-	return false
-}
+func (p *Process) Running() bool { return slices.ContainsFunc(p.generations(), stat.alive) }
 
 // Generations are the process ids so far, oldest first.
 func (p *Process) Generations() []int {
+	var pids []int
+	for _, g := range p.generations() {
+		pids = append(pids, g.pid)
+	}
+	return pids
+}
+
+func (p *Process) generations() []stat {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return append([]int(nil), p.pids...)
+	return slices.Clone(p.born)
 }
 
 func (p *Process) kill() {
-	for _, pid := range p.Generations() {
-		if alive(pid) {
-			_ = syscall.Kill(pid, syscall.SIGKILL) // gone meanwhile is as good
+	for _, g := range p.generations() {
+		if g.alive() {
+			_ = syscall.Kill(g.pid, syscall.SIGKILL) // gone meanwhile is as good
 		}
 	}
 }

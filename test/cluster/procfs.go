@@ -34,11 +34,19 @@ func readStat(pid int) (stat, bool) {
 	return stat{pid: pid, parent: parent, state: f[0], started: f[19], name: text[open+1 : end]}, true
 }
 
-// alive reports whether the process runs; one that ended and was not yet waited
+// identify is what tells a process from a later one that has its id: ids come round
+// within minutes where many programs are run.
+func identify(pid int) stat {
+	s, _ := readStat(pid) // of one that has ended there is nothing to tell
+	s.pid = pid
+	return s
+}
+
+// alive reports whether the process still runs; one that ended and was not yet waited
 // for does not.
-func alive(pid int) bool {
-	s, ok := readStat(pid)
-	return ok && s.state != "Z" && s.state != "X"
+func (s stat) alive() bool {
+	now, ok := readStat(s.pid)
+	return ok && now.started == s.started && now.state != "Z" && now.state != "X"
 }
 
 func allProcesses() []stat {
