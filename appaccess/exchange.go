@@ -81,7 +81,7 @@ const uuidSize = 36
 
 // requestID is the one that the proxy gave a browser's request, or a new one.
 func (x *exchange) requestID(r *http.Request) string {
-	if x.visit.identity.Kind == types.IdentityBridge {
+	if x.bridged() {
 		if said := r.Header.Get(HeaderRequestID); len(said) == uuidSize && uuid.Validate(said) == nil {
 			return strings.ToLower(said)
 		}
@@ -106,9 +106,14 @@ func (x *exchange) prepare(r *http.Request) (err error) {
 			return err
 		}
 	}
-	x.way, err = x.visit.session.wayTo(x.app)
-	return err
+	if x.way, err = x.visit.session.wayTo(x.app); err != nil {
+		return err
+	}
+	return x.ownName(r)
 }
+
+// bridged reports whether a proxy speaks, which knows the names of apps.
+func (x *exchange) bridged() bool { return x.visit.identity.Kind == types.IdentityBridge }
 
 // entry is where somebody is sent who opens the app's root, "" for all others: the
 // path in the app's URI.
@@ -152,7 +157,7 @@ func (x *exchange) outbound(r *http.Request) *http.Request {
 
 // client is the address that the app is told.
 func (x *exchange) client(r *http.Request) string {
-	if x.visit.identity.Kind == types.IdentityBridge {
+	if x.bridged() {
 		said := r.Header.Get("X-Forwarded-For")
 		switch a, err := netip.ParseAddr(said); {
 		case err != nil:
@@ -282,7 +287,7 @@ func (x *exchange) fail(w http.ResponseWriter, r *http.Request, err error) {
 	h.Set("Content-Type", "application/json")
 	h.Set("Cache-Control", "no-store")
 	h.Set(HeaderError, word)
-	if word == "app_down" && x.visit.identity.Kind != types.IdentityBridge {
+	if word == "app_down" && !x.bridged() {
 		h.Set("Connection", "close") // the next may come to an agent that reaches it
 		x.visit.unreached()
 	}
@@ -293,7 +298,7 @@ func (x *exchange) fail(w http.ResponseWriter, r *http.Request, err error) {
 // refuse answers the tool of a cloud in the form that it reads, and reports whether
 // it did: a browser's proxy reads ours.
 func (x *exchange) refuse(w http.ResponseWriter, r *http.Request, why error) bool {
-	if x.app == nil || x.visit.identity.Kind == types.IdentityBridge {
+	if x.app == nil || x.bridged() {
 		return false
 	}
 	cloud, ok := x.svc.cfg.Clouds[x.app.Spec.Cloud].(Refuser)
