@@ -38,7 +38,7 @@ func unsay(h http.Header, name string) {
 // forwarded copies the headers of a request singly, and drops what only the agent
 // may tell the app.
 func forwarded(from http.Header) http.Header {
-	out := make(http.Header, len(from)+8)
+	out := make(http.Header, len(from)+2) // mostly: of a browser's request most of ours replace the proxy's
 	for name, values := range from {
 		switch {
 		case name == "Cookie":

@@ -22,14 +22,6 @@ const alphanumeric = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ012345
 var (
 	tokenBytes = setOf(alphanumeric + "!#$%&'*+-.^_`|~")     // RFC 9110 §5.6.2
 	hostBytes  = setOf(alphanumeric + "!$%&'()*+,-.:;=[]_~") // RFC 3986 §3.2.2, with a port
-	valueBytes = func() (s set) {                            // RFC 9110 §5.5
-		for b := range 256 {
-			if b >= ' ' && b != 0x7f || b == '\t' {
-				s[b/64] |= 1 << (b % 64)
-			}
-		}
-		return s
-	}()
 )
 
 func all(text string, s *set) bool {
@@ -43,7 +35,31 @@ func all(text string, s *set) bool {
 
 func isToken(text string) bool { return text != "" && all(text, &tokenBytes) }
 
-func isValue(text string) bool { return all(text, &valueBytes) }
+// isValue reports whether a text may be the value of a field: it has no control
+// character but tabs (RFC 9110 §5.5). Each value is looked at when it comes and when it
+// goes on, so eight bytes are looked at together.
+func isValue(text string) bool {
+	const ones, high = 0x0101010101010101, 0x8080808080808080
+	for len(text) >= 8 {
+		x := uint64(text[0]) | uint64(text[1])<<8 | uint64(text[2])<<16 | uint64(text[3])<<24 |
+			uint64(text[4])<<32 | uint64(text[5])<<40 | uint64(text[6])<<48 | uint64(text[7])<<56
+		del := x ^ 0x7f*ones
+		if ((x-' '*ones)&^x|(del-ones)&^del)&high != 0 && !plain(text[:8]) { // below a space, or DEL
+			return false
+		}
+		text = text[8:]
+	}
+	return plain(text)
+}
+
+func plain(text string) bool {
+	for i := range len(text) {
+		if c := text[i]; c < ' ' && c != '\t' || c == 0x7f {
+			return false
+		}
+	}
+	return true
+}
 
 // hasToken reports whether a list over some lines names a token.
 func hasToken(lines []string, token string) bool {

@@ -80,7 +80,7 @@ func cutLine(text string, strict bool) (line, rest string, err error) {
 
 // parseFields reads the fields after a start line. Strict is how requests are read.
 func parseFields(text string, strict bool) (http.Header, error) {
-	n := strings.Count(text, "\n")
+	n := max(strings.Count(text, "\n")-1, 0) // the last line is empty
 	h, values := make(http.Header, n), make([]string, 0, n)
 	last := ""
 	for {

@@ -145,3 +145,21 @@ func FuzzResponse(f *testing.F) {
 		}
 	})
 }
+
+// TestWhatAValueMayHold: each byte, at each place of a value (RFC 9110 §5.5).
+func TestWhatAValueMayHold(t *testing.T) {
+	for b := range 256 {
+		want := b == '\t' || b >= ' ' && b != 0x7f
+		for length := 1; length <= 20; length++ {
+			for at := range length {
+				for _, around := range []string{"a", "\xff", "\x80", " ", "\t", "~"} {
+					text := []byte(strings.Repeat(around, length))
+					text[at] = byte(b)
+					if isValue(string(text)) != want {
+						t.Fatalf("%q: %t", text, !want)
+					}
+				}
+			}
+		}
+	}
+}

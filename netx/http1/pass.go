@@ -65,7 +65,7 @@ func (h *Hop) Pass(w http.ResponseWriter, out *http.Request) error {
 	if resp.StatusCode == http.StatusSwitchingProtocols {
 		return relay(out.Context(), w, resp, up)
 	}
-	maps.Copy(w.Header(), resp.Header)
+	adopt(w, resp.Header)
 	for name := range resp.Trailer {
 		w.Header().Add("Trailer", name)
 	}
@@ -87,6 +87,24 @@ func (h *Hop) Pass(w http.ResponseWriter, out *http.Request) error {
 		w.Header()[http.TrailerPrefix+name] = values
 	}
 	return nil
+}
+
+// adopt makes h, which is w's from then on, the header of an answer; what w has besides
+// stays.
+func adopt(w http.ResponseWriter, h http.Header) {
+	switch w := w.(type) {
+	case *response:
+		for name, values := range w.h {
+			if _, has := h[name]; !has {
+				h[name] = values
+			}
+		}
+		w.h = h
+	case *patientWriter:
+		adopt(w.ResponseWriter, h)
+	default:
+		maps.Copy(w.Header(), h)
+	}
 }
 
 // later reports whether the body of an answer has not begun with its head.

@@ -541,3 +541,32 @@ func TestAPanicEndsItsConnection(t *testing.T) {
 		t.Error("it has an answer")
 	}
 }
+
+// TestAnAnswerKeepsWhatTheHopSays: what a hop has said in an answer is there beside
+// what the other side says, which counts where both say it.
+func TestAnAnswerKeepsWhatTheHopSays(t *testing.T) {
+	w := newWorld(t, func(rw http.ResponseWriter, _ *http.Request) {
+		rw.Header().Set("X-Both", "theirs")
+		rw.Header().Set("X-Theirs", "theirs")
+	})
+	hop := &Hop{Send: w.hop.Send, Look: func(*http.Response) error { return nil }}
+	w.server.Handler = http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		rw.Header().Set("X-Ours", "ours")
+		rw.Header().Set("X-Both", "ours")
+		p := NewPatience(rw, time.Minute)
+		defer p.End()
+		out := r.Clone(r.Context())
+		out.URL.Host = "app"
+		if err := hop.Pass(p.Writer(rw), out); err != nil {
+			t.Error(err)
+		}
+	})
+	resp, err := w.client.Get(w.url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if h := resp.Header; h.Get("X-Ours") != "ours" || h.Get("X-Theirs") != "theirs" || strings.Join(h["X-Both"], ",") != "theirs" {
+		t.Errorf("%v", h)
+	}
+}

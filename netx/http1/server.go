@@ -77,6 +77,7 @@ type conn struct {
 	bw     *bufio.Writer
 	remote string
 	tls    *tls.ConnectionState
+	blank  http.Request // of which each request is a copy
 	state  atomic.Int32
 	watch  watch
 	writes writes
@@ -224,7 +225,7 @@ func (c *conn) next() bool {
 	}
 	ctx, cancel := context.WithCancelCause(c.ctx)
 	defer cancel(nil)
-	r := new(http.Request).WithContext(ctx)
+	r := c.blank.WithContext(ctx)
 	if err := c.read(r); err != nil {
 		c.refuse(err)
 		return false
@@ -258,7 +259,7 @@ func (c *conn) read(r *http.Request) error {
 // answer has the handler answer a request, and reports whether the connection is
 // good for another one.
 func (c *conn) answer(r *http.Request, cancel context.CancelCauseFunc) bool {
-	w := &response{c: c, r: r, cancel: cancel, h: make(http.Header, 8), left: -1, close: r.Close}
+	w := &response{c: c, r: r, cancel: cancel, h: http.Header{}, left: -1, close: r.Close}
 	w.body = newRequestBody(c, w, r)
 	r.Body = w.body
 	if r.ContentLength == 0 {

@@ -77,7 +77,7 @@ func (v *visit) Value(key any) any {
 func (s *Server) outbound(v *visit) *http.Request {
 	r := v.r
 	wants := http1.Take(r.Header)
-	h := make(http.Header, len(r.Header)+8)
+	h := make(http.Header, len(r.Header)+4)
 	for name, values := range r.Header {
 		if !types.OwnHeader(name) {
 			h[name] = values

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/hex"
+	"iter"
 	"net/http"
 	"net/netip"
 	"net/textproto"
@@ -96,27 +97,47 @@ func (s *Server) who(v *visit) (*visitor, error) {
 // pair reads the two cookies of a session. Two of one name are none: which of them
 // counts would be a guess.
 func pair(r *http.Request) (id string, secret types.Secret, ok bool) {
-	id, ok1 := cookie(r.Header, sessionCookie)
-	text, ok2 := cookie(r.Header, subjectCookie)
-	if !ok1 || !ok2 || !isHalf(id) || !isHalf(text) {
+	text, ids, texts := "", 0, 0
+	for name, value := range cookies(r.Header) {
+		switch name {
+		case sessionCookie:
+			id = value
+			ids++
+		case subjectCookie:
+			text = value
+			texts++
+		}
+	}
+	if ids != 1 || texts != 1 || !isHalf(id) || !isHalf(text) {
 		return "", secret, false
 	}
 	return id, types.NewSecret(text), true
 }
 
-// cookie finds the one cookie of a name (RFC 6265 §5.4), as it is written. net/http
-// would read all of them, for each request.
+// cookie finds the one cookie of a name.
 func cookie(h http.Header, name string) (value string, ok bool) {
 	n := 0
-	for _, line := range h["Cookie"] {
-		for part := range strings.SplitSeq(line, ";") {
-			if key, v, _ := strings.Cut(part, "="); textproto.TrimString(key) == name {
-				value = textproto.TrimString(v)
-				n++
-			}
+	for key, v := range cookies(h) {
+		if key == name {
+			value = v
+			n++
 		}
 	}
 	return value, n == 1
+}
+
+// cookies are all of a request (RFC 6265 §5.4), with their values as they are written.
+func cookies(h http.Header) iter.Seq2[string, string] {
+	return func(yield func(name, value string) bool) {
+		for _, line := range h["Cookie"] {
+			for part := range strings.SplitSeq(line, ";") {
+				name, value, _ := strings.Cut(part, "=")
+				if !yield(textproto.TrimString(name), textproto.TrimString(value)) {
+					return
+				}
+			}
+		}
+	}
 }
 
 // bearerOf is what auth knows a session by.
