@@ -109,7 +109,7 @@ const journeys = {
     const login = page.locator('[data-login]').first();
     if (await login.isVisible()) {
       const command = await login.locator('code').innerText();
-      await page.locator('[role=menuitem]:focus').waitFor({ timeout: 10_000 }).catch(() => key('ArrowDown'));
+      await page.locator('[role=menuitem]:focus').waitFor();
       await key('Enter');
       await page.getByText(`Copied: ${command}`).first().waitFor({ state: 'attached' });
       const copied = await page.evaluate(() => navigator.clipboard.readText());
