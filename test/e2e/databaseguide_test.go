@@ -92,7 +92,7 @@ func TestTheGuideOfDatabases(t *testing.T) {
 	s.TctlIn(g.block("kind: db"), "create", "-f").OK(t)
 
 	s.alice.Login(t)
-	cluster.Until(t, within, "the database", func() bool { return strings.Contains(s.alice.Tsh("db", "ls").Stdout, "orders") })
+	reached(t, s.alice, "orders")
 	work := func(line string) string {
 		t.Helper()
 		return s.alice.Run(cluster.Command{Path: "/bin/sh", Args: []string{"-c", line}}).OK(t)

@@ -58,9 +58,10 @@ func newHarbour(t *testing.T) *harbour {
 	h.os = h.OSUser(t, "/bin/sh")
 	h.alice = h.User(t, "alice", []string{"access", "shop"}, []string{h.os.Name})
 	h.alice.Login(t)
-	cluster.Until(t, within, "the databases in tsh db ls", func() bool {
-		return strings.Count(h.alice.Tsh("db", "ls", "--format=names").Stdout, "\n") == len(databases)
-	})
+	for _, d := range databases {
+		reached(t, h.alice, d.(map[string]any)["name"].(string))
+	}
+	found(t, h.alice, h.agent.Name)
 	return h
 }
 

@@ -47,9 +47,7 @@ func newShop(t *testing.T, o cluster.Opts) *shop {
 	s.TctlIn(shopRole, "create", "-f").OK(t)
 	s.alice = s.User(t, "alice", []string{"shop"}, nil)
 	s.alice.Login(t)
-	cluster.Until(t, within, "the database in tsh db ls", func() bool {
-		return strings.Contains(s.alice.Tsh("db", "ls").Stdout, "orders-db")
-	})
+	reached(t, s.alice, "orders-db")
 	return s
 }
 
@@ -392,7 +390,11 @@ func TestTwoAgentsFrontOneDatabase(t *testing.T) {
 	agents := []*cluster.Process{s.agent, other}
 	for _, sessions := range []int{1, 4} { // up to now
 		stop()
-		starts := s.Events(t, sessions, "db.session.start", "alice")
+		var starts []map[string]any
+		cluster.Until(t, within, "the starts of all sessions", func() bool {
+			starts = slices.DeleteFunc(s.Events(t, sessions, "db.session.start", "alice"), func(e map[string]any) bool { return e["db_user"] != "alice" })
+			return len(starts) >= sessions
+		})
 		at := starts[len(starts)-1]["server_id"]
 		i := slices.IndexFunc(agents, func(p *cluster.Process) bool { return p.UUID(t) == at })
 		if i < 0 {

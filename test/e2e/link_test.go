@@ -75,6 +75,7 @@ func behindLink(t *testing.T, l *link, tweaks ...func(process string, conf clust
 	l.serve(t, s.Cluster)
 	s.alice = s.User(t, "alice", []string{"access"}, []string{s.login})
 	s.alice.Login(t, "--proxy="+l.addr)
+	found(t, s.alice, s.Agents[0].Name)
 	return s
 }
 

@@ -55,7 +55,7 @@ func newStall(t *testing.T) *stall {
 	s.TctlIn(stallRole, "create", "-f").OK(t)
 	s.alice = s.User(t, "alice", []string{"stall"}, nil)
 	s.alice.Login(t)
-	cluster.Until(t, within, "the database in tsh db ls", func() bool { return strings.Contains(s.alice.Tsh("db", "ls").Stdout, "stall-db") })
+	reached(t, s.alice, "stall-db")
 	return s
 }
 

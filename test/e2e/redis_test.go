@@ -25,7 +25,7 @@ func TestRedisCLIThroughTheCluster(t *testing.T) {
 	c.TctlIn(shopRole, "create", "-f").OK(t)
 	alice := c.User(t, "alice", []string{"shop"}, nil)
 	alice.Login(t)
-	cluster.Until(t, within, "the database in tsh db ls", func() bool { return strings.Contains(alice.Tsh("db", "ls").Stdout, "cache") })
+	reached(t, alice, "cache")
 	near := cluster.FreePort(t)
 	live := alice.StartTsh(t, "proxy", "db", "cache", "--tunnel", "--db-user=alice", "--port="+near)
 	live.WaitFor(t, "127.0.0.1:"+near)

@@ -137,6 +137,14 @@ func newSurvivors(t *testing.T, o cluster.Opts) *survivors {
 	s.login = s.OSUser(t, "/bin/sh").Name
 	s.alice = s.person(t, "alice", s.Proxies[0])
 	s.bob = s.person(t, "bob", s.Proxies[len(s.Proxies)-1])
+	nodes := s.Agents
+	if o.OneProcess {
+		nodes = []*cluster.Process{s.Auth}
+	}
+	for _, node := range nodes {
+		found(t, s.alice, node.Name)
+		found(t, s.bob, node.Name)
+	}
 	return s
 }
 

@@ -38,7 +38,31 @@ func newWorld(t *testing.T, o cluster.Opts) *world {
 	w.to = w.os.Name + "@" + w.node.Name
 	w.alice = c.User(t, "alice", []string{"access", "editor", "auditor"}, []string{w.os.Name})
 	w.alice.Login(t)
+	for _, node := range c.Agents {
+		found(t, w.alice, node.Name)
+	}
 	return w
+}
+
+// found waits until the proxy of a person's log-in leads to nodes: what auth knows, the
+// proxies hear of in their own time. It begins no session.
+func found(t *testing.T, p *cluster.Person, nodes ...string) {
+	t.Helper()
+	for _, name := range nodes {
+		cluster.Until(t, within, "the way to "+name, func() bool { return p.Tsh("proxy", "ssh", name).Code == 0 })
+	}
+}
+
+// reached is found for databases, whose agents know by then what the person may: they
+// refuse a user whom no role has.
+func reached(t *testing.T, p *cluster.Person, databases ...string) {
+	t.Helper()
+	for _, name := range databases {
+		cluster.Until(t, within, "the way to "+name, func() bool {
+			r := p.TshIn("PING\n", "db", "connect", name, "--db-user=stranger", "--db-name=orders")
+			return strings.Contains(r.Stdout+r.Stderr, "has stranger in db_users")
+		})
+	}
 }
 
 // ssh runs a command on the node as the ordinary account.
