@@ -121,12 +121,14 @@ func TestConnectionsGoWhereTheDatabaseIs(t *testing.T) {
 		cluster.Until(t, within, "tsh db ls -v to name the one that reaches it", func() bool { // the proxy hears of it in its own time
 			return line.MatchString(s.alice.Tsh("db", "ls", "-v").OK(t))
 		})
-		for range 3 {
-			r := s.alice.Tsh("db", "connect", "two-ways", "--db-user=alice", "--db-name=orders", "--", "-X", "-A", "-t", "-c", "select count(*) from items")
-			if out := r.OK(t); out != "1000\n" {
-				t.Errorf("%s", r)
+		cluster.Until(t, within, "each connection to go there", func() bool { // and so does the proxy that leads there
+			for range 3 {
+				if s.alice.Tsh("db", "connect", "two-ways", "--db-user=alice", "--db-name=orders", "--", "-X", "-A", "-t", "-c", "select count(*) from items").Stdout != "1000\n" {
+					return false
+				}
 			}
-		}
+			return true
+		})
 	}
 	s.Tctl("rm", "hcc/a-shop").OK(t)
 	s.Tctl("rm", "hcc/default").OK(t)

@@ -31,6 +31,7 @@ func TestAHostThatListensIsReachedAllThreeWays(t *testing.T) {
 		return strings.Contains(list, "db-1")
 	})
 	contains(t, list, addr)
+	found(t, w.alice, "db-1")
 	if out := w.alice.Tsh("ssh", to, "echo by tsh").OK(t); out != "by tsh\n" {
 		t.Errorf("tsh: %q", out)
 	}

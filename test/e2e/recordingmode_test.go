@@ -186,6 +186,7 @@ func TestWhereProxiesRecord(t *testing.T) {
 	mine.start(t, [2]string{"90", "30"}, "ssh", "--invite=bob", w.to)
 	mine.see(t, "$")
 	id := session(t, bob, "running")
+	found(t, bob, w.node.UUID(t))
 	his.start(t, [2]string{"90", "30"}, "join", "--mode=peer", id)
 	mine.see(t, "bob joined as peer")
 	his.see(t, "you type too")

@@ -68,6 +68,7 @@ func TestTwoPeopleShareATerminal(t *testing.T) {
 	if r := bob.Tsh("ssh", w.to, "true"); r.Code == 0 {
 		t.Error("who may join has a shell of his own")
 	}
+	found(t, bob, w.node.UUID(t)) // the proxy shows it to who may join somebody there
 	his.start(t, [2]string{"80", "25"}, "join", "--mode=peer", id[:8])
 	his.see(t, "first")
 	mine.see(t, "bob joined as peer")
@@ -107,11 +108,13 @@ spec:
 	bob, mo := w.User(t, "bob", []string{"guarded"}, nil), w.User(t, "mo", []string{"watcher"}, nil)
 	bob.Login(t)
 	mo.Login(t)
+	found(t, bob, w.node.Name)
 	his, hers := newTmux(t, w.as(bob)), newTmux(t, w.as(mo))
 	his.start(t, [2]string{"140", "30"}, "ssh", "--participant-req", w.to)
 	his.see(t, `role "guarded", any one of:`)
 	his.see(t, `waits for 1 person to join as moderator (policy "four eyes")`)
 	id := session(t, mo, "pending")
+	found(t, mo, w.node.UUID(t))
 	hers.start(t, [2]string{"120", "30"}, "join", "-m", "moderator", id)
 	his.see(t, "everybody who must be present is")
 	his.see(t, "$")

@@ -347,6 +347,7 @@ func TestAFastStopCutsAtOnceAndSaysSo(t *testing.T) {
 		}
 	}
 	agent.Start(t)
+	found(t, s.alice, agent.Name)
 
 	// An old generation that drains ends with the new one.
 	live = s.counting(t, s.alice, agent)
@@ -356,6 +357,7 @@ func TestAFastStopCutsAtOnceAndSaysSo(t *testing.T) {
 	}
 	live.isCut(t)
 	agent.Start(t)
+	found(t, s.bob, agent.Name)
 
 	live = s.counting(t, s.bob, agent)
 	if code := proxy.Term(t); code != 0 {

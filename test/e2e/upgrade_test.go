@@ -63,6 +63,7 @@ func TestAnUpgradeKeepsEverySession(t *testing.T) {
 	cluster.Install(t, present, agent.Program)
 	agent.Start(t)
 	s.runs(t, agent, types.Release)
+	found(t, s.alice, agent.Name)
 
 	first := agent.PID()
 	all := []*counter{s.served(t, s.alice, agent, first), s.openssh(t, s.bob, agent)}
