@@ -17,6 +17,8 @@ import (
 const (
 	// mostOut is what may wait to be sent, in bytes, before writers wait.
 	mostOut = 256 << 10
+	// enoughOut is what is written without waiting for more, in bytes.
+	enoughOut = 4 << 10
 	// keptOut is the largest buffer that is kept while little is sent.
 	keptOut = 16 << 10
 	// readBuffer is how much is read at once: a record of TLS.
@@ -49,6 +51,8 @@ type conn struct {
 	spare    []byte
 	flushing bool    // somebody is at the connection
 	leader   *Stream // whose goroutine that is; nil for one of ours
+	turn     uint64  // counts leaders
+	yields   bool    // the leader lets others add to what it is about to write
 	grown    int     // what windows have grown by
 	err      error
 }
@@ -125,15 +129,26 @@ func (c *conn) line(f frame, payload []byte) {
 	}
 }
 
-// lead writes what is in line, on behalf of s. mu is held.
+// lead writes what is in line, on behalf of s, with what others have to say at this
+// moment; but what is enough does not wait for more, or the two sides would take
+// turns. mu is held.
 func (c *conn) lead(s *Stream) {
-	if c.flushing || c.err != nil || len(c.out) == 0 {
+	if c.err != nil || len(c.out) == 0 || c.flushing && (!c.yields || len(c.out) < enoughOut) {
 		return
 	}
-	c.flushing, c.leader = true, s
-	c.mu.Unlock()
-	runtime.Gosched() // whoever has something to say at this moment goes along
-	c.mu.Lock()
+	c.turn++
+	c.leader = s
+	if !c.flushing && len(c.out) < enoughOut {
+		turn := c.turn
+		c.flushing, c.yields = true, true
+		c.mu.Unlock()
+		runtime.Gosched()
+		c.mu.Lock()
+		if c.turn != turn { // somebody else has written it
+			return
+		}
+	}
+	c.flushing, c.yields = true, false
 	c.flush()
 	c.leader = nil
 	if c.flushing { // others came meanwhile: this one has waited for long enough

@@ -10,6 +10,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -495,5 +496,43 @@ func FuzzAcceptor(f *testing.F) {
 		_, _ = near.Write(in)
 		near.Close()
 		served.Wait()
+	})
+}
+
+// TestEnoughDoesNotWait: while a writer lets others go along, little that they say waits
+// for it, and enough is written by whoever says it.
+func TestEnoughDoesNotWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var came atomic.Int64
+		w := newWorld(func(s *Stream) {
+			b := make([]byte, 64<<10)
+			for {
+				n, err := s.Read(b)
+				came.Add(int64(n))
+				if err != nil {
+					return
+				}
+			}
+		})
+		one, other := open(t, w.Opener), open(t, w.Opener)
+		synctest.Wait()
+		w.c.mu.Lock() // as one leaves it who yields
+		w.c.line(frame{kind: kindData, length: 3, stream: one.id}, []byte("one"))
+		w.c.flushing, w.c.yields = true, true
+		turn := w.c.turn
+		w.c.mu.Unlock()
+		for _, step := range []struct{ says, came int }{{5, 0}, {enoughOut, 3 + 5 + enoughOut}} {
+			if _, err := other.Write(make([]byte, step.says)); err != nil {
+				t.Error(err)
+			}
+			synctest.Wait()
+			if n := came.Load(); n != int64(step.came) {
+				t.Errorf("after %d bytes %d have come", step.says, n)
+			}
+		}
+		if w.c.turn == turn || w.c.flushing || w.c.yields {
+			t.Error("whoever yields would write it again")
+		}
+		_ = w.end() // how it ends is another test's
 	})
 }
