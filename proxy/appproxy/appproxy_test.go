@@ -381,6 +381,31 @@ func TestHeaders(t *testing.T) {
 	}
 }
 
+// An app that wants cookies cleared would sign its people out of the proxy.
+func TestAnAppClearsWhatIsItsOwn(t *testing.T) {
+	w := newWorld(t)
+	var says []string
+	w.app = http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) { rw.Header()["Clear-Site-Data"] = says })
+	c := w.signedIn()
+	for _, row := range []struct {
+		says []string
+		want string
+	}{
+		{nil, ""},
+		{[]string{`"cookies"`}, ""},
+		{[]string{`"*"`}, `"cache", "storage"`},
+		{[]string{`"cache","cookies" , "storage"`}, `"cache", "storage"`},
+		{[]string{`"cookies"`, `"executionContexts"`}, `"executionContexts"`},
+		{[]string{`"cook\ies", cookies, "later"`}, ""},
+	} {
+		says = row.says
+		resp, _ := w.do(c, "GET", wiki+"/", "", nil)
+		if got := strings.Join(resp.Header["Clear-Site-Data"], "|"); resp.StatusCode != http.StatusOK || got != row.want {
+			t.Errorf("%q: %s %q, want %q", row.says, resp.Status, got, row.want)
+		}
+	}
+}
+
 // Requests that leave the app, or mean two things, go nowhere.
 func TestShapesThatAreRefused(t *testing.T) {
 	w := newWorld(t)

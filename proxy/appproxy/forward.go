@@ -131,10 +131,36 @@ func (s *Server) inbound(resp *http.Response) error {
 		return readFault(word, resp.Body)
 	}
 	resp.Header.Del("Alt-Svc") // it would lead browsers past this port
+	keepCookies(resp.Header)
 	if cookies := resp.Header["Set-Cookie"]; len(cookies) > 0 {
 		resp.Header["Set-Cookie"] = slices.DeleteFunc(cookies, func(c string) bool { return strings.HasPrefix(strings.TrimSpace(c), ourCookies) })
 	}
 	return nil
+}
+
+// keepCookies leaves of what an app wants cleared what is its own: browsers clear cookies
+// for the whole of a registrable domain (Clear-Site-Data, section 3.1), which may be the
+// proxy's, and its people would be signed out everywhere.
+func keepCookies(h http.Header) {
+	values := h["Clear-Site-Data"]
+	if len(values) == 0 {
+		return
+	}
+	var kept []string
+	for _, value := range values {
+		for what := range strings.SplitSeq(value, ",") {
+			switch what = strings.TrimSpace(what); what {
+			case `"cache"`, `"storage"`, `"executionContexts"`, `"clientHints"`, `"prefetchCache"`, `"prerenderCache"`:
+				kept = append(kept, what)
+			case `"*"`:
+				kept = append(kept, `"cache"`, `"storage"`)
+			}
+		}
+	}
+	delete(h, "Clear-Site-Data")
+	if len(kept) > 0 {
+		h["Clear-Site-Data"] = []string{strings.Join(kept, ", ")}
+	}
 }
 
 // ended reports the cause of a request that its session's end has cut, or has kept
