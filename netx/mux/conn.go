@@ -381,11 +381,18 @@ func (o *Opener) Open() (*Stream, error) {
 	return s, nil
 }
 
-// Len is how many streams are open.
+// Len is how many streams are open on this side. What the acceptor has not said yet of
+// those that were closed here does not count.
 func (o *Opener) Len() int {
 	o.c.mu.Lock()
 	defer o.c.mu.Unlock()
-	return len(o.c.streams)
+	n := 0
+	for _, s := range o.c.streams {
+		if !s.left.Load() {
+			n++
+		}
+	}
+	return n
 }
 
 // Done is closed when the connection is over.

@@ -91,3 +91,27 @@ func TestAClosedStreamHasNoDeadlines(t *testing.T) {
 		_ = w.end() // how it ends is another test's
 	})
 }
+
+// TestAnAcceptorThatNeverLetsGo: streams that were closed here count no more, whatever
+// the acceptor makes of them.
+func TestAnAcceptorThatNeverLetsGo(t *testing.T) {
+	near, far := memnet.Pipe()
+	go io.Copy(io.Discard, far) //nolint:errcheck // it ends with the pipe
+	o := NewOpener(near, nil)
+	defer o.Close()
+	kept := open(t, o)
+	for range MaxStreams - 1 {
+		if err := open(t, o).Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	if n := o.Len(); n != 1 {
+		t.Errorf("%d streams are open", n)
+	}
+	if _, err := o.Open(); !errors.Is(err, ErrLeft) {
+		t.Errorf("the acceptor holds more than there may be: %v", err)
+	}
+	if err := kept.Close(); err != nil || o.Len() != 0 {
+		t.Errorf("%v, %d", err, o.Len())
+	}
+}
