@@ -123,15 +123,26 @@ func (d *Way) first(ctx context.Context, own *tls.Certificate, a *attempt) (net.
 	if err != nil {
 		return nil, err
 	}
+	return d.take(k, c)
+}
+
+// take keeps a carrier that was just dialled, and opens a connection over it: c, where
+// it takes no other. A carrier that serves nobody ends. d.mu is held.
+func (d *Way) take(k *carrier, c net.Conn) (net.Conn, error) {
+	if d.closed { // meanwhile
+		go k.end() // TLS says goodbye, for which others do not wait
+		return nil, net.ErrClosed
+	}
+	if k.streams != nil {
+		s, err := k.streams.Open()
+		if err != nil {
+			go k.end()
+			return nil, errors.Join(fault.New(fault.Unavailable, "the agent of the %s %s has left", d.to.what, d.route.Name), err)
+		}
+		c = s
+	}
 	d.carriers = append(d.carriers, k)
-	if k.streams == nil {
-		return k.hold(c), nil
-	}
-	s, err := k.streams.Open()
-	if err != nil {
-		return nil, errors.Join(fault.New(fault.Unavailable, "the agent of the %s %s has left", d.to.what, d.route.Name), err)
-	}
-	return k.hold(s), nil
+	return k.hold(c), nil
 }
 
 // dial opens TLS to an agent. Where that takes several connections, c is for them
