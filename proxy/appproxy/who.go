@@ -114,18 +114,6 @@ func pair(r *http.Request) (id string, secret types.Secret, ok bool) {
 	return id, types.NewSecret(text), true
 }
 
-// cookie finds the one cookie of a name.
-func cookie(h http.Header, name string) (value string, ok bool) {
-	n := 0
-	for key, v := range cookies(h) {
-		if key == name {
-			value = v
-			n++
-		}
-	}
-	return value, n == 1
-}
-
 // cookies are all of a request (RFC 6265 §5.4), with their values as they are written.
 func cookies(h http.Header) iter.Seq2[string, string] {
 	return func(yield func(name, value string) bool) {
