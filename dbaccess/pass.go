@@ -2,7 +2,6 @@ package dbaccess
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"io"
 	"net"
@@ -11,7 +10,6 @@ import (
 
 	"teleport/dbaccess/relay"
 	"teleport/fault"
-	"teleport/netx"
 )
 
 // Dialect is what Pass needs to know of a protocol.
@@ -85,18 +83,4 @@ func ended(err error) error {
 		return nil
 	}
 	return err
-}
-
-// Secure begins TLS with the database, over a connection on which its protocol
-// has agreed to that.
-func (s *Session) Secure(ctx context.Context, raw net.Conn) (net.Conn, error) {
-	config, err := s.ServerTLS(ctx)
-	if err != nil {
-		return nil, err
-	}
-	c := tls.Client(netx.UnderTLS(raw), config)
-	if err := c.HandshakeContext(ctx); err != nil {
-		return nil, s.LoginFault(err)
-	}
-	return c, nil
 }
