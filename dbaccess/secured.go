@@ -3,7 +3,9 @@ package dbaccess
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"net"
+	"os"
 	"sync/atomic"
 	"time"
 
@@ -44,10 +46,10 @@ func (c *secured) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// Write implements net.Conn.
+// Write implements net.Conn. A deadline that has passed is ours, and stays.
 func (c *secured) Write(p []byte) (int, error) {
 	n, err := c.Conn.Write(p)
-	if err == nil || c.spoke.Load() {
+	if err == nil || c.spoke.Load() || errors.Is(err, os.ErrDeadlineExceeded) {
 		return n, err
 	}
 	return len(p), c.SetReadDeadline(time.Now().Add(reasonWithin))

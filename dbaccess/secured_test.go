@@ -7,8 +7,10 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"teleport/types"
 )
@@ -66,6 +68,13 @@ func TestWhyAServerHasGone(t *testing.T) {
 	s := &Session{database: &types.Database{Header: types.Header{Metadata: types.Metadata{Name: "orders"}}}}
 	if why := s.LoginFault(err); !strings.HasPrefix(why.Error(), "the database orders does not take the agent's certificate") {
 		t.Errorf("%v", why)
+	}
+	c = &secured{Conn: refusing(t)}
+	if err := c.SetDeadline(time.Unix(1, 0)); err != nil { // as who gives a login up does
+		t.Fatal(err)
+	}
+	if _, err := c.Write([]byte("hello")); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("a login that was given up goes on: %v", err)
 	}
 	c = &secured{Conn: refusing(t)}
 	c.spoke.Store(true)
