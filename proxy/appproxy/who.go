@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/hex"
-	"iter"
 	"net/http"
 	"net/netip"
 	"net/textproto"
@@ -94,38 +93,28 @@ func (s *Server) who(v *visit) (*visitor, error) {
 	})
 }
 
-// pair reads the two cookies of a session. Two of one name are none: which of them
-// counts would be a guess.
+// pair reads the two cookies of a session (RFC 6265 §5.4), as they are written. Two of
+// one name are none: which of them counts would be a guess. net/http would read all
+// cookies, for each request.
 func pair(r *http.Request) (id string, secret types.Secret, ok bool) {
 	text, ids, texts := "", 0, 0
-	for name, value := range cookies(r.Header) {
-		switch name {
-		case sessionCookie:
-			id = value
-			ids++
-		case subjectCookie:
-			text = value
-			texts++
+	for _, line := range r.Header["Cookie"] {
+		for part := range strings.SplitSeq(line, ";") {
+			name, value, _ := strings.Cut(part, "=")
+			switch textproto.TrimString(name) {
+			case sessionCookie:
+				id = textproto.TrimString(value)
+				ids++
+			case subjectCookie:
+				text = textproto.TrimString(value)
+				texts++
+			}
 		}
 	}
 	if ids != 1 || texts != 1 || !isHalf(id) || !isHalf(text) {
 		return "", secret, false
 	}
 	return id, types.NewSecret(text), true
-}
-
-// cookies are all of a request (RFC 6265 §5.4), with their values as they are written.
-func cookies(h http.Header) iter.Seq2[string, string] {
-	return func(yield func(name, value string) bool) {
-		for _, line := range h["Cookie"] {
-			for part := range strings.SplitSeq(line, ";") {
-				name, value, _ := strings.Cut(part, "=")
-				if !yield(textproto.TrimString(name), textproto.TrimString(value)) {
-					return
-				}
-			}
-		}
-	}
 }
 
 // bearerOf is what auth knows a session by.
