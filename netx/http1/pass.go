@@ -62,6 +62,9 @@ func (h *Hop) Pass(w http.ResponseWriter, out *http.Request) error {
 	if err := h.Look(resp); err != nil {
 		return err
 	}
+	if err := context.Cause(out.Context()); err != nil { // it was cut in this moment
+		return err
+	}
 	if resp.StatusCode == http.StatusSwitchingProtocols {
 		return relay(out.Context(), w, resp, up)
 	}

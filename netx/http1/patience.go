@@ -1,8 +1,10 @@
 package http1
 
 import (
+	"bufio"
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"sync"
@@ -13,6 +15,9 @@ import (
 // ErrPaused is why a body was read no further: its client sent nothing of it for longer
 // than it may.
 var ErrPaused = errors.New("the body paused for too long")
+
+// errCut is why an answer that had not begun is not written.
+var errCut = errors.New("the request was cut")
 
 // Patience gives the client of one request its time for the bodies of both directions,
 // however long they are: what is bounded is how long one read or write may wait for it.
@@ -28,6 +33,8 @@ type Patience struct {
 
 	mu          sync.Mutex
 	over        bool // no deadline changes any more
+	cut         bool
+	answered    bool // an answer has begun
 	paused      bool
 	read, write turn
 	clock       *time.Timer // goes off when something may have waited for too long
@@ -57,16 +64,22 @@ func NewPatience(w http.ResponseWriter, pause time.Duration) *Patience {
 func (p *Patience) Body(b io.ReadCloser) io.ReadCloser { return &patientBody{b, p} }
 
 // Writer is w, to be written to in its stead.
-func (p *Patience) Writer(w http.ResponseWriter) http.ResponseWriter { return &patientWriter{w, p} }
+func (p *Patience) Writer(w http.ResponseWriter) http.ResponseWriter { return &patientWriter{ResponseWriter: w, p: p} }
 
-// Cut ends both bodies at once, also where somebody waits for the client.
+// Cut ends both bodies at once, also where somebody waits for the client. Of an answer
+// that has not begun nothing comes through Writer any more; why, the writer before it may
+// say.
 func (p *Patience) Cut() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if !p.over {
-		p.over = true
-		past := time.Unix(1, 0)
-		_, _ = p.control.SetReadDeadline(past), p.control.SetWriteDeadline(past) // who has no deadlines has no clients
+	if p.over {
+		return
+	}
+	p.over, p.cut = true, true
+	past := time.Unix(1, 0)
+	_ = p.control.SetReadDeadline(past) // who has no deadlines has no clients
+	if p.answered {
+		_ = p.control.SetWriteDeadline(past)
 	}
 }
 
@@ -75,7 +88,7 @@ func (p *Patience) Cut() {
 func (p *Patience) End() int64 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if !p.over && !p.bounded {
+	if !p.bounded && (!p.over || p.cut && !p.answered) {
 		_ = p.control.SetWriteDeadline(time.Now().Add(p.pause)) // who has no deadlines has no clients
 	}
 	p.over = true
@@ -176,16 +189,51 @@ func (b *patientBody) Read(to []byte) (int, error) {
 	return n, err
 }
 
+// answers says that an answer begins, unless its request has been cut before.
+func (p *Patience) answers() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.answered = p.answered || !p.cut
+	return p.answered
+}
+
 type patientWriter struct {
 	http.ResponseWriter
-	p *Patience
+	p     *Patience
+	begun bool // the answer
+}
+
+// begins reports whether the answer may go on, which it does from the first time on.
+func (w *patientWriter) begins() bool {
+	w.begun = w.begun || w.p.answers()
+	return w.begun
 }
 
 // Unwrap is for http.ResponseController.
 func (w *patientWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
+// WriteHeader implements http.ResponseWriter. There is no other way to refuse one than
+// to break off.
+func (w *patientWriter) WriteHeader(status int) {
+	if status >= 200 && !w.begins() {
+		panic(http.ErrAbortHandler)
+	}
+	w.ResponseWriter.WriteHeader(status)
+}
+
+// Hijack implements http.Hijacker.
+func (w *patientWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	if !w.begins() {
+		return nil, nil, errCut
+	}
+	return w.p.control.Hijack()
+}
+
 // Write implements io.Writer.
 func (w *patientWriter) Write(b []byte) (int, error) {
+	if !w.begins() {
+		return 0, errCut
+	}
 	w.p.moved.Add(int64(len(b)))
 	if w.p.bounded {
 		return w.ResponseWriter.Write(b)
@@ -205,6 +253,9 @@ func (w *patientWriter) Write(b []byte) (int, error) {
 
 // FlushError is for http.ResponseController: what waits to be sent may be much.
 func (w *patientWriter) FlushError() error {
+	if !w.begins() {
+		return errCut
+	}
 	if w.p.bounded {
 		return w.p.control.Flush()
 	}

@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -24,6 +26,16 @@ func secondServer(t *testing.T, h http.HandlerFunc) (*httptest.Server, *http.Cli
 	s.StartTLS()
 	t.Cleanup(s.Close)
 	return s, s.Client()
+}
+
+// firstServer is a server of this package, and a client of one connection.
+func firstServer(t *testing.T, h http.HandlerFunc, writeTimeout time.Duration) (string, *http.Client) {
+	conn := served(t, &Server{Handler: h, HeadTimeout: time.Minute, BodyTimeout: time.Minute, IdleTimeout: time.Minute, WriteTimeout: writeTimeout,
+		MaxHead: 1 << 10, Log: slog.New(slog.DiscardHandler)})
+	dial := func(context.Context, string, string) (net.Conn, error) { return conn, nil }
+	transport := &http.Transport{DialContext: dial, MaxConnsPerHost: 1}
+	t.Cleanup(transport.CloseIdleConnections)
+	return "http://server.test", &http.Client{Transport: transport}
 }
 
 // TestPatienceEndsWithItsRequest: an app may answer before all of a body has come, so
@@ -118,6 +130,55 @@ func TestPatienceIsCut(t *testing.T) {
 	(<-begun).Cut()
 	if err := <-read; err == nil {
 		t.Error("it was not cut")
+	}
+}
+
+// TestACutLeavesRoomToSayWhy: a session may end before an answer has begun, and whoever
+// waits for one is told then; of one that has begun nothing more comes.
+func TestACutLeavesRoomToSayWhy(t *testing.T) {
+	serve := map[string]func(t *testing.T, h http.HandlerFunc) (string, *http.Client){
+		"HTTP/2": func(t *testing.T, h http.HandlerFunc) (string, *http.Client) {
+			s, client := secondServer(t, h)
+			return s.URL, client
+		},
+		"HTTP/1.1":            func(t *testing.T, h http.HandlerFunc) (string, *http.Client) { return firstServer(t, h, 0) },
+		"HTTP/1.1 in a hurry": func(t *testing.T, h http.HandlerFunc) (string, *http.Client) { return firstServer(t, h, time.Minute) },
+	}
+	for name, begin := range serve {
+		for _, begun := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s begun %t", name, begun), func(t *testing.T) {
+				url, client := begin(t, func(w http.ResponseWriter, r *http.Request) {
+					p := NewPatience(w, time.Minute)
+					defer p.End()
+					out := p.Writer(w)
+					if begun {
+						if _, err := io.WriteString(out, "secret"); err != nil {
+							t.Error(err)
+						}
+					}
+					p.Cut()
+					if _, err := out.Write(make([]byte, 64<<10)); err == nil && http.NewResponseController(out).Flush() == nil {
+						t.Error("an answer goes on after its request was cut")
+					}
+					if !begun {
+						w.WriteHeader(http.StatusUnauthorized)
+						_, _ = io.WriteString(w, "signed out")
+					}
+				})
+				resp, err := client.Get(url)
+				var text []byte
+				if err == nil {
+					text, err = io.ReadAll(resp.Body)
+					resp.Body.Close()
+				}
+				switch {
+				case begun && err == nil:
+					t.Errorf("it came to its end: %s %d bytes", resp.Status, len(text))
+				case !begun && (err != nil || resp.StatusCode != http.StatusUnauthorized || string(text) != "signed out"):
+					t.Errorf("%v: %q", err, text)
+				}
+			})
+		}
 	}
 }
 

@@ -19,8 +19,11 @@ import (
 
 // pipe serves one end of a connection and returns the other.
 func pipe(t *testing.T, h http.HandlerFunc) net.Conn {
+	return served(t, &Server{Handler: h, HeadTimeout: 10 * time.Second, BodyTimeout: time.Minute, IdleTimeout: 2 * time.Minute, MaxHead: 1 << 10, Log: slog.New(slog.DiscardHandler)})
+}
+
+func served(t *testing.T, s *Server) net.Conn {
 	near, far := net.Pipe()
-	s := &Server{Handler: h, HeadTimeout: 10 * time.Second, BodyTimeout: time.Minute, IdleTimeout: 2 * time.Minute, MaxHead: 1 << 10, Log: slog.New(slog.DiscardHandler)}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)

@@ -113,6 +113,35 @@ func TestTheEndOfASessionCutsWhatIsOpen(t *testing.T) {
 	}
 }
 
+// Who waits for an answer when the session ends is sent to sign in again, or told so:
+// nothing of the answer has come yet.
+func TestTheEndOfASessionIsToldToWhoWaits(t *testing.T) {
+	for name, c := range map[string]struct {
+		head   string
+		status int
+	}{"a page": {"Accept: text/html\r\nSec-Fetch-Mode: navigate\r\n", http.StatusFound}, "a program": {"", http.StatusUnauthorized}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				w.app = http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
+				bearer := w.start("wiki", "alice", "", nil)
+				id, _, _ := strings.Cut(bearer, ".")
+				var ends sync.WaitGroup
+				defer ends.Wait()
+				ends.Go(func() {
+					synctest.Wait() // the app has the request
+					w.change(func() { delete(w.sessions, id) })
+				})
+				conn, resp := w.socket(bearer, "GET / HTTP/1.1\r\n"+c.head)
+				defer conn.Close()
+				if resp.StatusCode != c.status {
+					t.Errorf("%s", resp.Status)
+				}
+			})
+		})
+	}
+}
+
 // A WebSocket carries both ways, and is not opened for a page of another site.
 func TestWebSocket(t *testing.T) {
 	w := newWorld(t)
