@@ -131,7 +131,7 @@ func (p *Proxy) forward(ctx context.Context, conn net.Conn, agent *types.Identit
 		auth.Close()
 		return err
 	}
-	return p.splice(ctx, info, conn, auth)
+	return p.splice(ctx, info, conn, auth, dial.Reply{})
 }
 
 func (p *Proxy) serveDial(ctx context.Context, conn net.Conn) error {
@@ -164,7 +164,7 @@ func (p *Proxy) serveDial(ctx context.Context, conn net.Conn) error {
 		target.Close()
 		return err
 	}
-	return p.splice(ctx, info, conn, target)
+	return p.splice(ctx, info, conn, target, reply)
 }
 
 // Dial opens a stream to a resource for a caller whom another part of this
@@ -180,7 +180,7 @@ func (p *Proxy) Dial(ctx context.Context, c Caller, t dial.Target) (net.Conn, di
 		return nil, dial.Reply{}, err
 	}
 	f := &filed{Conn: conn}
-	if f.live, err = p.o.Sessions.Add(info, f.cut); err != nil {
+	if f.live, err = p.o.Sessions.Add(info, outlasting(reply, f.cut)); err != nil {
 		conn.Close()
 		return nil, dial.Reply{}, err
 	}
@@ -333,8 +333,21 @@ func (p *Proxy) dialTimeout() time.Duration {
 	return dial.Timeout
 }
 
+// LastWords is how long a session that ends at this proxy has to tell its person why it
+// is cut, before what carries it is.
+const LastWords = 400 * time.Millisecond
+
+// outlasting is cut for what carries a session: one that ends here is cut by itself, in
+// its own words. Of what ends elsewhere only cipher text passes, and is cut at once.
+func outlasting(reply dial.Reply, cut func(why error)) func(why error) {
+	if reply.EndsAt != tunframe.EndsAtProxy {
+		return cut
+	}
+	return func(why error) { time.AfterFunc(LastWords, func() { cut(why) }) }
+}
+
 // splice copies until either side ends or the registry cuts the stream.
-func (p *Proxy) splice(ctx context.Context, info session.Info, a, b net.Conn) error {
+func (p *Proxy) splice(ctx context.Context, info session.Info, a, b net.Conn, reply dial.Reply) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	if info.ID == "" {
@@ -344,7 +357,7 @@ func (p *Proxy) splice(ctx context.Context, info session.Info, a, b net.Conn) er
 		}
 		info.ID = id
 	}
-	live, err := p.o.Sessions.Add(info, func(reason error) { cancel(reason) })
+	live, err := p.o.Sessions.Add(info, outlasting(reply, func(why error) { cancel(why) }))
 	if err != nil {
 		return errors.Join(err, a.Close(), b.Close())
 	}

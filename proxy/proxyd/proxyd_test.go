@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -70,6 +71,7 @@ type agents struct {
 	nodes []*types.Node
 	mu    sync.Mutex
 	seen  []dial.Header
+	here  net.Conn // of the last dial to a server whose SSH ends at the proxy
 }
 
 func (a *agents) Resolve(kind, name string, visible func(types.Resource) bool) (types.Resource, error) {
@@ -86,6 +88,12 @@ func (a *agents) Dial(_ context.Context, r types.Resource, h dial.Header) (net.C
 	a.seen = append(a.seen, h)
 	a.mu.Unlock()
 	near, far := memnet.Pipe()
+	if n, ok := r.(*types.Node); ok && n.Spec.Hostname == "bare" {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		a.here = far
+		return near, dial.Reply{AgentUUID: r.Head().Name(), EndsAt: tunframe.EndsAtProxy}, nil
+	}
 	go func() {
 		defer far.Close()
 		_, _ = io.Copy(far, far)
@@ -113,7 +121,7 @@ func node(uuid, hostname, env string) *types.Node {
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	w := &world{World: certtest.New(t, cluster, time.Now()), policy: &policy{ticks: make(chan struct{}, 4)}}
-	w.agents = &agents{nodes: []*types.Node{node("u-dev", "web-1", "dev"), node("u-prod", "db-1", "prod")}}
+	w.agents = &agents{nodes: []*types.Node{node("u-dev", "web-1", "dev"), node("u-bare", "bare", "dev"), node("u-prod", "db-1", "prod")}}
 	role := &types.Role{Header: types.Header{Kind: types.KindRole, Version: "v7", Metadata: types.Metadata{Name: "access"}}}
 	role.Spec.Allow.Logins = types.StringList{"root", "{{internal.logins}}"}
 	role.Spec.Allow.NodeLabels = types.Labels{"env": {"dev"}}
@@ -370,6 +378,56 @@ func TestALockCutsAStreamThatPasses(t *testing.T) {
 		}
 		if _, err := conn.Read(make([]byte, 1)); err == nil || errors.Is(err, context.DeadlineExceeded) || isTimeout(err) {
 			t.Errorf("lock on %+v: the stream lives (%v)", target, err)
+		}
+	}
+}
+
+// What ends here tells its person of a lock itself: what carries it leaves it the time,
+// and no more than that. Whoever comes through the port and whoever comes from within the
+// proxy are alike.
+func TestACutWaitsForLastWordsOfWhatEndsHere(t *testing.T) {
+	const words = "ERROR: laptop stolen"
+	for _, say := range []bool{true, false} {
+		for name, dialled := range map[string]func(t *testing.T, w *world) net.Conn{
+			"by the port": func(t *testing.T, w *world) net.Conn {
+				w.serve(t)
+				conn, _, err := w.dial(t, alice(), header("bare"))
+				if err != nil {
+					t.Fatal(err)
+				}
+				return conn
+			},
+			"from within": func(t *testing.T, w *world) net.Conn {
+				conn, _, err := w.proxy.Dial(t.Context(), Caller{Identity: alice(), Addr: netip.MustParseAddrPort("192.0.2.7:1")}, dial.Target{Kind: types.KindNode, Name: "bare"})
+				if err != nil {
+					t.Fatal(err)
+				}
+				return conn
+			},
+		} {
+			t.Run(fmt.Sprintf("%s says %t", name, say), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					w := newWorld(t)
+					conn := dialled(t, w)
+					defer conn.Close()
+					began := time.Now()
+					w.policy.lock(types.LockTarget{User: "alice"})
+					synctest.Wait() // the registry has cut it
+					if say {
+						if _, err := io.WriteString(w.agents.here, words); err != nil {
+							t.Error(err)
+						}
+						w.agents.here.Close()
+					}
+					got, _ := io.ReadAll(conn)
+					if say && string(got) != words {
+						t.Errorf("the person reads %q", got)
+					}
+					if took := time.Since(began); took >= time.Second || say && took > 0 {
+						t.Errorf("it was cut after %s", took)
+					}
+				})
+			})
 		}
 	}
 }

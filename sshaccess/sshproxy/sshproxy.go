@@ -80,6 +80,10 @@ func New(cfg Config) (*Server, error) {
 
 func keepalive(context.Context, *sshserver.Conn, *ssh.Request) ([]byte, error) { return nil, nil }
 
+// outlast is how long a jump goes on that is cut: what it carries is cut beside it, and
+// tells its person why. Nothing new is opened over it.
+const outlast = 500 * time.Millisecond
+
 // ServeConn serves one client until it leaves or ctx ends, and closes nc.
 func (s *Server) ServeConn(ctx context.Context, nc net.Conn, client netip.AddrPort) error {
 	defer nc.Close()
@@ -97,7 +101,7 @@ func (s *Server) ServeConn(ctx context.Context, nc net.Conn, client netip.AddrPo
 		info.Decide = func(now time.Time) access.Decision { return s.cfg.Decide(id, client, now) }
 		info.Limits = info.Decide(info.Start).Limits
 	}
-	live, err := s.cfg.Sessions.Add(info, func(error) { c.SSH.Close() })
+	live, err := s.cfg.Sessions.Add(info, func(error) { time.AfterFunc(outlast, func() { c.SSH.Close() }) })
 	if err != nil {
 		c.SSH.Close()
 		return err

@@ -96,4 +96,5 @@ spec:
 	if code := live.Wait(t); code != 255 {
 		t.Errorf("a locked person's session ended with %d: %s", code, live.Errs)
 	}
+	contains(t, live.Errs.String(), "laptop stolen")
 }

@@ -86,6 +86,9 @@ func TestOneLockEndsEverything(t *testing.T) {
 		if code := l.Wait(t); code == 0 {
 			t.Errorf("%s ended as if all were well: %s", name, l.Errs)
 		}
+		if name == "one without an agent" { // in which nobody can say it later
+			contains(t, l.Errs.String(), "laptop stolen")
+		}
 	}
 	if n, err := through.Read(make([]byte, 1)); err == nil {
 		t.Errorf("the forward still carries %d bytes", n)
