@@ -333,9 +333,9 @@ func (p *Proxy) dialTimeout() time.Duration {
 	return dial.Timeout
 }
 
-// LastWords is how long a session that ends at this proxy has to tell its person why it
+// lastWords is how long a session that ends at this proxy has to tell its person why it
 // is cut, before what carries it is.
-const LastWords = 400 * time.Millisecond
+const lastWords = 400 * time.Millisecond
 
 // outlasting is cut for what carries a session: one that ends here is cut by itself, in
 // its own words. Of what ends elsewhere only cipher text passes, and is cut at once.
@@ -343,7 +343,7 @@ func outlasting(reply dial.Reply, cut func(why error)) func(why error) {
 	if reply.EndsAt != tunframe.EndsAtProxy {
 		return cut
 	}
-	return func(why error) { time.AfterFunc(LastWords, func() { cut(why) }) }
+	return func(why error) { time.AfterFunc(lastWords, func() { cut(why) }) }
 }
 
 // splice copies until either side ends or the registry cuts the stream.
