@@ -328,7 +328,9 @@ func TestWhatCutsWhoJoined(t *testing.T) {
 			guest := w.join("bob", sid, "peer")
 			guest.wait(t, "bob joined")
 			w.policy.change(func() { c.after(w, sid) })
-			guest.ended(t)
+			if err := guest.ended(t); err == nil && !c.owner {
+				t.Error("it ended for the guest as if all were well")
+			}
 			left := w.log.wait(t, event.TypeSessionLeave, "").(*event.SessionLeave)
 			if c.owner {
 				owner.ended(t)

@@ -79,7 +79,7 @@ func (cn *conn) serveJoin(ctx context.Context, _ *sshserver.Conn, nc ssh.NewChan
 	defer stop(nil)
 	go ssh.DiscardRequests(reqs)
 	a := &attendance{cn: cn, owner: owner, ch: ch, stop: stop}
-	a.bye(a.attend(ctx, tracker, m.Mode, d))
+	a.bye(ctx, a.attend(ctx, tracker, m.Mode, d))
 }
 
 // decideJoin asks whether the peer may be in a session.
@@ -243,10 +243,12 @@ func (s *channel) typedByPeer(p []byte) {
 	}
 }
 
-// bye tells the party why it is over, as far as there is anything to tell.
-func (a *attendance) bye(why error) {
-	code := uint32(0)
-	if why != nil && fault.KindOf(why) != fault.Canceled && fault.KindOf(why) != fault.Unavailable && session.CutReason(why) == "" {
+// bye tells the party why it is over, as far as there is anything to tell. Of whoever
+// left, and of all when the session ends, all is well; ctx is that of the seat, and tells
+// who lost it.
+func (a *attendance) bye(ctx context.Context, why error) {
+	code, well := uint32(0), why == nil || fault.KindOf(why) == fault.Canceled || fault.KindOf(why) == fault.Unavailable || session.CutReason(why) != ""
+	if !well || session.CutReason(context.Cause(ctx)) != "" {
 		code = exitNotFound
 	}
 	sent := make(chan struct{})
