@@ -67,7 +67,7 @@ type Config struct {
 	Log      *slog.Logger
 	Cache    *predicate.Cache // may be nil
 	// Token gets what an app is told of a user: of their certificate, or the bridge, as
-	// shown inside the connection. It is asked once for a session.
+	// shown inside the connection. It is asked once for a session, with a deadline.
 	Token func(ctx context.Context, u Use) (token types.Secret, expires time.Time, err error)
 	// Clouds answer for the apps of clouds, by types.CloudAWS and so on. An app of
 	// another cloud is refused.
@@ -83,6 +83,7 @@ type Service struct {
 	// second is for connections of HTTP/2, which it is fed with.
 	second *http.Server
 	feed   *netx.Feed
+	tokens lifecycle.Shared[*vouched]
 
 	mu       sync.Mutex
 	sessions map[sessionKey]*Session
@@ -150,6 +151,7 @@ func (s *Service) Run(ctx context.Context) error {
 	}
 	err = errors.Join(err, s.second.Close())
 	s.endAll()
+	s.tokens.Close()
 	return err
 }
 

@@ -4,15 +4,19 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"teleport/appaccess"
 	"teleport/appaccess/apptest"
 	"teleport/tunnel/tunframe"
 	"teleport/types"
@@ -371,5 +375,55 @@ func TestOnlyWebSocketsLeaveHTTP(t *testing.T) {
 	defer resp.Body.Close()
 	if said, err := io.ReadAll(resp.Body); err != nil || resp.StatusCode != http.StatusOK || len(said) > 0 {
 		t.Errorf("%s %q %v", resp.Status, said, err)
+	}
+}
+
+// TestOneTokenForAll: requests that come together wait for one token, also when whoever
+// came first has left.
+func TestOneTokenForAll(t *testing.T) {
+	app := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.WriteString(w, r.Header.Get(appaccess.HeaderAssertion))
+	}))
+	defer app.Close()
+	var asked atomic.Int32
+	begun, answer := make(chan struct{}, 1), make(chan struct{})
+	w := apptest.New(t, types.AppSpec{URI: app.URL}, func(c *appaccess.Config) {
+		c.Token = func(ctx context.Context, _ appaccess.Use) (types.Secret, time.Time, error) {
+			if _, bounded := ctx.Deadline(); !bounded {
+				t.Error("a token may take for ever")
+			}
+			asked.Add(1)
+			begun <- struct{}{}
+			<-answer
+			return types.NewSecret("vouched"), time.Now().Add(time.Hour), ctx.Err()
+		}
+	})
+	client := w.Client(apptest.User("alice", types.AppRoute{}))
+	first, leave := context.WithCancel(t.Context())
+	left := make(chan error, 1)
+	go func() {
+		r, err := http.NewRequestWithContext(first, http.MethodGet, "https://wiki.example.test/", nil)
+		if err == nil {
+			_, err = client.Do(r)
+		}
+		left <- err
+	}()
+	<-begun
+	leave()
+	if err := <-left; !errors.Is(err, context.Canceled) {
+		t.Errorf("who left: %v", err)
+	}
+	var all sync.WaitGroup
+	for range 3 {
+		all.Go(func() {
+			if resp, text := get(t, client, "/"); text != "vouched" {
+				t.Errorf("%s: %q", resp.Status, text)
+			}
+		})
+	}
+	close(answer)
+	all.Wait()
+	if n := asked.Load(); n != 1 {
+		t.Errorf("asked %d times", n)
 	}
 }

@@ -113,11 +113,18 @@ type Session struct {
 	way   *way // nil before the first request
 	wayOf types.AppSpec
 
-	minting sync.Mutex
-	token   types.Secret
-	tokenOf types.AppSpec
-	renew   time.Time
+	vouched atomic.Pointer[vouched]
 }
+
+// vouched is what an app is told of who the user is.
+type vouched struct {
+	token types.Secret
+	of    toldTo
+	renew time.Time
+}
+
+// toldTo is what of an app's document its token is made for.
+type toldTo struct{ uri, claims string }
 
 // common is what the events of a session share, made once.
 type common struct {
@@ -234,7 +241,9 @@ func (s *Service) enter(ctx context.Context, v *visit, request access.Request) e
 	s.mu.Unlock()
 	v.session = x
 	if first {
-		err := x.begin(ctx, v, request)
+		of, cancel := context.WithTimeout(context.WithoutCancel(ctx), emitWithin) // others wait for it, who do not leave with this one
+		err := x.begin(of, v, request)
+		cancel()
 		x.mu.Lock()
 		x.err = err
 		x.mu.Unlock()
@@ -325,21 +334,35 @@ func (x *Session) wayTo(app *types.App) (*way, error) {
 	return w, nil
 }
 
+// tokenWithin bounds what a token may take.
+const tokenWithin = 10 * time.Second
+
 // identify returns the token by which the app learns who the user is, which is made
 // with the first request that needs it, and kept.
 func (x *Session) identify(ctx context.Context, v *visit, app *types.App) (types.Secret, error) {
-	x.minting.Lock()
-	defer x.minting.Unlock()
-	if !x.token.Empty() && time.Now().Before(x.renew) && x.tokenOf.URI == app.Spec.URI && x.tokenOf.JWTClaims() == app.Spec.JWTClaims() {
-		return x.token, nil
+	of := toldTo{app.Spec.URI, app.Spec.JWTClaims()}
+	if k := x.vouched.Load(); k.good(of) {
+		return k.token, nil
 	}
-	token, expires, err := x.svc.cfg.Token(ctx, v.use(app))
+	k, err := x.svc.tokens.Do(ctx, string(x.key[:])+of.claims+" "+of.uri, tokenWithin, func(ctx context.Context) (*vouched, error) {
+		if k := x.vouched.Load(); k.good(of) { // by a call that has just ended
+			return k, nil
+		}
+		token, expires, err := x.svc.cfg.Token(ctx, v.use(app))
+		if err != nil {
+			return nil, err
+		}
+		k := &vouched{token, of, expires}
+		x.vouched.Store(k)
+		return k, nil
+	})
 	if err != nil {
 		return types.Secret{}, fault.Wrap(err, fault.Unavailable, "the app %s cannot be told who you are at the moment", app.Metadata.Name)
 	}
-	x.token, x.tokenOf, x.renew = token, app.Spec, expires
-	return token, nil
+	return k.token, nil
 }
+
+func (k *vouched) good(of toldTo) bool { return k != nil && k.of == of && time.Now().Before(k.renew) }
 
 // use is who uses the app, and as what.
 func (v *visit) use(app *types.App) Use {

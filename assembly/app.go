@@ -73,12 +73,8 @@ func (p *Process) frontableApps() frontable[*types.App] {
 	}
 }
 
-const tokenTimeout = 10 * time.Second
-
 // appToken gets what an app is told of a user.
 func (p *Process) appToken(ctx context.Context, u appaccess.Use) (types.Secret, time.Time, error) {
-	ctx, cancel := context.WithTimeout(ctx, tokenTimeout)
-	defer cancel()
 	resp, err := p.client.AppToken(ctx, &issuev1.AppTokenRequest{UserCert: u.Certificate.Raw, App: u.App.Metadata.Name, ClientAddr: u.Client.String()})
 	if err != nil {
 		return types.Secret{}, time.Time{}, err

@@ -64,7 +64,9 @@ func NewPatience(w http.ResponseWriter, pause time.Duration) *Patience {
 func (p *Patience) Body(b io.ReadCloser) io.ReadCloser { return &patientBody{b, p} }
 
 // Writer is w, to be written to in its stead.
-func (p *Patience) Writer(w http.ResponseWriter) http.ResponseWriter { return &patientWriter{ResponseWriter: w, p: p} }
+func (p *Patience) Writer(w http.ResponseWriter) http.ResponseWriter {
+	return &patientWriter{ResponseWriter: w, p: p}
+}
 
 // Cut ends both bodies at once, also where somebody waits for the client. Of an answer
 // that has not begun nothing comes through Writer any more; why, the writer before it may

@@ -142,6 +142,28 @@ func TestTheEndOfASessionIsToldToWhoWaits(t *testing.T) {
 	}
 }
 
+// Those who wait for an auth service that says nothing wait for it together, and not one
+// after the other.
+func TestASilentAuthServiceIsWaitedForOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		bearer := w.start("wiki", "alice", "", nil)
+		w.gate = make(chan struct{})
+		began := time.Now()
+		var all sync.WaitGroup
+		for range 4 {
+			all.Go(func() {
+				conn, resp := w.socket(bearer, "GET / HTTP/1.1\r\n")
+				defer conn.Close()
+				if took := time.Since(began); resp.StatusCode < 500 || took > 20*time.Second {
+					t.Errorf("%s after %s", resp.Status, took)
+				}
+			})
+		}
+		all.Wait()
+	})
+}
+
 // A WebSocket carries both ways, and is not opened for a page of another site.
 func TestWebSocket(t *testing.T) {
 	w := newWorld(t)

@@ -15,6 +15,7 @@ import (
 	"teleport/cert/tlscert"
 	"teleport/fault"
 	"teleport/keys"
+	"teleport/lifecycle"
 	"teleport/netx/http1"
 	"teleport/types"
 )
@@ -29,10 +30,11 @@ type visitor struct {
 	// fetch gets a bridge certificate for a key.
 	fetch func(ctx context.Context, client netip.AddrPort, key *bridgeKey) ([]byte, error)
 	// over is why the session has ended elsewhere; nil: it has not.
-	over   func() error
-	ctx    context.Context // of the session here; its cause says why it ended
-	end    context.CancelCauseFunc
-	agents *http1.Client
+	over    func() error
+	ctx     context.Context // of the session here; its cause says why it ended
+	end     context.CancelCauseFunc
+	agents  *http1.Client
+	minting lifecycle.Shared[*bridge]
 
 	mu       sync.Mutex
 	agent    string // that was dialled last
@@ -40,7 +42,6 @@ type visitor struct {
 	dialling chan struct{} // closed when a request that needs a carrier has tried to dial one; nil: none does
 	retired  []*carrier    // whose streams go on
 	bridge   *bridge
-	getting  chan struct{} // closed when a request that needs a bridge has tried to get one; nil: none does
 	renewing bool
 	using    int                 // requests that are open
 	visits   map[*visit]struct{} // of them, those that end with the session
@@ -86,35 +87,36 @@ func (v *visitor) init(parent context.Context) {
 }
 
 // fresh returns a bridge that opens connections: the present one, or another when
-// half of its life is over. Requests that come together wait for one bridge. While
-// auth is away, the present one does to its end.
+// half of its life is over. While auth is away, the present one does to its end.
 func (v *visitor) fresh(ctx context.Context, client netip.AddrPort) (*bridge, error) {
-	for {
-		now := v.o.Now()
-		v.mu.Lock()
-		b, getting := v.bridge, v.getting
-		if b != nil && now.Before(b.renew) {
-			v.mu.Unlock()
+	b := v.present()
+	if v.good(b) {
+		return b, nil
+	}
+	next, err := v.mint(ctx, client)
+	return v.orPresent(next, b, err)
+}
+
+func (v *visitor) present() *bridge {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.bridge
+}
+
+func (v *visitor) good(b *bridge) bool { return b != nil && v.o.Now().Before(b.renew) }
+
+// mint gets a bridge, one for all requests that need it at the moment.
+func (v *visitor) mint(ctx context.Context, client netip.AddrPort) (*bridge, error) {
+	return v.minting.Do(ctx, "", fetchTimeout, func(ctx context.Context) (*bridge, error) {
+		if b := v.present(); v.good(b) { // by a call that has just ended
 			return b, nil
 		}
-		if getting == nil {
-			mine := make(chan struct{})
-			v.getting = mine
-			v.mu.Unlock()
-			next, err := v.get(ctx, client)
-			v.mu.Lock()
-			v.getting = nil
-			v.mu.Unlock()
-			close(mine)
-			return v.orPresent(next, b, err)
+		if !v.all.begin() {
+			return nil, errStopping()
 		}
-		v.mu.Unlock()
-		select {
-		case <-getting:
-		case <-ctx.Done():
-			return nil, context.Cause(ctx)
-		}
-	}
+		defer v.all.work.Done()
+		return v.get(ctx, client)
+	})
 }
 
 // orPresent is the next bridge, or the present one while auth is away.
@@ -142,7 +144,7 @@ func (v *visitor) renew(client netip.AddrPort) {
 	}
 	go func() { // ends within fetchTimeout, or with the session
 		defer v.all.work.Done()
-		_, err := v.get(v.ctx, client)
+		_, err := v.mint(v.ctx, client)
 		if errors.Is(err, fault.Unauthenticated) || errors.Is(err, fault.Denied) {
 			v.end(err)
 		}
@@ -172,8 +174,6 @@ func newBridgeKey() (*bridgeKey, error) {
 }
 
 func (v *visitor) get(ctx context.Context, client netip.AddrPort) (*bridge, error) {
-	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
-	defer cancel()
 	key, err := newBridgeKey()
 	if err != nil {
 		return nil, err

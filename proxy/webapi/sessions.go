@@ -13,12 +13,11 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/sync/singleflight"
-
 	"teleport/api/gen/loginv1"
 	"teleport/api/rpc"
 	"teleport/cert/tlscert"
 	"teleport/fault"
+	"teleport/lifecycle"
 	"teleport/types"
 )
 
@@ -28,8 +27,8 @@ import (
 // costs auth a look and no certificate. The cookie's secret itself is kept only
 // as a hash.
 type sessions struct {
-	o      Options
-	flight singleflight.Group
+	o     Options
+	asked lifecycle.Shared[*webSession]
 
 	mu     sync.Mutex
 	live   map[[32]byte]*webSession
@@ -87,7 +86,7 @@ func (s *sessions) use(ctx context.Context, a asking) (*webSession, error) {
 	if w != nil && now.Sub(w.asOf) < recheck && now.Before(w.id.Authority.Expires) {
 		return w, nil
 	}
-	v, err, _ := s.flight.Do(a.flight(key), func() (any, error) {
+	answer, err := s.asked.Do(ctx, a.question(key), askTimeout, func(ctx context.Context) (*webSession, error) {
 		if w != nil && now.Before(w.renew) {
 			return s.check(ctx, w, a)
 		}
@@ -98,15 +97,16 @@ func (s *sessions) use(ctx context.Context, a asking) (*webSession, error) {
 		return s.check(ctx, fresh, a) // which says when the session ends
 	})
 	if err != nil {
-		s.forget(a.bearer)
+		if ctx.Err() == nil { // who left says nothing of the session
+			s.forget(a.bearer)
+		}
 		return nil, err
 	}
-	w = v.(*webSession)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.prune(now)
-	s.live[key] = w
-	return w, nil
+	s.live[key] = answer
+	return answer, nil
 }
 
 // prune drops now and then what is of no use any more: sessions that have ended,
@@ -126,8 +126,8 @@ func (s *sessions) prune(now time.Time) {
 	}
 }
 
-// flight names the question, so that a person's call does not join a timer's.
-func (a asking) flight(key [32]byte) string {
+// question names what is asked, so that a person's call does not join a timer's.
+func (a asking) question(key [32]byte) string {
 	if a.background {
 		return string(key[:]) + " background"
 	}
@@ -145,13 +145,11 @@ func (s *sessions) ends(bearer string) (time.Time, bool) {
 	return w.ends, true
 }
 
-// askTimeout bounds one question to auth.
+// askTimeout bounds what auth is asked at a time.
 const askTimeout = 15 * time.Second
 
 // check asks auth whether a session that is known here lives.
 func (s *sessions) check(ctx context.Context, w *webSession, a asking) (*webSession, error) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), askTimeout)
-	defer cancel()
 	asked := s.o.Now()
 	out, err := s.o.Auth.CheckWebSession(ctx, &loginv1.CheckWebSessionRequest{Bearer: a.bearer, ClientAddr: a.clientAddr, Background: a.background})
 	if err != nil {
@@ -164,8 +162,6 @@ func (s *sessions) check(ctx context.Context, w *webSession, a asking) (*webSess
 
 // fetch shows the bearer to auth. The key is made here and stays here.
 func (s *sessions) fetch(ctx context.Context, a asking) (*webSession, error) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), askTimeout)
-	defer cancel()
 	asked := s.o.Now()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
