@@ -13,6 +13,9 @@ OUT      ?= bin
 FUZZTIME ?= 10s
 # "make VERSION=1.2.3" names a release; without it the source says which it is.
 FLAGS    := -trimpath -buildvcs=false -ldflags '-s -w$(if $(VERSION), -X teleport/types.Release=$(VERSION))'
+# Where the servers' time goes, for the compiler. By the name default.pgo vet, lint and
+# tests would go by it too, and compile everything once more.
+PGO      := cmd/teleport/teleport.pgo
 CHILD    := sshaccess/childbin/bin/userchild_$(GOARCH)
 BUF      := api/proto/node_modules/.package-lock.json
 # "make WEB=" builds without the web UI, and needs no Node.
@@ -31,7 +34,8 @@ help: ## list the targets
 
 .PHONY: build
 build: userchild web ## bin/teleport, bin/tsh, bin/tctl (the default)
-	$(GO) build $(FLAGS) -o $(OUT)/ ./cmd/teleport ./cmd/tsh ./cmd/tctl
+	$(GO) build $(FLAGS) -pgo=$(PGO) -o $(OUT)/ ./cmd/teleport
+	$(GO) build $(FLAGS) -o $(OUT)/ ./cmd/tsh ./cmd/tctl
 
 # The helper that the SSH service runs as the login user. It is embedded in
 # teleport, for the target's architecture only.
@@ -131,7 +135,11 @@ soak: build ## ten minutes of talk while everything restarts: no byte is lost (S
 .PHONY: bench
 bench: build ## the table of bench/README.md
 	@test -d bench || { echo "there is no bench/ yet"; exit 1; }
-	$(GO) run ./bench
+	$(GO) run ./bench -bin $(OUT)
+
+.PHONY: profile
+profile: build ## cmd/teleport/teleport.pgo anew, from loads of the bench (10 minutes; commit what comes)
+	$(GO) run ./bench -bin $(OUT) -parts bulk,resume,queries,copy,apps -loads small,big -rounds 1 -seconds 8s -clients 8 -pgo $(PGO)
 
 ## Use
 

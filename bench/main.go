@@ -45,6 +45,7 @@ type options struct {
 	seconds   time.Duration
 	clients   []int
 	profiles  string
+	pgo       string
 	loads     []string // of apps; none: all
 	recording string
 }
@@ -85,6 +86,7 @@ func main() {
 	})
 	flag.StringVar(&o.recording, "recording", "", "mode in which the cluster records (default: its own)")
 	flag.StringVar(&o.profiles, "profiles", "", "directory for processor profiles of our servers, 10 s of each part")
+	flag.StringVar(&o.pgo, "pgo", "", "file for one profile of all, by which the compiler goes")
 	flag.Parse()
 	if o.quick {
 		o.runs, o.bytes, o.rounds, o.sessions, o.idle, o.agents = 10, 2e8, 1, 40, 30, 200
@@ -139,16 +141,19 @@ func run(ctx context.Context, o options) (err error) {
 	if os.Getuid() != 0 {
 		return errors.New("run this as root: it makes a user for the test and starts sshd")
 	}
-	if o.profiles != "" {
-		if err := os.MkdirAll(o.profiles, 0o755); err != nil {
-			return err
-		}
-	}
 	b := &bench{options: o}
 	if b.dir, err = os.MkdirTemp("", "teleport-bench-"); err != nil {
 		return err
 	}
 	defer os.RemoveAll(b.dir)
+	if b.pgo != "" && b.profiles == "" {
+		b.profiles = filepath.Join(b.dir, "profiles")
+	}
+	if b.profiles != "" {
+		if err := os.MkdirAll(b.profiles, 0o755); err != nil {
+			return err
+		}
+	}
 	if err := os.Chmod(b.dir, 0o755); err != nil { // sshd reads keys as the login user
 		return err
 	}
@@ -165,6 +170,9 @@ func run(ctx context.Context, o options) (err error) {
 	err = b.measure(ctx, parts)
 	b.table.sections[0].note("%s of measuring; load average at the end: %s.", time.Since(begun).Round(time.Second), loadAverage())
 	b.table.write(os.Stdout)
+	if b.pgo != "" && err == nil {
+		err = mergeProfiles(b.profiles, b.pgo)
+	}
 	return err
 }
 
@@ -259,16 +267,17 @@ func (b *bench) stop() {
 	b.null.stop()
 }
 
-// build makes the programs as the Makefile does, stripped and static.
+// build makes the programs that are measured, unless they are given, and the null relay.
 func (b *bench) build(ctx context.Context) error {
+	progress("building")
 	out := filepath.Join(b.dir, "bin")
-	what := []string{"./bench/nullrelay"}
 	if b.bin == "" {
 		b.bin = out
-		what = append(what, "./cmd/teleport", "./cmd/tsh", "./cmd/tctl")
+		if _, err := output(exec.CommandContext(ctx, "make", "build", "OUT="+out)); err != nil {
+			return err
+		}
 	}
-	progress("building")
-	cmd := exec.CommandContext(ctx, "go", append([]string{"build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w", "-o", out + "/"}, what...)...)
+	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w", "-o", out+"/", "./bench/nullrelay")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	_, err := output(cmd)
 	return err

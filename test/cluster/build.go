@@ -105,7 +105,12 @@ func gobuild(out, pkg string, link ...string) error {
 	// Beside the directory, not in it: what stands there may be embedded.
 	tmp := fmt.Sprintf("%s.%s.%d", filepath.Dir(out), filepath.Base(out), os.Getpid())
 	defer os.Remove(tmp)
-	cmd := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags", strings.Join(append([]string{"-s -w"}, link...), " "), "-o", tmp, pkg)
+	args := []string{"build", "-trimpath", "-buildvcs=false", "-ldflags", strings.Join(append([]string{"-s -w"}, link...), " ")}
+	profile := filepath.Join(pkg, filepath.Base(pkg)+".pgo")
+	if _, err := os.Stat(filepath.Join(sourceRoot(), profile)); err == nil {
+		args = append(args, "-pgo="+profile)
+	}
+	cmd := exec.Command("go", append(args, "-o", tmp, pkg)...)
 	cmd.Dir = sourceRoot()
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if b, err := cmd.CombinedOutput(); err != nil {
