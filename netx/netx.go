@@ -7,6 +7,7 @@ package netx
 
 import (
 	"context"
+	"iter"
 	"net"
 	"net/netip"
 )
@@ -94,6 +95,26 @@ type halfCloseAddrConn struct {
 }
 
 func (c *halfCloseAddrConn) CloseWrite() error { return c.cw.CloseWrite() }
+
+// mostLayers is more than there are; it ends a ring of them as well.
+const mostLayers = 16
+
+// Layers are a connection and those that it is around, from the outside in, as far as
+// each tells by a method NetConn.
+func Layers(c net.Conn) iter.Seq[net.Conn] {
+	return func(yield func(net.Conn) bool) {
+		for range mostLayers {
+			if c == nil || !yield(c) {
+				return
+			}
+			around, ok := c.(interface{ NetConn() net.Conn })
+			if !ok {
+				return
+			}
+			c = around.NetConn()
+		}
+	}
+}
 
 // WithPrefix returns c as if prefix came before what it still has to read.
 // Half-close is kept where c has it.

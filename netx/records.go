@@ -89,14 +89,13 @@ func beneath(c net.Conn) net.Conn {
 
 // recordsOf finds the Records under a TLS connection, nil where there is none.
 func recordsOf(c any) *Records {
-	for range 8 { // wrappers are few; this ends even if they should form a ring
-		switch t := c.(type) {
-		case *Records:
-			return t
-		case interface{ NetConn() net.Conn }:
-			c = t.NetConn()
-		default:
-			return nil
+	outer, ok := c.(net.Conn)
+	if !ok {
+		return nil
+	}
+	for layer := range Layers(outer) {
+		if r, ok := layer.(*Records); ok {
+			return r
 		}
 	}
 	return nil

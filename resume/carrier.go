@@ -44,12 +44,8 @@ func (k *carrier) stop() {
 	k.once.Do(func() {
 		close(k.gone)
 		bottom := k.Conn
-		for range 8 {
-			below, ok := bottom.(interface{ NetConn() net.Conn })
-			if !ok {
-				break
-			}
-			bottom = below.NetConn()
+		for c := range netx.Layers(bottom) {
+			bottom = c
 		}
 		bottom.Close()
 		k.Conn.Close()

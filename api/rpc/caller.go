@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"teleport/fault"
+	"teleport/netx"
 	"teleport/types"
 )
 
@@ -85,16 +86,11 @@ type connKey struct{}
 // place where its verified identity is kept.
 func ConnContext(ctx context.Context, conn net.Conn) context.Context {
 	st := &connState{}
-	for conn != nil {
-		if f, ok := conn.(Forwarded); ok {
+	for c := range netx.Layers(conn) {
+		if f, ok := c.(Forwarded); ok {
 			st.forwardedBy = f.ForwardedBy()
 			break
 		}
-		u, ok := conn.(interface{ NetConn() net.Conn })
-		if !ok {
-			break
-		}
-		conn = u.NetConn()
 	}
 	return context.WithValue(ctx, connKey{}, st)
 }

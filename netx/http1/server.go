@@ -291,16 +291,11 @@ func (c *conn) answer(r *http.Request, cancel context.CancelCauseFunc) bool {
 // cutOff ends a connection behind half of an answer. Where only the end of the connection
 // tells that of the answer, as in HTTP/1.0, a goodbye of TLS would make it look whole.
 func cutOff(nc net.Conn) {
-	for c := nc; c != nil; {
+	for c := range netx.Layers(nc) {
 		if t, ok := c.(*tls.Conn); ok {
 			t.NetConn().Close()
 			break
 		}
-		u, ok := c.(interface{ NetConn() net.Conn })
-		if !ok {
-			break
-		}
-		c = u.NetConn()
 	}
 	nc.Close()
 }
