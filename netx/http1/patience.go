@@ -82,6 +82,15 @@ func (p *Patience) Cut() {
 	_ = p.control.SetReadDeadline(past) // who has no deadlines has no clients
 	if p.answered {
 		_ = p.control.SetWriteDeadline(past)
+	} else {
+		p.last()
+	}
+}
+
+// last gives what is still to be sent as long as a pause. mu is held.
+func (p *Patience) last() {
+	if !p.bounded {
+		_ = p.control.SetWriteDeadline(time.Now().Add(p.pause)) // who has no deadlines has no clients
 	}
 }
 
@@ -90,8 +99,8 @@ func (p *Patience) Cut() {
 func (p *Patience) End() int64 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if !p.bounded && (!p.over || p.cut && !p.answered) {
-		_ = p.control.SetWriteDeadline(time.Now().Add(p.pause)) // who has no deadlines has no clients
+	if !p.over {
+		p.last()
 	}
 	p.over = true
 	if p.clock != nil {
