@@ -106,8 +106,11 @@ func (c *conn) send(s *Stream, f frame, payload []byte) error {
 		}
 		c.room.Wait()
 	}
-	if c.err != nil {
+	switch {
+	case c.err != nil:
 		return c.err
+	case s.left.Load(): // its close is in line, or comes next: nothing may come behind that
+		return net.ErrClosed
 	}
 	c.line(f, payload)
 	c.lead(s)
@@ -307,9 +310,12 @@ func (c *conn) endSoon() {
 	}
 	time.AfterFunc(lastOpen, func() {
 		c.mu.Lock()
-		none := len(c.streams) == 0
+		none, unsent := len(c.streams) == 0, c.flushing || len(c.out) > 0
+		if none && unsent { // the last words of a stream, for a peer that is slow
+			c.endSoon()
+		}
 		c.mu.Unlock()
-		if none {
+		if none && !unsent {
 			c.fail(net.ErrClosed)
 		}
 	})

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"io"
 	"net"
+	"runtime"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -114,4 +116,68 @@ func TestAnAcceptorThatNeverLetsGo(t *testing.T) {
 	if err := kept.Close(); err != nil || o.Len() != 0 {
 		t.Errorf("%v, %d", err, o.Len())
 	}
+}
+
+// A request that is cut closes its stream beside whoever still sends its body: what they
+// were about to say would come behind the end, for which the peer ends everything.
+func TestAStreamIsClosedBesideItsWriter(t *testing.T) {
+	w := newWorld(func(s *Stream) { _, _ = io.Copy(io.Discard, s) })
+	for range 300 {
+		s, err := w.Open()
+		if err != nil { // or those that were closed are not gone yet
+			runtime.Gosched()
+			continue
+		}
+		var writer sync.WaitGroup
+		writer.Go(func() {
+			for err := error(nil); err == nil; {
+				_, err = s.Write([]byte("more of it"))
+			}
+		})
+		runtime.Gosched()
+		s.Close()
+		writer.Wait()
+	}
+	select {
+	case <-w.Done():
+		t.Error("all others ended with it")
+	default:
+	}
+	_ = w.end()
+}
+
+// TestLastWordsAfterALeave: who takes no further streams hangs up when the last one is
+// over, but not before the peer has what it said last, however slowly that reads.
+func TestLastWordsAfterALeave(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		near, far := net.Pipe()
+		a := NewAcceptor(far)
+		said := make([]byte, 4*Window)
+		served := make(chan error, 1)
+		go func() {
+			served <- a.Serve(func(s *Stream) {
+				_, _ = io.Copy(io.Discard, s)
+				_, _ = s.Write(said)
+			})
+		}()
+		defer near.Close()
+		say := func(b []byte) {
+			if _, err := near.Write(b); err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+		}
+		say(append(frames(frame{kindOpen, 0, 1}), credit(1, uint32(len(said)))...))
+		a.Leave() // which waits for its reader, and all that follows waits behind it
+		synctest.Wait()
+		say(frames(frame{kindEnd, 0, 1}))
+		time.Sleep(time.Minute)
+		got, err := io.ReadAll(near)
+		if err != nil || len(got) < len(said) {
+			t.Errorf("%d bytes of %d: %v", len(got), len(said), err)
+		}
+		if err := <-served; err != nil {
+			t.Error(err)
+		}
+	})
 }
