@@ -9,7 +9,8 @@ import (
 // the system. Safe for concurrent use.
 type Deadline struct {
 	mu     sync.Mutex
-	timer  *time.Timer
+	timer  *time.Timer // nil: none runs
+	sets   uint64      // counts timers
 	passed chan struct{}
 	fire   func()
 }
@@ -36,25 +37,28 @@ func (d *Deadline) Set(t time.Time) {
 	if t.IsZero() {
 		return
 	}
-	passed := d.passed
-	end := func() {
-		d.mu.Lock()
-		if d.passed == passed {
-			select {
-			case <-passed:
-			default:
-				close(passed)
-			}
-		}
-		d.mu.Unlock()
-		d.fire()
-	}
 	if left := time.Until(t); left > 0 {
-		d.timer = time.AfterFunc(left, end)
+		d.sets++
+		set := d.sets
+		d.timer = time.AfterFunc(left, func() { d.end(set) })
 		return
 	}
-	close(passed)
+	close(d.passed)
 	go d.fire() // our caller may hold what fire needs
+}
+
+// end is that of a timer, which may have gone off while the deadline was moved.
+func (d *Deadline) end(set uint64) {
+	d.mu.Lock()
+	mine := d.timer != nil && d.sets == set
+	if mine {
+		d.timer = nil
+		close(d.passed)
+	}
+	d.mu.Unlock()
+	if mine {
+		d.fire()
+	}
 }
 
 // Wait returns a channel that is closed once the deadline has passed.
