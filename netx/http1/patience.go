@@ -152,6 +152,7 @@ func (p *Patience) tick() {
 		}
 		left := p.pause - now.Sub(w.since)
 		if left <= 0 {
+			p.paused = p.paused || w == &p.read // known before the reader is: its request may end sooner
 			w.since = time.Time{}
 			_ = set(time.Unix(1, 0))
 		} else if next == 0 || left < next {

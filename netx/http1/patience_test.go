@@ -229,3 +229,32 @@ func TestSilenceOfHTTP2(t *testing.T) {
 		}
 	})
 }
+
+// deadlined is an answer that tells of its deadlines.
+type deadlined struct {
+	http.ResponseWriter
+	set chan time.Time
+}
+
+func (d *deadlined) SetReadDeadline(t time.Time) error { d.set <- t; return nil }
+
+// TestWhoseSilenceItWas is known before anybody hears that the body has ended: a server
+// that ends a request with its body has the handler ask at once.
+func TestWhoseSilenceItWas(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &deadlined{httptest.NewRecorder(), make(chan time.Time, 1)}
+		p := NewPatience(w, time.Minute)
+		body, client := io.Pipe()
+		defer p.End()
+		defer client.Close()
+		go func() { _, _ = p.Body(body).Read(make([]byte, 1)) }() // ends with the client
+		if first := <-w.set; !first.IsZero() {
+			t.Error(first)
+		}
+		<-w.set
+		synctest.Wait()
+		if err := p.Err(); !errors.Is(err, ErrPaused) {
+			t.Errorf("once its time is over: %v", err)
+		}
+	})
+}
