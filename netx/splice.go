@@ -8,6 +8,7 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"teleport/fault"
@@ -45,7 +46,8 @@ var (
 
 // Splice copies between a and b, connections or channels, both ways, until both
 // directions have ended, and closes both, which has happened when it returns. The end of one direction is passed on as a half-close, where
-// the other connection knows it; where it does not, that ends the splice.
+// the other connection knows it; where it does not, that ends the splice. One that takes
+// nothing more has a second to say why: what it says still arrives.
 // Cancelling ctx cuts it at once: the context's cause is the error returned, so
 // context.WithCancelCause is how a lock ends a stream. A splice that both sides
 // ended returns nil.
@@ -77,6 +79,7 @@ func Splice(ctx context.Context, a, b io.ReadWriteCloser, o SpliceOptions) error
 		s.watchIdle(o.Idle)
 		defer s.stopWatch()
 	}
+	defer s.stopParting()
 	var wg sync.WaitGroup
 	wg.Go(func() { s.copy(b, a, &s.counters.AToB) })
 	s.copy(a, b, &s.counters.BToA)
@@ -101,6 +104,8 @@ type splice struct {
 	watch   *time.Timer
 	seen    int64
 	stopped bool
+	parting *time.Timer // cuts an end that takes nothing more; nil: none is such
+	deaf    error       // why that one takes nothing more
 }
 
 // cut closes both ends. The first call decides the cause.
@@ -109,12 +114,40 @@ func (s *splice) cut(cause error) {
 	first := !s.ended
 	if first {
 		s.ended, s.cause = true, cause
+		if cause == nil {
+			s.cause = s.deaf
+		}
 	}
 	s.mu.Unlock()
 	if first {
 		s.a.Close()
 		s.b.Close()
 		close(s.closed)
+	}
+}
+
+// lastWords is how long an end that takes nothing more may say why.
+const lastWords = time.Second
+
+// deafError is a write to an end that takes nothing more.
+type deafError struct{ error }
+
+// part ends one direction, whose end takes nothing more: it may have said why before it
+// left, which the other direction still brings.
+func (s *splice) part(why error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.parting == nil {
+		s.deaf = why
+		s.parting = time.AfterFunc(lastWords, func() { s.cut(nil) })
+	}
+}
+
+func (s *splice) stopParting() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.parting != nil {
+		s.parting.Stop()
 	}
 }
 
@@ -154,7 +187,12 @@ func (s *splice) stopWatch() {
 // copy moves one direction and passes its end on.
 func (s *splice) copy(dst, src io.ReadWriteCloser, n *atomic.Int64) {
 	err := s.move(dst, src, n)
-	if err != nil {
+	var deaf *deafError
+	switch {
+	case errors.As(err, &deaf):
+		s.part(endOf(deaf.error))
+		return
+	case err != nil:
 		s.cut(endOf(err))
 		return
 	}
@@ -197,6 +235,8 @@ func (s *splice) kernel(dst, src *net.TCPConn, n *atomic.Int64) error {
 		}
 		switch {
 		case s.tick > 0 && errors.Is(err, os.ErrDeadlineExceeded):
+		case errors.Is(err, syscall.EPIPE), errors.Is(err, syscall.ECONNRESET): // mostly by dst
+			return &deafError{err}
 		case err != nil:
 			return err
 		case limited.N > 0:
@@ -241,7 +281,7 @@ func (s *splice) pump(dst io.Writer, src io.Reader, n *atomic.Int64) error {
 		}
 		if k > 0 {
 			if werr := writeGathered(dst, to, buf[:k]); werr != nil {
-				return werr
+				return &deafError{werr}
 			}
 			n.Add(int64(k))
 			s.touch()
