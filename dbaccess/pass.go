@@ -42,14 +42,18 @@ func (s *Session) Pass(ctx context.Context, database net.Conn, d Dialect) error 
 		answers <- err
 	}()
 	asked := relay.Copy(database, s.client, d.Up)
-	_ = database.SetReadDeadline(time.Unix(1, 0))
+	deaf := errors.Is(asked, relay.ErrDeaf)
+	_ = database.SetReadDeadline(time.Now().Add(lastWords)) // one that takes nothing more may have said why
+	if !deaf || ctx.Err() != nil {
+		_ = database.SetReadDeadline(time.Unix(1, 0))
+	}
 	_ = s.client.SetWriteDeadline(time.Now().Add(lastWords)) // one that does not read holds nobody up
 	answered := <-answers
 	why := told(ctx, asked, answered)
 	if why != nil && !errors.Is(answered, relay.ErrCut) {
 		_, _ = s.client.Write(d.Last(why)) // it may be gone
 	}
-	vanished := d.Left != nil && !errors.Is(asked, os.ErrDeadlineExceeded) && !d.Left()
+	vanished := d.Left != nil && !deaf && !errors.Is(asked, os.ErrDeadlineExceeded) && !d.Left()
 	if why != nil || vanished {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), abandonTimeout)
 		defer cancel()

@@ -76,6 +76,9 @@ func release(b []byte) {
 // of a message.
 var ErrCut = errors.New("relay: a message was cut")
 
+// ErrDeaf is among the errors of a copy whose reader takes nothing more.
+var ErrDeaf = errors.New("relay: nothing more is taken")
+
 // Copy copies src to dst until src ends between two messages, which is nil, or
 // until something fails. What See refuses, and what comes after it, is not
 // written; what came before it is. A src that ends within a message is
@@ -164,14 +167,30 @@ func (c *copier) pass(size int64, pass bool) error {
 	if !pass {
 		out = io.Discard
 	}
-	n, err := io.CopyN(out, c.src, rest)
+	from := &tracked{Reader: c.src}
+	n, err := io.CopyN(out, from, rest)
 	if errors.Is(err, io.EOF) && n < rest {
 		err = io.ErrUnexpectedEOF
+	}
+	if err != nil && !from.failed {
+		err = errors.Join(err, ErrDeaf)
 	}
 	if err != nil && pass {
 		err = errors.Join(err, ErrCut)
 	}
 	return err
+}
+
+// tracked tells whether it was the reading that failed.
+type tracked struct {
+	io.Reader
+	failed bool
+}
+
+func (t *tracked) Read(p []byte) (int, error) {
+	n, err := t.Reader.Read(p)
+	t.failed = t.failed || err != nil
+	return n, err
 }
 
 func (c *copier) flush() error {
@@ -185,7 +204,7 @@ func (c *copier) flush() error {
 	_, err := c.dst.Write(c.buf[c.from:c.at])
 	c.from = c.at
 	if err != nil {
-		return errors.Join(err, ErrCut)
+		return errors.Join(err, ErrCut, ErrDeaf)
 	}
 	return nil
 }
