@@ -22,6 +22,13 @@ import (
 // anew, so that the gate and the choice of an agent have their say again.
 const carryFor = 5 * time.Minute
 
+const (
+	// carrierTimeout bounds a dial for which several may wait, and mostCarriers how many
+	// of them one connection waits for that found no room.
+	carrierTimeout = 2 * dial.Timeout
+	mostCarriers   = 8
+)
+
 // Whether connections share a carrier depends on what they bring: small answers of
 // many requests leave in one piece, and are cheaper by half; large ones only stand in
 // each other's way, and cost a copy more.
@@ -52,47 +59,41 @@ func (v *visitor) dial(ctx context.Context) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	for {
-		v.mu.Lock()
-		if v.heavy {
-			v.mu.Unlock()
+	for range mostCarriers {
+		st, alone := v.stream()
+		switch {
+		case alone:
 			conn, _, err := v.dialAgent(ctx, b, client, "http/1.1")
 			return conn, err
-		}
-		if st := v.stream(b); st != nil {
-			v.mu.Unlock()
+		case st != nil:
 			return st, nil
 		}
-		others := v.dialling
-		if others == nil {
-			mine := make(chan struct{})
-			v.dialling = mine
-			v.mu.Unlock()
-			return v.first(ctx, b, client, mine)
-		}
-		v.mu.Unlock()
-		select {
-		case <-others:
-		case <-ctx.Done():
-			return nil, context.Cause(ctx)
+		if _, err := v.carriers.Do(ctx, "", carrierTimeout, func(ctx context.Context) (struct{}, error) { return struct{}{}, v.carry(ctx, client) }); err != nil {
+			return nil, err
 		}
 	}
+	return nil, fault.New(fault.Unavailable, "the agents of %s take no further connections now", v.app)
 }
 
 // stream opens one over the carrier that there is; nil: there is none that takes
-// one. v.mu is held.
-func (v *visitor) stream(b *bridge) net.Conn {
+// one. alone: the connection is to be one of its own.
+func (v *visitor) stream() (st net.Conn, alone bool) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.heavy || v.alone != nil && v.alone == v.bridge {
+		return nil, true
+	}
 	c := v.carrier
 	if c == nil {
-		return nil
+		return nil, false
 	}
-	if c.bridge == b && v.o.Now().Sub(c.born) < carryFor && !v.o.Hosts.ailing(v.app, c.agent) {
+	if c.bridge == v.bridge && v.o.Now().Sub(c.born) < carryFor && !v.o.Hosts.ailing(v.app, c.agent) {
 		if st, err := c.streams.Open(); err == nil {
-			return st
+			return st, false
 		}
 	}
 	v.carrier, v.retired = nil, append(v.retired, c)
-	return nil
+	return nil, false
 }
 
 // finished takes out the retired carriers that have no streams any more. v.mu is held.
@@ -121,22 +122,42 @@ func (v *visitor) hangUp() {
 	}
 }
 
-// first dials a carrier, for which others wait, and opens a stream over it.
-func (v *visitor) first(ctx context.Context, b *bridge, client netip.AddrPort, mine chan struct{}) (net.Conn, error) {
-	conn, c, err := v.dialAgent(ctx, b, client, tunframe.ALPNStreams, "http/1.1")
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	v.dialling = nil
-	defer close(mine)
-	switch {
-	case err != nil || c == nil: // or an agent that takes one connection in each dial
-		return conn, err
-	case v.ctx.Err() != nil:
-		c.streams.Close()
-		return nil, context.Cause(v.ctx)
+// carry dials a carrier for all who need one at the time. It ends with the session.
+func (v *visitor) carry(ctx context.Context, client netip.AddrPort) error {
+	if !v.all.begin() {
+		return errStopping()
 	}
-	v.carrier = c
-	return c.streams.Open()
+	defer v.all.work.Done()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer context.AfterFunc(v.ctx, func() { cancel(context.Cause(v.ctx)) })()
+	v.mu.Lock()
+	b, there := v.bridge, v.carrier != nil
+	v.mu.Unlock()
+	if there { // by a call that has just ended
+		return nil
+	}
+	conn, c, err := v.dialAgent(ctx, b, client, tunframe.ALPNStreams, "http/1.1")
+	if err != nil {
+		return err
+	}
+	v.mu.Lock()
+	ended := v.ctx.Err() != nil
+	switch {
+	case ended:
+	case c == nil:
+		v.alone = b
+	default:
+		v.carrier = c
+	}
+	v.mu.Unlock()
+	switch {
+	case c == nil:
+		conn.Close() // nobody's in particular
+	case ended:
+		c.streams.Close()
+	}
+	return context.Cause(v.ctx)
 }
 
 // dialAgent opens TLS to an agent, for one of the protocols: one connection, or a

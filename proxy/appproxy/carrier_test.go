@@ -1,13 +1,18 @@
 package appproxy_test
 
 import (
+	"errors"
 	"io"
+	"net"
 	"net/http"
 	"strconv"
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
+	"teleport/dial"
 	"teleport/netx/mux"
 )
 
@@ -73,6 +78,70 @@ func TestAnAgentThatLeavesIsFollowedByAnother(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestASilentAgentIsWaitedForOnce: those who wait for it wait together, and not one after
+// the other; and that one of them has left is nothing to the others.
+func TestASilentAgentIsWaitedForOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		bearer := w.start("wiki", "alice", "", nil)
+		w.mu.Lock()
+		w.feeds[w.first] = make(chan net.Conn, 10) // which nobody takes from
+		w.mu.Unlock()
+		began := time.Now()
+		id, secret, _ := strings.Cut(bearer, ".")
+		left := w.raw()
+		_, err := io.WriteString(left, "GET / HTTP/1.1\r\nHost: wiki.proxy.test:3080\r\nCookie: __Host-grv_app_session="+id+"; __Host-grv_app_session_subject="+secret+"\r\n\r\n")
+		must(t, err)
+		synctest.Wait() // until it has dialled
+		var all sync.WaitGroup
+		for range 4 {
+			all.Go(func() {
+				conn, resp := w.socket(bearer, "GET / HTTP/1.1\r\n")
+				defer conn.Close()
+				if took := time.Since(began); resp.StatusCode != http.StatusServiceUnavailable || took > dial.Timeout {
+					t.Errorf("%s after %s", resp.Status, took)
+				}
+			})
+		}
+		synctest.Wait()
+		left.Close()
+		all.Wait()
+		if dials, _ := w.counts(); dials != 1 {
+			t.Errorf("%d dials", dials)
+		}
+	})
+}
+
+// TestASessionThatEndsDialsNoMore: nobody waits for what was under way.
+func TestASessionThatEndsDialsNoMore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		bearer := w.start("wiki", "alice", "", nil)
+		w.mu.Lock()
+		w.feeds[w.first] = make(chan net.Conn, 10) // which nobody takes from
+		w.mu.Unlock()
+		began := time.Now()
+		var all sync.WaitGroup
+		all.Go(func() {
+			conn, resp := w.socket(bearer, "GET / HTTP/1.1\r\n")
+			defer conn.Close()
+			if took := time.Since(began); resp.StatusCode != http.StatusUnauthorized || took > 2*time.Second {
+				t.Errorf("%s after %s", resp.Status, took)
+			}
+		})
+		time.Sleep(time.Second)
+		id, _, _ := strings.Cut(bearer, ".")
+		w.change(func() { delete(w.sessions, id) })
+		all.Wait()
+		w.mu.Lock()
+		conn := w.conns[0]
+		w.mu.Unlock()
+		if _, err := conn.Write([]byte("x")); !errors.Is(err, io.ErrClosedPipe) {
+			t.Errorf("the dial goes on: %v", err)
+		}
+	})
 }
 
 // TestLargeAnswersHaveTheirOwnConnections: they would stand in each other's way.

@@ -35,12 +35,14 @@ type visitor struct {
 	end     context.CancelCauseFunc
 	agents  *http1.Client
 	minting lifecycle.Shared[*bridge]
+	// carriers dials the next one.
+	carriers lifecycle.Shared[struct{}]
 
 	mu       sync.Mutex
 	agent    string // that was dialled last
 	carrier  *carrier
-	dialling chan struct{} // closed when a request that needs a carrier has tried to dial one; nil: none does
-	retired  []*carrier    // whose streams go on
+	alone    *bridge    // by which an agent was dialled that takes one connection in each dial
+	retired  []*carrier // whose streams go on
 	bridge   *bridge
 	renewing bool
 	using    int                 // requests that are open
