@@ -346,7 +346,13 @@ func (c *conn) part(sends bool) {
 	if !ok || !sends || w.CloseWrite() != nil || c.nc.SetReadDeadline(time.Now().Add(partWithin)) != nil {
 		return
 	}
-	_, _ = io.CopyN(io.Discard, c.br, unreadBody)
+	if _, err := io.CopyN(io.Discard, c.br, unreadBody); err != nil {
+		return
+	}
+	select { // it sends without end
+	case <-time.After(partWithin):
+	case <-c.ctx.Done():
+	}
 }
 
 // watch notices that a client leaves while its request is being answered. A short

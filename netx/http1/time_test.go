@@ -255,3 +255,29 @@ func TestADrainWaitsForNoGoodbye(t *testing.T) {
 		near.Close()
 	})
 }
+
+// TestWhoSendsMuchHearsTheAnswer: a connection with bytes unread is reset when it is
+// closed, which takes the answer from many clients. So it waits a moment.
+func TestWhoSendsMuchHearsTheAnswer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		near, far := memnet.Pipe()
+		s := &Server{HeadTimeout: time.Minute, BodyTimeout: time.Minute, IdleTimeout: time.Minute, MaxHead: 1 << 10, Log: slog.New(slog.DiscardHandler),
+			Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusRequestEntityTooLarge) })}
+		began, closed := time.Now(), make(chan time.Duration, 1)
+		go func() {
+			s.ServeConn(t.Context(), far)
+			closed <- time.Since(began)
+		}()
+		if _, err := io.WriteString(near, "PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 10000000\r\n\r\n"); err != nil {
+			t.Fatal(err)
+		}
+		go func() { _, _ = near.Write(make([]byte, 10_000_000)) }() // ends with the connection
+		if took := <-closed; took != partWithin {
+			t.Errorf("it is closed after %s", took)
+		}
+		resp, err := http.ReadResponse(bufio.NewReader(near), nil)
+		if err != nil || resp.StatusCode != http.StatusRequestEntityTooLarge {
+			t.Errorf("%v %v", resp, err)
+		}
+	})
+}
