@@ -270,7 +270,8 @@ func (x *exchange) fail(w http.ResponseWriter, r *http.Request, err error) {
 		err = fault.Wrap(err, fault.Timeout, "the app %s does not answer", x.visit.app.Metadata.Name)
 	case errors.Is(err, http1.ErrAnswer):
 		err = fault.Wrap(err, fault.Unavailable, "the app %s does not answer as an app does", x.visit.app.Metadata.Name)
-	case errors.Is(err, context.Canceled), errors.Is(err, io.ErrUnexpectedEOF) && r.Context().Err() != nil:
+	case errors.Is(err, context.Canceled), errors.Is(err, io.ErrUnexpectedEOF) && r.Context().Err() != nil, x.patience != nil && x.patience.Broke():
+		word = string(fault.Canceled)
 		err = fault.Wrap(err, fault.Canceled, "the client went away")
 	default:
 		err = fault.Wrap(err, fault.Unavailable, "the app %s cannot be reached", x.visit.app.Metadata.Name)

@@ -2,6 +2,7 @@ package appaccess_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io"
 	"net"
@@ -118,4 +119,39 @@ func slowBody(t *testing.T, pause time.Duration, status int, client func(*apptes
 	if resp.Header.Get(appaccess.HeaderError) != "slow_body" || !strings.Contains(string(text), said) || !strings.Contains(e.Error, said) || e.Code != event.CodeAppRequestFail {
 		t.Errorf("%v %s, and the log has %+v", resp.Header, text, e)
 	}
+}
+
+// TestABodyThatBreaksOff is its client's doing: nothing is said against the app, and no
+// other agent is looked for.
+func TestABodyThatBreaksOff(t *testing.T) {
+	for name, body := range map[string]string{"with a length": "Content-Length: 10\r\n\r\nabc", "in chunks": "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n"} {
+		t.Run(name, func(t *testing.T) {
+			w := apptest.New(t, types.AppSpec{URI: "http://127.0.0.1:8080"}, func(c *appaccess.Config) { c.Dialer = swallows{} })
+			conn, err := w.Dial(t.Context(), apptest.User("alice", types.AppRoute{}), "http/1.1")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := io.WriteString(conn, "POST /upload HTTP/1.1\r\nHost: wiki\r\n"+body); err != nil {
+				t.Fatal(err)
+			}
+			conn.Close()
+			w.Await(func() bool { return len(w.Log.Events(event.TypeAppRequest)) > 0 })
+			e, ok := w.Log.Events(event.TypeAppRequest)[0].(*event.AppRequest)
+			if !ok || !strings.Contains(e.Error, "the client went away") || e.Code != event.CodeAppRequestFail {
+				t.Errorf("the log has %+v", e)
+			}
+		})
+	}
+}
+
+// swallows dials apps that read whatever comes, and say nothing.
+type swallows struct{}
+
+func (swallows) DialContext(context.Context, string, string) (net.Conn, error) {
+	near, far := memnet.Pipe()
+	go func() { // ends with the connection
+		_, _ = io.Copy(io.Discard, far)
+		far.Close()
+	}()
+	return near, nil
 }

@@ -156,13 +156,13 @@ func (l *link) send(r *http.Request) (sent chan error, err error) {
 	go func() { // ends with the body, or the connection
 		from := &tracked{Reader: r.Body}
 		err := l.sendBody(r, from, announced)
-		switch {
-		case from.failed: // the client's side: nobody answers half of a request
-			l.nc.Close()
-		case err == nil:
+		if err == nil {
 			err = l.expect()
 		}
 		sent <- err
+		if from.failed { // the client's side: nobody answers half of a request, and this is why
+			l.nc.Close()
+		}
 	}()
 	return sent, nil
 }

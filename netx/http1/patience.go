@@ -36,6 +36,7 @@ type Patience struct {
 	cut         bool
 	answered    bool // an answer has begun
 	paused      bool
+	broke       bool
 	read, write turn
 	clock       *time.Timer // goes off when something may have waited for too long
 	ticking     bool
@@ -184,6 +185,20 @@ func (p *Patience) Err() error {
 	return nil
 }
 
+// breaks notes that the client has gone in the middle of its body.
+func (p *Patience) breaks() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.broke = p.broke || !p.over
+}
+
+// Broke reports whether the client went away before all of its body had been read.
+func (p *Patience) Broke() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.broke
+}
+
 type patientBody struct {
 	io.ReadCloser
 	p *Patience
@@ -195,8 +210,13 @@ func (b *patientBody) Read(to []byte) (int, error) {
 	n, err := b.ReadCloser.Read(to)
 	b.p.done(&b.p.read)
 	b.p.moved.Add(int64(n))
-	if errors.Is(err, os.ErrDeadlineExceeded) {
+	var lost net.Error
+	switch {
+	case err == nil:
+	case errors.Is(err, os.ErrDeadlineExceeded):
 		b.p.pauses()
+	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, net.ErrClosed), errors.As(err, &lost):
+		b.p.breaks()
 	}
 	return n, err
 }
