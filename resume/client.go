@@ -43,9 +43,10 @@ type Change struct {
 // client is the client's half of a stream.
 type client struct {
 	*Conn
-	o    ClientOptions
-	key  ed25519.PrivateKey
-	gone chan struct{} // a carrier was lost
+	o     ClientOptions
+	key   ed25519.PrivateKey
+	gone  chan struct{} // a carrier was lost
+	since time.Time     // when; of keep alone
 }
 
 // Final marks an error of Redial that no further attempt can mend.
@@ -138,7 +139,9 @@ func (c *client) keep() {
 		case <-c.life.Done():
 			return
 		case <-c.gone:
-			c.recover()
+			if !c.Attached() { // what was lost may be one that came too late
+				c.recover()
+			}
 			wall, at = c.o.Wall(), time.Now()
 		case <-t.C:
 			w, now := c.o.Wall(), time.Now()
@@ -181,18 +184,17 @@ const attemptFor = 10 * time.Second
 
 // recover dials until the stream goes on, or cannot.
 func (c *client) recover() {
-	lost := time.Now()
+	c.since = time.Now()
 	quick := lifecycle.Backoff{Min: 100 * time.Millisecond, Max: time.Second}
 	slow := lifecycle.Backoff{Min: time.Second, Max: 5 * time.Second}
 	for failures := 1; ; failures++ {
 		err := c.attempt()
 		if err == nil {
-			c.tell(Change{Gap: time.Since(lost)})
 			return
 		}
 		var refusal *Refusal
 		var final *finalError
-		switch gap := time.Since(lost); {
+		switch gap := time.Since(c.since); {
 		case c.life.Err() != nil:
 			return
 		case errors.As(err, &refusal):
@@ -236,7 +238,8 @@ func (c *client) attempt() error {
 	return err
 }
 
-// attachTo claims the stream on k. Positions are told once nobody moves them.
+// attachTo claims the stream on k. Positions are told once nobody moves them, and that
+// it goes on before anybody can lose k.
 func (c *client) attachTo(k *carrier) error {
 	if err := k.SetDeadline(time.Now().Add(HandshakeTimeout)); err != nil {
 		return err
@@ -270,5 +273,6 @@ func (c *client) claim(k *carrier, nonce [32]byte) error {
 	if err := c.install(k, answer.received); err != nil {
 		return Final(err)
 	}
+	c.tell(Change{Gap: time.Since(c.since)})
 	return nil
 }
