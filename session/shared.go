@@ -91,6 +91,13 @@ func (s *Shared) State() string {
 // Running reports whether input may pass.
 func (s *Shared) Running() bool { return s.State() == StateRunning }
 
+// Why returns the reason of the session's end, nil before it.
+func (s *Shared) Why() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.why
+}
+
 // Await blocks while the session waits or pauses. It returns nil when it runs,
 // and otherwise why it never will.
 func (s *Shared) Await(ctx context.Context) error {

@@ -37,6 +37,7 @@ type channel struct {
 	term  *pty.Terminal
 	proc  *spawn.Process
 	ended bool // proc has
+	left  bool // the client has closed the channel
 
 	resized resizes
 
@@ -255,6 +256,7 @@ func (s *channel) hangup() {
 		return
 	}
 	s.mu.Lock()
+	s.left = true // what starts only now is told by startProcess
 	p, term := s.proc, s.term
 	s.mu.Unlock()
 	hangUp(p, term)
@@ -270,6 +272,14 @@ func (s *channel) hangup() {
 		p.Signal(syscall.SIGKILL) //nolint:errcheck // gone already is fine
 	}
 	<-s.done
+}
+
+// putDown ends a process: a hang-up, and after a while no choice.
+func putDown(p *spawn.Process, term *pty.Terminal) {
+	hangUp(p, term)
+	if p != nil {
+		time.AfterFunc(hangupAfter, func() { p.Signal(syscall.SIGKILL) }) //nolint:errcheck // gone already is fine
+	}
 }
 
 // hangUp tells a process and everything on its terminal that nobody is there.

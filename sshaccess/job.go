@@ -1,6 +1,7 @@
 package sshaccess
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -234,14 +235,21 @@ func (s *channel) runPipes(ctx context.Context, j job) error {
 
 func (s *channel) startProcess(spec spawn.Spec) error {
 	p, err := spawn.Start(spec)
-	if err != nil {
-		return err
-	}
 	s.mu.Lock()
 	s.proc = p
+	term, cut, left := s.term, s.cut, s.left
 	s.mu.Unlock()
+	if err != nil {
+		return cmp.Or(cut, err) // a terminal that was hung up starts nothing
+	}
 	if p.HomeMissing {
 		s.say(fmt.Sprintf("Could not enter home directory %s, so this is /\r\n", clean(spec.Account.Home)))
+	}
+	if cut != nil { // while it started
+		s.tellCut(cut)
+	}
+	if cut != nil || left {
+		putDown(p, term)
 	}
 	return nil
 }

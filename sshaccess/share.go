@@ -3,7 +3,6 @@ package sshaccess
 import (
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 
 	"teleport/access"
@@ -42,15 +41,8 @@ func (s *channel) setInvited(list string) bool {
 // Transfers of files are told by their events alone: nobody joins them.
 func (s *channel) share(j job, d decided) error {
 	id, cfg := s.cn.peer.Identity, &s.cn.svc.cfg
-	live, err := cfg.Sessions.Add(session.Info{ID: s.id, Session: s.id, Within: s.cn.id, Kind: "ssh", User: id.Name, Cluster: id.Cluster,
-		Roles: id.Authority.Roles, Login: s.cn.peer.Login, HostIDs: []string{cfg.HostID}, MFADevice: id.Proofs.MFADevice,
-		DeviceID: id.Proofs.DeviceID, AccessRequests: id.Proofs.AccessRequests, Start: s.start}, s.end)
-	if err != nil {
-		return err
-	}
-	s.live = live
 	if j.kind == "subsystem" {
-		return nil
+		return s.file()
 	}
 	s.notices, s.told, s.over = make(chan string, noticesMost), make(chan chan struct{}), make(chan struct{})
 	s.cn.behind.Go(s.tellOwner)
@@ -64,6 +56,9 @@ func (s *channel) share(j job, d decided) error {
 	if s.askedWho {
 		s.notice(required.Text())
 	}
+	if err := s.file(); err != nil { // a lock that is there now ends what was just made
+		return err
+	}
 	cfg.Trackers.Begin(s.id, types.SessionTrackerSpec{
 		State: s.shared.State(), Kind: "ssh", User: id.Name, Cluster: id.Cluster, Roles: id.Authority.Roles, Login: s.cn.peer.Login,
 		HostID: cfg.HostID, Hostname: cfg.Hostname, Created: s.start.UTC(), Participants: []types.Participant{owner},
@@ -73,6 +68,16 @@ func (s *channel) share(j job, d decided) error {
 	defer s.cn.svc.mu.Unlock()
 	s.cn.svc.live[s.id] = s
 	return nil
+}
+
+// file puts the session by itself where a lock on it finds it.
+func (s *channel) file() error {
+	id, cfg := s.cn.peer.Identity, &s.cn.svc.cfg
+	live, err := cfg.Sessions.Add(session.Info{ID: s.id, Session: s.id, Within: s.cn.id, Kind: "ssh", User: id.Name, Cluster: id.Cluster,
+		Roles: id.Authority.Roles, Login: s.cn.peer.Login, HostIDs: []string{cfg.HostID}, MFADevice: id.Proofs.MFADevice,
+		DeviceID: id.Proofs.DeviceID, AccessRequests: id.Proofs.AccessRequests, Start: s.start}, s.end)
+	s.live = live
+	return err
 }
 
 // unshare undoes share, however far it came.
@@ -186,18 +191,22 @@ func (s *channel) end(why error) {
 	s.kill(why)
 }
 
-// kill ends what the session runs: a hang-up, and after a while no choice.
+// kill ends what the session runs. What starts only now, startProcess ends.
 func (s *channel) kill(why error) {
 	s.mu.Lock()
 	s.cut = why
 	p, term := s.proc, s.term
 	s.mu.Unlock()
-	if s.notices != nil && p != nil {
-		s.notice("ERROR: " + fault.Message(why))
-	}
-	hangUp(p, term)
 	if p != nil {
-		time.AfterFunc(hangupAfter, func() { p.Signal(syscall.SIGKILL) }) //nolint:errcheck // gone already is fine
+		s.tellCut(why)
+	}
+	putDown(p, term)
+}
+
+// tellCut tells the owner why what runs is ended.
+func (s *channel) tellCut(why error) {
+	if s.notices != nil {
+		s.notice("ERROR: " + fault.Message(why))
 	}
 }
 
@@ -207,12 +216,16 @@ var sessionEnds = map[string]string{session.CutLocked: "lock", session.CutAttend
 // cutFor is why the session was ended, "" where it ended by itself.
 func (s *channel) cutFor() string {
 	s.mu.Lock()
-	defer s.mu.Unlock()
+	why := s.cut
+	s.mu.Unlock()
+	if s.shared != nil {
+		why = s.shared.Why() // who waits in it may hear of the end before kill does
+	}
 	switch {
-	case s.cut == nil:
+	case why == nil:
 		return ""
-	case fault.KindOf(s.cut) == fault.Canceled:
+	case fault.KindOf(why) == fault.Canceled:
 		return "canceled"
 	}
-	return sessionEnds[session.CutReason(s.cut)]
+	return sessionEnds[session.CutReason(why)]
 }
