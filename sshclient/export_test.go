@@ -5,3 +5,6 @@ var ParseSOCKS = parseSOCKS
 
 // Algorithms is compared with the server's.
 var Algorithms = algorithms
+
+// InLargePieces is how output reaches its writer.
+var InLargePieces = inLargePieces

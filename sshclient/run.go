@@ -131,7 +131,9 @@ const (
 	mostPiece  = 256 << 10
 )
 
-// ReadFrom implements io.ReaderFrom.
+// ReadFrom implements io.ReaderFrom. It reads on behind an error that comes with bytes:
+// a channel whose connection is gone has more of them, and the window message that each
+// read answers with fails.
 func (l largePieces) ReadFrom(r io.Reader) (total int64, err error) {
 	buf := make([]byte, firstPiece)
 	for {
@@ -146,7 +148,7 @@ func (l largePieces) ReadFrom(r io.Reader) (total int64, err error) {
 		switch {
 		case err == io.EOF:
 			return total, nil
-		case err != nil:
+		case err != nil && n == 0:
 			return total, err
 		case n == len(buf) && n < mostPiece:
 			buf = make([]byte, 2*n)
