@@ -242,7 +242,7 @@ func (cn *conn) acceptRemote(ctx, accepting context.Context, f *remoteForward, c
 
 // openTo asks the client for a channel and splices c with it.
 func (cn *conn) openTo(ctx context.Context, c net.Conn, kind string, payload []byte) {
-	ch, reqs, err := cn.peer.SSH.OpenChannel(kind, payload)
+	ch, reqs, err := sshserver.OpenChannel(ctx, cn.peer.SSH, kind, payload)
 	if err != nil {
 		return
 	}

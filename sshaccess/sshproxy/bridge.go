@@ -72,10 +72,6 @@ func (c *bridge) keepAlive() (time.Duration, int) {
 	return cmp.Or(n.KeepAliveInterval.Std(), 5*time.Minute), cmp.Or(n.KeepAliveCountMax, 3)
 }
 
-// lastWordsThrough is how long what an agent said before it left may take to the
-// client.
-const lastWordsThrough = 500 * time.Millisecond
-
 func (c *bridge) serve(ctx context.Context, nc net.Conn) error {
 	defer c.agent.Close()
 	srv, err := c.server()
@@ -94,21 +90,12 @@ func (c *bridge) serve(ctx context.Context, nc net.Conn) error {
 	gone := context.AfterFunc(ctx, func() { c.remote.Close() })
 	defer gone()
 	var behind sync.WaitGroup
-	defer func() { c.remote.Close(); behind.Wait() }()
+	defer func() { c.cancel(nil); c.remote.Close(); behind.Wait() }()
 	for _, kind := range []string{"forwarded-tcpip", "auth-agent@openssh.com"} {
 		in := c.remote.Incoming(kind)
 		behind.Go(func() { c.carryBack(ctx, in) })
 	}
-	behind.Go(func() {
-		_ = c.remote.Wait() // however the agent left
-		t := time.NewTimer(lastWordsThrough)
-		defer t.Stop()
-		select {
-		case <-t.C:
-		case <-ctx.Done():
-		}
-		c.cancel(nil)
-	})
+	behind.Go(func() { c.follow(ctx) })
 	return srv.ServeConn(ctx, peer, chans, reqs)
 }
 
@@ -181,7 +168,7 @@ func (c *bridge) serveForward(ctx context.Context, _ *sshserver.Conn, nc ssh.New
 
 // carry opens at the other end what nc asks for, and copies between both.
 func carry(ctx context.Context, nc ssh.NewChannel, to ssh.Conn) {
-	far, reqs, err := to.OpenChannel(nc.ChannelType(), nc.ExtraData())
+	far, reqs, err := sshserver.OpenChannel(ctx, to, nc.ChannelType(), nc.ExtraData())
 	if err != nil {
 		refuse(nc, err)
 		return

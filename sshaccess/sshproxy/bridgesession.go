@@ -41,7 +41,7 @@ type bridgeSession struct {
 
 func (c *bridge) serveSession(ctx context.Context, _ *sshserver.Conn, nc ssh.NewChannel) {
 	s := &bridgeSession{c: c, id: uuid.NewString(), answered: make(chan struct{})}
-	remote, fromRemote, err := c.remote.Conn().OpenChannel("session", ssh.Marshal(sshserver.BridgedSession{ID: s.id, Recording: c.cfg.Recorder.Mode()}))
+	remote, fromRemote, err := sshserver.OpenChannel(ctx, c.remote.Conn(), "session", ssh.Marshal(sshserver.BridgedSession{ID: s.id, Recording: c.cfg.Recorder.Mode()}))
 	if err != nil {
 		refuse(nc, err)
 		return
@@ -279,7 +279,7 @@ func (s *bridgeSession) show(stream recorder.Stream, to io.Writer, from io.Reade
 				return
 			}
 		}
-		if err != nil {
+		if err != nil && n == 0 { // an agent that has left is read to the end
 			return
 		}
 	}
@@ -305,7 +305,7 @@ func (s *bridgeSession) finish() {
 // serveJoin passes a party's seat on: the session is recorded where its owner
 // comes through, and what the party sees is that.
 func (c *bridge) serveJoin(ctx context.Context, _ *sshserver.Conn, nc ssh.NewChannel) {
-	remote, fromRemote, err := c.remote.Conn().OpenChannel(nc.ChannelType(), nc.ExtraData())
+	remote, fromRemote, err := sshserver.OpenChannel(ctx, c.remote.Conn(), nc.ChannelType(), nc.ExtraData())
 	if err != nil {
 		refuse(nc, err)
 		return

@@ -204,11 +204,23 @@ func (c *end) serve(ctx context.Context, nc net.Conn) error {
 	defer c.live.Close()
 	gone := context.AfterFunc(ctx, func() { c.remote.Close() })
 	defer gone()
-	go func() {
-		_ = c.remote.Wait() // however the server left
-		c.cancel(nil)
-	}()
+	c.behind.Go(func() { c.follow(ctx) })
 	return srv.ServeConn(ctx, peer, chans, reqs)
+}
+
+// lastWordsThrough is how long what a server said before it left may take to the client.
+const lastWordsThrough = 500 * time.Millisecond
+
+// follow ends the connection with that to the server.
+func (c *end) follow(ctx context.Context) {
+	_ = c.remote.Wait() // however the server left
+	t := time.NewTimer(lastWordsThrough)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	}
+	c.cancel(nil)
 }
 
 // admit is the login: gate, identity, login and node as one tuple, and then the

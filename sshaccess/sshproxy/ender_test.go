@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"errors"
 	"io"
 	"log/slog"
 	"net"
@@ -125,6 +126,7 @@ type stockWorld struct {
 	ender    *sshproxy.Ender
 	login    string
 	spliced  sync.WaitGroup
+	wrap     func(net.Conn) net.Conn // of the client's end; may be nil
 }
 
 func newStockWorld(t *testing.T, hosts ...func(w *stockWorld) ssh.Signer) *stockWorld {
@@ -192,7 +194,11 @@ func (w *stockWorld) dial() (*sshclient.Client, error) {
 	n := &types.Node{Header: types.Header{Kind: types.KindNode, SubKind: types.SubKindOpenSSH, Version: "v2", Metadata: types.Metadata{Name: nodeUUID}}}
 	n.Spec.Hostname, n.Spec.Addr = "plain", w.sshd.addr
 	nc := w.ender.Open(sshproxy.Inbound{Node: n, Client: netip.MustParseAddrPort("192.0.2.9:1"), User: "alice", Cluster: cluster})
-	return sshclient.New(context.Background(), w.carried(nc), sshclient.Config{Login: w.login, Signers: []ssh.Signer{w.user},
+	carrier := w.carried(nc)
+	if w.wrap != nil {
+		carrier = w.wrap(carrier)
+	}
+	return sshclient.New(context.Background(), carrier, sshclient.Config{Login: w.login, Signers: []ssh.Signer{w.user},
 		Host: sshclient.HostPrincipal(names(w.hostCA.PublicKey()), "proxy")})
 }
 
@@ -207,6 +213,7 @@ func (w *stockWorld) carried(nc net.Conn) net.Conn {
 	w.must(err)
 	far, err := l.Accept()
 	w.must(err)
+	w.must(errors.Join(near.(*net.TCPConn).SetReadBuffer(16<<10), far.(*net.TCPConn).SetWriteBuffer(16<<10))) // so that much does not fit
 	w.spliced.Go(func() { netx.Splice(context.Background(), far, nc, netx.SpliceOptions{}) })
 	return near
 }

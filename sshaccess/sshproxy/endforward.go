@@ -38,7 +38,7 @@ func (c *end) serveDirect(ctx context.Context, _ *sshserver.Conn, nc ssh.NewChan
 		return
 	}
 	addr := net.JoinHostPort(m.Host, strconv.Itoa(int(m.Port)))
-	remote, reqs, err := c.remote.Conn().OpenChannel("direct-tcpip", nc.ExtraData())
+	remote, reqs, err := sshserver.OpenChannel(ctx, c.remote.Conn(), "direct-tcpip", nc.ExtraData())
 	if err != nil {
 		_ = c.port(event.CodePortFail, addr, "local", 0, 0, fault.New(fault.Unavailable, "the server does not reach %s", addr)) // refused
 		reject(nc, "the server does not reach "+addr)
@@ -195,7 +195,7 @@ func (c *end) serveRemote(ctx context.Context, f *remoteForward) {
 
 // openTo asks the client for a channel and splices it with what the server opened.
 func (c *end) openTo(ctx context.Context, from io.ReadWriteCloser, kind string, payload []byte) {
-	ch, reqs, err := c.peer.SSH.OpenChannel(kind, payload)
+	ch, reqs, err := sshserver.OpenChannel(ctx, c.peer.SSH, kind, payload)
 	if err != nil {
 		from.Close()
 		return

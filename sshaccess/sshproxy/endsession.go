@@ -60,14 +60,15 @@ func (c *end) serveSession(ctx context.Context, _ *sshserver.Conn, nc ssh.NewCha
 	c.count++
 	over := most > 0 && c.count > most
 	c.mu.Unlock()
-	defer func() { c.mu.Lock(); c.count--; c.mu.Unlock() }()
+	leave := sync.OnceFunc(func() { c.mu.Lock(); c.count--; c.mu.Unlock() })
+	defer leave()
 	if over {
 		msg := "too many sessions on this connection"
 		c.rejected(msg, most, c.first)
 		reject(nc, msg)
 		return
 	}
-	remote, fromRemote, err := c.remote.Conn().OpenChannel("session", nil)
+	remote, fromRemote, err := sshserver.OpenChannel(ctx, c.remote.Conn(), "session", nil)
 	if err != nil {
 		reject(nc, "the server opens no session")
 		return
@@ -92,6 +93,7 @@ func (c *end) serveSession(ctx context.Context, _ *sshserver.Conn, nc ssh.NewCha
 	})
 	s.answers(fromRemote) // until the server closes the channel
 	s.runs()
+	leave() // whoever sees the end may have the next session
 	ch.Close()
 	asked.Wait()
 	s.finish()
@@ -302,7 +304,7 @@ func (s *endSession) show(to io.Writer, from io.Reader, stream recorder.Stream) 
 				buf = make([]byte, 2*n)
 			}
 		}
-		if err != nil {
+		if err != nil && n == 0 { // a server that has left is read to the end
 			return
 		}
 	}

@@ -79,8 +79,8 @@ func (s *endSession) end(why error) {
 	case <-told:
 	case <-t.C:
 	}
-	s.remote.Close()
-	s.client.Close()
+	s.c.behind.Go(func() { s.remote.Close() }) // which one that reads nothing holds up
+	s.c.behind.Go(func() { s.client.Close() })
 }
 
 // endReason is what session.end says.

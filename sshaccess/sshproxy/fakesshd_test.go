@@ -1,6 +1,7 @@
 package sshproxy_test
 
 import (
+	"context"
 	"crypto/rand"
 	"io"
 	"net"
@@ -14,6 +15,7 @@ import (
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/crypto/ssh/agent"
 
+	"teleport/sshserver"
 	"teleport/types"
 )
 
@@ -121,9 +123,12 @@ func (s *sshd) globals(conn *ssh.ServerConn, reqs <-chan *ssh.Request) {
 		}
 		r.Reply(m.Addr == "127.0.0.1", ssh.Marshal(struct{ P uint32 }{m.Port}))
 		s.all.Go(func() {
+			ctx, cancel := context.WithCancel(context.Background())
+			defer cancel()
+			s.all.Go(func() { _ = conn.Wait(); cancel() })
 			// Again and again, as who asked begins to listen a moment after the answer.
 			for range 200 {
-				ch, reqs, err := conn.OpenChannel("forwarded-tcpip", ssh.Marshal(struct {
+				ch, reqs, err := sshserver.OpenChannel(ctx, conn, "forwarded-tcpip", ssh.Marshal(struct {
 					A string
 					P uint32
 					O string
@@ -173,7 +178,8 @@ func (s *sshd) session(conn *ssh.ServerConn, nc ssh.NewChannel) {
 }
 
 // exec knows some commands: "agent" lists the keys of the client's agent, "exit N"
-// does, "cat" gives its input back, and all else is printed.
+// does, "cat" gives its input back, "much" prints much, "leave" prints something and
+// ends the connection with itself, and all else is printed.
 func (s *sshd) exec(conn *ssh.ServerConn, ch ssh.Channel, text string) uint32 {
 	word, rest, _ := strings.Cut(text, " ")
 	switch word {
@@ -182,6 +188,12 @@ func (s *sshd) exec(conn *ssh.ServerConn, ch ssh.Channel, text string) uint32 {
 		return uint32(n)
 	case "cat":
 		io.Copy(ch, ch)
+	case "much":
+		io.WriteString(ch, strings.Repeat("x", muchOutput))
+	case "leave":
+		io.WriteString(ch, strings.Repeat("x", someOutput))
+		ch.SendRequest("exit-status", false, ssh.Marshal(struct{ C uint32 }{7}))
+		conn.Close()
 	case "agent":
 		a, reqs, err := conn.OpenChannel("auth-agent@openssh.com", nil)
 		if err != nil {
