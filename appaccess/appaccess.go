@@ -95,6 +95,9 @@ const (
 	maxHeader     = 64 << 10
 	// keptIdle is how long a connection waits for its next request.
 	keptIdle = 5 * time.Minute
+	// onTheirWay is how long requests are taken that were sent before the agent began to
+	// leave: nobody may send one again that changes something.
+	onTheirWay = time.Second
 )
 
 // New checks a configuration. It starts nothing.
@@ -139,8 +142,10 @@ func (s *Service) Check(ctx context.Context, app *types.App) error {
 // Run answers the requests of the connections that Serve takes, until ctx ends.
 func (s *Service) Run(ctx context.Context) error {
 	left := s.cfg.Sessions.OnDrain(func() {
-		s.server.Drain()
-		s.second.SetKeepAlivesEnabled(false)
+		time.AfterFunc(onTheirWay, func() { // until then who is told of it closes what waits, or has had an answer
+			s.server.Drain()
+			s.second.SetKeepAlivesEnabled(false)
+		})
 	})
 	defer left()
 	stop := context.AfterFunc(ctx, func() { s.feed.Close() })

@@ -1,6 +1,7 @@
 package appaccess_test
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
@@ -154,4 +155,45 @@ func (swallows) DialContext(context.Context, string, string) (net.Conn, error) {
 		far.Close()
 	}()
 	return near, nil
+}
+
+// TestADrainWaitsForWhatIsOnItsWay: a request that was sent as the agent began to leave is
+// answered, also where nobody may send it twice; then what waits is closed.
+func TestADrainWaitsForWhatIsOnItsWay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var network memnet.Network
+		ln, err := network.Listen(t.Context(), "tcp", "127.0.0.1:8080")
+		if err != nil {
+			t.Fatal(err)
+		}
+		app := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, r.Method) })}
+		served := make(chan error, 1)
+		go func() { served <- app.Serve(ln) }()
+		defer func() { app.Close(); <-served }()
+		w := apptest.New(t, types.AppSpec{URI: "http://127.0.0.1:8080"}, func(c *appaccess.Config) { c.Dialer = &network })
+		w.InMemory()
+		conn, err := w.Dial(t.Context(), apptest.User("alice", types.AppRoute{}), "http/1.1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		br := bufio.NewReader(conn)
+		for _, method := range []string{"GET", "POST"} {
+			if _, err := io.WriteString(conn, method+" / HTTP/1.1\r\nHost: wiki\r\nContent-Length: 0\r\n\r\n"); err != nil {
+				t.Fatal(err)
+			}
+			resp, err := http.ReadResponse(br, nil)
+			if err != nil {
+				t.Fatal(method, err)
+			}
+			if body, err := io.ReadAll(resp.Body); err != nil || string(body) != method {
+				t.Errorf("%s: %s %q %v", method, resp.Status, body, err)
+			}
+			w.Drain()
+			synctest.Wait()
+		}
+		if _, err := br.ReadByte(); !errors.Is(err, io.EOF) {
+			t.Errorf("a connection that waits stays open: %v", err)
+		}
+	})
 }

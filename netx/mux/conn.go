@@ -47,6 +47,7 @@ type conn struct {
 	streams  map[uint32]*Stream
 	last     uint32 // the stream opened last
 	left     bool   // no further streams
+	leftAt   time.Time
 	out      []byte // frames that wait
 	spare    []byte
 	flushing bool    // somebody is at the connection
@@ -277,7 +278,7 @@ func (c *conn) opened(id uint32) error {
 		defer c.mu.Unlock()
 		return fault.New(fault.Limit, "more streams are opened than the answers to them are read")
 	}
-	if c.left || len(c.streams) >= MaxStreams {
+	if c.left && time.Since(c.leftAt) >= lastOpen || len(c.streams) >= MaxStreams {
 		defer c.mu.Unlock()
 		c.line(frame{kind: kindClose, stream: id}, nil)
 		c.flushAside()
@@ -451,8 +452,8 @@ func (a *Acceptor) Serve(serve func(*Stream)) error {
 	return c.err
 }
 
-// Leave tells the opener that further streams are refused. Those that are open go
-// on; the connection ends when none is left.
+// Leave tells the opener that further streams are refused, from a second on: some may be
+// on their way. Those that are open go on; the connection ends when none is left.
 func (a *Acceptor) Leave() {
 	a.mu.Lock()
 	a.left = true
@@ -464,7 +465,7 @@ func (a *Acceptor) Leave() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !c.left {
-		c.left = true
+		c.left, c.leftAt = true, time.Now()
 		c.line(frame{kind: kindLeave}, nil)
 		c.flushAside()
 	}

@@ -181,3 +181,36 @@ func TestLastWordsAfterALeave(t *testing.T) {
 		}
 	})
 }
+
+// TestStreamsOnTheirWayAreTaken: who has not heard yet that no further ones are does
+// nothing wrong.
+func TestStreamsOnTheirWayAreTaken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		near, far := memnet.Pipe()
+		a := NewAcceptor(far)
+		taken := 0
+		served := make(chan error, 1)
+		go func() {
+			served <- a.Serve(func(s *Stream) {
+				taken++
+				_, _ = io.Copy(io.Discard, s)
+			})
+		}()
+		for id, want := range []int{1, 2, 2} {
+			if _, err := near.Write(frames(frame{kindOpen, 0, uint32(id) + 1})); err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+			if taken != want {
+				t.Errorf("%d of %d are taken", taken, id+1)
+			}
+			if a.Leave(); id == 1 {
+				time.Sleep(lastOpen)
+			}
+		}
+		near.Close()
+		if err := <-served; err != nil {
+			t.Error(err)
+		}
+	})
+}

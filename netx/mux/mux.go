@@ -16,7 +16,7 @@
 //	credit = 3, bytes:u32: so many more may be sent
 //	end    = 4, empty: the sender writes no more
 //	close  = 5, empty: nor does it read any more; also what refuses a stream
-//	leave  = 6, empty, stream 0: the acceptor takes no further streams
+//	leave  = 6, empty, stream 0: the acceptor takes no further streams than those on their way
 //
 // Each direction of a stream begins with a credit of Window bytes. A frame that
 // breaks a rule ends the connection.
