@@ -103,7 +103,7 @@ func NewClient(carrier net.Conn, o ClientOptions) (*Conn, error) {
 
 func (c *client) onLost(_ *carrier, why error) {
 	c.mu.Lock()
-	over := c.closed || c.peerClosed || c.err != nil
+	over := c.peerClosed || c.err != nil
 	c.mu.Unlock()
 	if over {
 		go c.fail(net.ErrClosed) // our caller may hold what fail needs
@@ -116,8 +116,12 @@ func (c *client) onLost(_ *carrier, why error) {
 	c.tell(Change{Lost: true, Err: why})
 }
 
+// tell tells whoever observes, who hears nothing more of what they have closed.
 func (c *client) tell(x Change) {
-	if c.o.Observe != nil {
+	c.mu.Lock()
+	left := c.closed
+	c.mu.Unlock()
+	if c.o.Observe != nil && !left {
 		c.o.Observe(x)
 	}
 }

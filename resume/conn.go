@@ -181,13 +181,12 @@ func (c *Conn) CloseWrite() error {
 
 // Close ends both directions. At an agent it returns at once, and the stream
 // lives on until its client has what was written, or may not come any more. At
-// a client it waits a moment until the agent knows, and then for the stream's
-// goroutines.
+// a client it waits a moment until the agent knows, two where the connection is lost,
+// and then for the stream's goroutines.
 func (c *Conn) Close() error {
 	c.mu.Lock()
 	again := c.closed
 	c.closed = true
-	attached := c.k != nil
 	c.change()
 	c.attend()
 	c.stir()
@@ -199,17 +198,28 @@ func (c *Conn) Close() error {
 	if !c.client {
 		return nil
 	}
-	if attached {
-		t := time.NewTimer(farewellFor)
-		defer t.Stop()
-		select {
-		case <-c.life.Done():
-		case <-t.C:
-		}
-	}
+	c.depart()
 	c.fail(net.ErrClosed)
 	c.work.Wait()
 	return nil
+}
+
+// depart waits a moment until the agent knows that its client leaves: over the next
+// connection, where this one is lost. A stream that waits for nobody takes a place.
+func (c *Conn) depart() {
+	begun := time.Now()
+	for _, wait := range []time.Duration{farewellFor, farewellLost} {
+		t := time.NewTimer(wait - time.Since(begun))
+		defer t.Stop()
+		select {
+		case <-c.life.Done():
+			return
+		case <-t.C:
+		}
+		if c.Attached() { // by an agent that does not listen
+			return
+		}
+	}
 }
 
 // SetDeadline implements net.Conn.

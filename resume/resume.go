@@ -67,4 +67,6 @@ const (
 	probeFor = 2 * time.Second
 	// farewellFor is how long Close may wait for its last words to leave.
 	farewellFor = time.Second
+	// farewellLost is the same where the connection is lost: a next one may take them.
+	farewellLost = 2 * time.Second
 )

@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -221,6 +222,48 @@ func TestTheLastWordsOfAClientArrive(t *testing.T) {
 				time.Sleep(time.Second)
 				if n := w.holder.Len(); n != 0 {
 					t.Errorf("%d streams are left", n)
+				}
+			})
+		})
+	}
+}
+
+// TestALeaveOverAnotherConnection: whoever leaves while the connection is down, or as it
+// breaks, leaves over the next one, if there is one soon; and nothing is told of that.
+func TestALeaveOverAnotherConnection(t *testing.T) {
+	for name, c := range map[string]struct {
+		back  time.Duration // after the loss; 0: at once
+		left  time.Duration // after the loss
+		alone bool          // it came back too late for the client
+	}{"as it breaks": {0, 0, false}, "while it is down": {time.Second, 500 * time.Millisecond, false}, "for good": {time.Hour, 0, true}} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, w *world) {
+				o := w.options(certificate(t, "alice"))
+				var told atomic.Int32
+				o.Observe = func(Change) { told.Add(1) }
+				client, s := w.open(o)
+				go echo(s)
+				roundTrip(t, client, "hello")
+				w.set(func() { w.down = c.back > 0 })
+				w.cut()
+				var work sync.WaitGroup
+				work.Go(func() {
+					time.Sleep(min(c.back, time.Minute))
+					w.set(func() { w.down = c.alone })
+				})
+				time.Sleep(c.left)
+				before, begun := told.Load(), time.Now()
+				client.Close()
+				if took := time.Since(begun); took > farewellLost {
+					t.Errorf("it took %s", took)
+				}
+				if n := told.Load() - before; c.left > 0 && n != 0 {
+					t.Errorf("%d changes were told to whoever has left", n)
+				}
+				work.Wait()
+				synctest.Wait()
+				if left := w.holder.Len() > 0; left != c.alone {
+					t.Errorf("a stream is left: %t", left)
 				}
 			})
 		})
