@@ -226,7 +226,8 @@ func (r *Registry) Leave() {
 }
 
 // Drain refuses new streams and waits for the live ones until ctx ends; what is
-// left then is cut. It returns how many had to be cut.
+// left then is cut, and what is within others with those. It returns how many had to
+// be cut.
 func (r *Registry) Drain(ctx context.Context) int {
 	r.mu.Lock()
 	if !r.draining {
@@ -244,6 +245,9 @@ func (r *Registry) Drain(ctx context.Context) int {
 	}
 	var left []ending
 	for _, l := range r.all() {
+		if l.info.Within != "" {
+			continue
+		}
 		left = append(left, ending{l, cut(CutDrain, "the server is shutting down")})
 	}
 	return cutAll(left)

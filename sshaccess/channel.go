@@ -40,6 +40,7 @@ type channel struct {
 	left  bool // the client has closed the channel
 
 	resized resizes
+	leave   func() // gives back its place among the sessions of the connection
 
 	unrecorded atomic.Bool        // what it showed could not be recorded
 	live       *session.Live      // of the session alone
@@ -79,8 +80,8 @@ func (cn *conn) serveSession(ctx context.Context, _ *sshserver.Conn, nc ssh.NewC
 		nc.Reject(ssh.ResourceShortage, msg) //nolint:errcheck // the connection is gone then
 		return
 	}
-	defer cn.leave()
-	s := &channel{cn: cn, id: uuid.NewString()}
+	s := &channel{cn: cn, id: uuid.NewString(), leave: sync.OnceFunc(cn.leave)}
+	defer s.leave()
 	if cn.bridged() && !s.name(nc.ExtraData()) {
 		nc.Reject(ssh.ConnectionFailed, "the proxy does not say which session it records") //nolint:errcheck // the connection is gone then
 		return

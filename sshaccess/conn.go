@@ -3,6 +3,7 @@ package sshaccess
 import (
 	"cmp"
 	"context"
+	"maps"
 	"net"
 	"net/netip"
 	"sync"
@@ -39,6 +40,7 @@ type conn struct {
 	reason   string // why the connection was cut, "" while it was not
 	open     int    // session channels
 	sessions map[*channel]struct{}
+	seats    map[*attendance]chan struct{} // in sessions of others; closed when given up
 	helper   *socketHelper
 	agent    string // path of the agent's socket, once there is one
 	remotes  map[string]*remoteForward
@@ -47,7 +49,7 @@ type conn struct {
 func (s *Service) newConn(in Inbound, local net.Addr) *conn {
 	return &conn{
 		svc: s, in: in, local: addrPort(local), id: uuid.NewString(),
-		sessions: map[*channel]struct{}{}, remotes: map[string]*remoteForward{},
+		sessions: map[*channel]struct{}{}, seats: map[*attendance]chan struct{}{}, remotes: map[string]*remoteForward{},
 		cancel: func(error) {},
 	}
 }
@@ -166,12 +168,21 @@ func (cn *conn) cut(why error) {
 	for s := range cn.sessions {
 		open = append(open, s)
 	}
+	seats := maps.Clone(cn.seats)
 	cn.mu.Unlock()
+	for a := range seats {
+		a.stop(why)
+	}
 	var telling sync.WaitGroup
 	telling.Go(func() { cn.disconnected(reason) })
 	telling.Go(func() {
 		for _, s := range open {
 			s.say("\r\nERROR: " + fault.Message(why) + "\r\n")
+		}
+	})
+	telling.Go(func() {
+		for _, gone := range seats {
+			<-gone // it was told by then
 		}
 	})
 	told := make(chan struct{})

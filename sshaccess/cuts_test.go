@@ -2,8 +2,10 @@ package sshaccess_test
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net"
+	"strings"
 	"testing"
 	"time"
 
@@ -315,7 +317,7 @@ func TestWhatCutsWhoJoined(t *testing.T) {
 		"lock on the owner": {func(w *world, _ string) { w.policy.locks = target(types.LockTarget{User: "alice"}) }, true, "lock"},
 		"lock on the session": {func(w *world, sid string) {
 			w.policy.locks = target(types.LockTarget{Session: sid})
-		}, true, ""},
+		}, true, "lock"},
 		"lock on the node":  {func(w *world, _ string) { w.policy.locks = target(types.LockTarget{ServerID: hostUUID}) }, true, "lock"},
 		"role of the owner": {func(w *world, _ string) { w.policy.roles["dev"] = role("dev", "other") }, true, "policy"},
 	} {
@@ -328,12 +330,20 @@ func TestWhatCutsWhoJoined(t *testing.T) {
 			guest := w.join("bob", sid, "peer")
 			guest.wait(t, "bob joined")
 			w.policy.change(func() { c.after(w, sid) })
-			if err := guest.ended(t); err == nil && !c.owner {
-				t.Error("it ended for the guest as if all were well")
+			var exit *sshclient.ExitError
+			err, lost := guest.ended(t), !c.owner || name == "lock on the session"
+			if lost && (!errors.As(err, &exit) || exit.Code != 255) {
+				t.Errorf("it ended for the guest with %v", err)
+			}
+			if lost && c.reason == "lock" && !strings.Contains(guest.text(), "laptop stolen") {
+				t.Errorf("the guest is not told why: %q", guest.text())
 			}
 			left := w.log.wait(t, event.TypeSessionLeave, "").(*event.SessionLeave)
 			if c.owner {
 				owner.ended(t)
+				if lost && left.Reason != c.reason {
+					t.Errorf("%+v", left)
+				}
 				return
 			}
 			if left.User.User != "bob" || left.Reason != c.reason {

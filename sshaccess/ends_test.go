@@ -3,6 +3,7 @@ package sshaccess_test
 import (
 	"context"
 	"io"
+	"strings"
 	"testing"
 
 	"teleport/sshclient"
@@ -63,4 +64,36 @@ func TestTheClientLeavesAtTheStart(t *testing.T) {
 	goOn <- struct{}{}
 	w.log.wait(t, event.TypeSessionEnd, "")
 	<-done
+}
+
+// Whoever may have one session at a time may have the next when the one before has ended.
+func TestOneSessionAfterAnother(t *testing.T) {
+	w := newWorld(t)
+	w.policy.roles["dev"].Spec.Options.MaxSessions = 1
+	_, key := w.user("alice", "root")
+	c := w.mustClient("root", key)
+	for i := range 20 {
+		if err := c.Run(t.Context(), sshclient.Command{Line: "true"}); err != nil {
+			t.Fatalf("session %d: %v", i, err)
+		}
+	}
+}
+
+// A process that ends says so to everybody once, and to the log.
+func TestADrainIsToldOnce(t *testing.T) {
+	w := newWorld(t)
+	owner := w.shell("alice", "echo he''re; cat", false)
+	owner.wait(t, `here`)
+	now, cancel := context.WithCancel(t.Context())
+	cancel()
+	if n := w.reg.Drain(now); n != 1 {
+		t.Errorf("%d streams were cut", n)
+	}
+	owner.ended(t)
+	if n := strings.Count(owner.text(), "the server is shutting down"); n != 1 {
+		t.Errorf("the owner is told %d times: %q", n, owner.text())
+	}
+	if end := w.log.wait(t, event.TypeSessionEnd, "").(*event.SessionEnd); end.Reason != "shutdown" {
+		t.Errorf("it ended for %q", end.Reason)
+	}
 }

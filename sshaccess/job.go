@@ -97,6 +97,7 @@ func (s *channel) run(ctx context.Context, j job) {
 		reason = why
 	}
 	s.finish(j, reason, err)
+	s.leave() // whoever sees the end may have the next session
 	s.ch.Close()
 }
 

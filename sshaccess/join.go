@@ -74,12 +74,28 @@ func (cn *conn) serveJoin(ctx context.Context, _ *sshserver.Conn, nc ssh.NewChan
 	if err != nil {
 		return
 	}
-	defer ch.Close()
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	go ssh.DiscardRequests(reqs)
 	a := &attendance{cn: cn, owner: owner, ch: ch, stop: stop}
+	defer cn.seat(a)()
+	defer ch.Close()
 	a.bye(ctx, a.attend(ctx, tracker, m.Mode, d))
+}
+
+// seat has a cut of the connection wait for the party to be told, until the returned
+// function is called.
+func (cn *conn) seat(a *attendance) (rise func()) {
+	gone := make(chan struct{})
+	cn.mu.Lock()
+	defer cn.mu.Unlock()
+	cn.seats[a] = gone
+	return func() {
+		cn.mu.Lock()
+		defer cn.mu.Unlock()
+		delete(cn.seats, a)
+		close(gone)
+	}
 }
 
 // decideJoin asks whether the peer may be in a session.
@@ -244,11 +260,11 @@ func (s *channel) typedByPeer(p []byte) {
 }
 
 // bye tells the party why it is over, as far as there is anything to tell. Of whoever
-// left, and of all when the session ends, all is well; ctx is that of the seat, and tells
-// who lost it.
+// left, and of all when the session ends, all is well; not where a lock ended it, or the
+// seat alone, of which ctx tells.
 func (a *attendance) bye(ctx context.Context, why error) {
 	code, well := uint32(0), why == nil || fault.KindOf(why) == fault.Canceled || fault.KindOf(why) == fault.Unavailable || session.CutReason(why) != ""
-	if !well || session.CutReason(context.Cause(ctx)) != "" {
+	if !well || session.EndReason(why) != "" || session.CutReason(context.Cause(ctx)) != "" {
 		code = exitNotFound
 	}
 	sent := make(chan struct{})
