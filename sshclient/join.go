@@ -32,8 +32,7 @@ func (c *Client) Join(ctx context.Context, j Join) error {
 		return joinRefused(err)
 	}
 	defer ch.Close()
-	stop := context.AfterFunc(ctx, func() { ch.Close() })
-	defer stop()
+	defer c.leaveWith(ctx, ch.Close)()
 	if j.Stdin != nil {
 		go func() {
 			io.Copy(ch, j.Stdin) //nolint:errcheck // the session may end first

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"time"
 
 	"github.com/pkg/sftp"
 	"golang.org/x/crypto/ssh"
@@ -68,8 +69,7 @@ func (c *Client) Run(ctx context.Context, cmd Command) error {
 		return opened(err)
 	}
 	defer s.Close()
-	stop := context.AfterFunc(ctx, func() { s.Close() })
-	defer stop()
+	defer c.leaveWith(ctx, s.Close)()
 	if err := c.prepare(s, cmd); err != nil {
 		return err
 	}
@@ -91,6 +91,27 @@ func (c *Client) Run(ctx context.Context, cmd Command) error {
 		stdin.Close()
 	}()
 	return ended(ctx, s.Wait())
+}
+
+// answerWithin is how long a host may take to end what its client has left: more than
+// a program gets that does not heed the hang-up.
+const answerWithin = 3 * time.Second
+
+// leaveWith ends a channel with ctx, and where the host does not answer to that, the
+// connection, until the returned function is called.
+func (c *Client) leaveWith(ctx context.Context, end func() error) (ended func()) {
+	over := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		go end() //nolint:errcheck // it may wait for a host that does not read, which the end of the connection ends
+		t := time.NewTimer(answerWithin)
+		defer t.Stop()
+		select {
+		case <-over:
+		case <-t.C:
+			c.ssh.Close()
+		}
+	})
+	return func() { stop(); close(over) }
 }
 
 func (c *Client) prepare(s *ssh.Session, cmd Command) error {
