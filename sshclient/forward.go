@@ -86,6 +86,7 @@ func serveForward(ctx context.Context, l net.Listener, dial func(context.Context
 		go func() {
 			defer func() { <-slots; wg.Done() }()
 			defer nc.Close()
+			defer context.AfterFunc(ctx, func() { nc.Close() })() // who has not said where to keeps nobody
 			if to, err := dial(ctx, nc); err == nil {
 				splice(ctx, nc, to)
 			}

@@ -117,3 +117,34 @@ func TestLeavingAHostThatDoesNotAnswer(t *testing.T) {
 		})
 	}
 }
+
+// Nor does somebody hold up the end of a forward who has connected and says nothing.
+func TestTheEndOfAForwardWaitsForNobody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var n memnet.Network
+		l, err := n.Listen(t.Context(), "tcp", "localhost:1080")
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, leave := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- new(sshclient.Client).ForwardDynamic(ctx, l) }()
+		nc, err := n.DialContext(t.Context(), "tcp", "localhost:1080")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer nc.Close()
+		synctest.Wait()
+		leave()
+		synctest.Wait()
+		select {
+		case err := <-ended:
+			if err != nil {
+				t.Error(err)
+			}
+		default:
+			t.Error("it waits")
+			<-ended
+		}
+	})
+}
