@@ -31,6 +31,7 @@ type exchange struct {
 	asked    string     // the host that the client named
 	wants    http1.Asked
 	patience *http1.Patience // nil for what may be silent
+	first    canceler        // the answer, of HTTP/1.1
 	token    types.Secret
 	told     event.AppRequest
 	noted    bool // the log has it
@@ -62,18 +63,47 @@ func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Redirect(w, r, to, http.StatusFound)
 		return
 	}
-	if !strings.HasPrefix(r.Header.Get("Content-Type"), "application/grpc") { // which may say nothing for long
-		x.patience = http1.NewPatience(w, bodyPause)
-		defer x.patience.End()
-		if r.ContentLength != 0 {
-			r.Body = x.patience.Body(r.Body)
+	if strings.HasPrefix(r.Header.Get("Content-Type"), "application/grpc") { // which may say nothing for long
+		x.pass(w, w, r)
+		return
+	}
+	x.patience = http1.NewPatience(w, bodyPause)
+	defer x.patience.End()
+	if r.ContentLength != 0 {
+		r.Body = x.patience.Body(r.Body)
+	}
+	if x.first, ok = w.(canceler); ok {
+		defer v.answered()
+		if err := v.await(x); err != nil {
+			x.fail(w, r, err)
+			return
 		}
-		w = x.patience.Writer(w)
 	}
+	x.pass(x.patience.Writer(w), w, r)
+}
+
+// pass passes the request on and its answer back, to w. Through own, which is before it,
+// the client of a request that was cut hears why.
+func (x *exchange) pass(w, own http.ResponseWriter, r *http.Request) {
 	hop := http1.Hop{Send: x.send, Look: x.answer}
-	if err := hop.Pass(w, x.outbound(r)); err != nil {
-		x.fail(w, r, err)
+	err := hop.Pass(w, x.outbound(r))
+	if err == nil {
+		return
 	}
+	if why := x.visit.why.get(); why != nil {
+		w, err = own, why
+		own.Header().Set("Connection", "close")
+	}
+	x.fail(w, r, err)
+}
+
+// canceler is an answer that can end the context of its request.
+type canceler interface{ Cancel(why error) }
+
+// cut ends a request of HTTP/1.1 whose session has ended.
+func (x *exchange) cut(why error) {
+	x.first.Cancel(why)
+	x.patience.Cut() // of a client that neither reads nor writes
 }
 
 // uuidSize is that of a UUID in its one usual form.

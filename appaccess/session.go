@@ -18,7 +18,6 @@ import (
 
 	"teleport/access"
 	"teleport/agent/inside"
-	"teleport/dial"
 	"teleport/fault"
 	"teleport/netx"
 	"teleport/predicate"
@@ -26,54 +25,6 @@ import (
 	"teleport/types"
 	"teleport/types/event"
 )
-
-// visit is one connection of a session. What a decision is made from is its own.
-type visit struct {
-	in       *dial.Inbound
-	shown    *x509.Certificate
-	identity *types.Identity
-	app      *types.App
-	route    types.AppRoute
-	spoken   string // what the client speaks: an ALPN name
-	session  *Session
-	decision access.Decision
-	start    time.Time
-	why      reason // of an end from outside
-	cut      func(error)
-	// elsewhere has further connections of the client find an agent anew; nil where each
-	// does anyway.
-	elsewhere func()
-
-	mu       sync.Mutex
-	over     bool           // no further request begins
-	requests sync.WaitGroup // under way: several of HTTP/2, each on a goroutine of the server's
-}
-
-// begin counts a request that is under way until it calls requests.Done; false: it is too late.
-func (v *visit) begin() bool {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	if !v.over {
-		v.requests.Add(1)
-	}
-	return !v.over
-}
-
-// finish waits for the requests of a connection that has ended: what they tell belongs
-// to the session.
-func (v *visit) finish() {
-	v.mu.Lock()
-	v.over = true
-	v.mu.Unlock()
-	v.requests.Wait()
-}
-
-// unreached says that this agent does not reach the app: another one may.
-func (v *visit) unreached() {
-	if v.elsewhere != nil {
-		v.elsewhere()
-	}
-}
 
 // Use is who uses an app, and as what, in one request.
 type Use struct {
@@ -197,7 +148,10 @@ func (s *Service) file(v *visit, c *carried) error {
 	info.Decide = func(now time.Time) access.Decision { return s.again(v, now) }
 	info.IdleMessage = s.cfg.Policy.Settings().Networking.IdleTimeoutMessage
 	v.cut = func(why error) {
-		v.why.set(why)
+		if v.end(why) {
+			time.AfterFunc(lastWords, func() { c.Close() })
+			return
+		}
 		c.Close()
 	}
 	live, err := s.cfg.Sessions.Add(info, v.cut)
