@@ -142,7 +142,9 @@ type end struct {
 	count    int    // session channels
 	sessions map[*endSession]struct{}
 	remotes  map[string]*remoteForward
-	agent    bool // uses of the client's key agent are passed on
+
+	passing sync.Mutex
+	agent   bool // guarded by passing: uses of the client's key agent are passed on
 }
 
 // decided keeps a decision with its input, for the log.

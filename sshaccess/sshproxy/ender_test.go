@@ -388,13 +388,22 @@ func TestTheKeyAgentIsPassedOn(t *testing.T) {
 		t.Errorf("%q, %v", out, err)
 	}
 	w.wait(1, event.TypeAgentForward)
+	c := w.client()
+	w.events.Fail(errors.New("no disk"))
+	if _, err := w.run(c, "agent", with); err == nil {
+		t.Error("it is passed on although nobody could be told")
+	}
+	w.events.Fail(nil)
+	if out, err := w.run(c, "agent", with); out != "carried along" || err != nil {
+		t.Errorf("after a use that could not be told: %q, %v", out, err)
+	}
 	w.rules.mu.Lock()
 	w.rules.role.Spec.Options.ForwardAgent = new(bool)
 	w.rules.mu.Unlock()
 	if out, err := w.run(w.client(), "agent", with); err == nil {
 		t.Errorf("a role without the agent passes it on: %q", out)
 	}
-	got := w.wait(2, event.TypeAgentForward)
+	got := w.wait(3, event.TypeAgentForward)
 	if e := got[len(got)-1].(*event.AgentForward); e.Success || e.Code != event.CodeAgentForwardFail {
 		t.Errorf("%+v", e)
 	}

@@ -207,17 +207,16 @@ func (c *end) openTo(ctx context.Context, from io.ReadWriteCloser, kind string, 
 // passAgent gets ready for the server to use the client's key agent, once per
 // connection, before the server is asked to offer it.
 func (c *end) passAgent(ctx context.Context, session string) error {
-	c.mu.Lock()
-	have := c.agent
-	c.agent = true
-	c.mu.Unlock()
-	if have {
+	c.passing.Lock() // who comes second is granted what is ready
+	defer c.passing.Unlock()
+	if c.agent {
 		return nil
 	}
 	e := &event.AgentForward{User: c.who(), Session: event.Session{SessionID: session}, Server: c.host(), Connection: c.wire(), Status: event.Status{Success: true}}
 	if err := c.emit(e, event.TypeAgentForward, event.CodeAgentForward); err != nil {
 		return err
 	}
+	c.agent = true
 	uses := c.remote.Incoming("auth-agent@openssh.com")
 	c.behind.Go(func() { c.serveAgent(ctx, uses) })
 	return nil
