@@ -132,7 +132,7 @@ func TestDialForAnotherAgentIsRefused(t *testing.T) {
 		h.AgentUUID = "a1"
 		body, err := tunframe.Marshal(&h)
 		check(t, err)
-		if _, err := openChannel(t.Context(), a.conn, "session", body, p.work.Go); err == nil {
+		if _, err := openChannel(t.Context(), a.ctx, a.conn, "session", body); err == nil {
 			t.Error("the agent opens a channel that is not on the list")
 		}
 	})

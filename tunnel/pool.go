@@ -459,7 +459,7 @@ func (p *Pool) DialAuth(ctx context.Context) (net.Conn, error) {
 		usable, changed := p.usable()
 		for _, i := range rand.Perm(len(usable)) {
 			t := usable[i]
-			conn, err := openChannel(ctx, t.conn, tunframe.ChannelAuth, nil, p.work.Go)
+			conn, err := openChannel(ctx, t.ctx, t.conn, tunframe.ChannelAuth, nil)
 			if err == nil {
 				return conn, nil
 			}

@@ -160,18 +160,19 @@ func (a *agent) openDial(ctx context.Context, h *tunframe.Header) (net.Conn, err
 	if err != nil {
 		return nil, err
 	}
-	return openChannel(ctx, a.conn, tunframe.ChannelDial, body, a.reg.work.Go)
+	return openChannel(ctx, a.ctx, a.conn, tunframe.ChannelDial, body)
 }
 
-// openChannel opens a channel and gives up with ctx; a channel that comes later
-// is closed. spawn runs the wait, so that somebody owns it.
-func openChannel(ctx context.Context, conn ssh.Conn, kind string, extra []byte, spawn func(func())) (net.Conn, error) {
+// openChannel opens a channel and gives up with ctx; a channel that comes later is
+// closed. life ends with the tunnel: x/crypto waits for good where it is called in that
+// moment, so that nobody else may wait for it.
+func openChannel(ctx, life context.Context, conn ssh.Conn, kind string, extra []byte) (net.Conn, error) {
 	type result struct {
 		conn net.Conn
 		err  error
 	}
 	done := make(chan result)
-	spawn(func() {
+	go func() {
 		ch, reqs, err := conn.OpenChannel(kind, extra)
 		var r result
 		if err != nil {
@@ -181,15 +182,19 @@ func openChannel(ctx context.Context, conn ssh.Conn, kind string, extra []byte, 
 		}
 		select {
 		case done <- r:
+			return
 		case <-ctx.Done():
-			if r.conn != nil {
-				r.conn.Close()
-			}
+		case <-life.Done():
 		}
-	})
+		if r.conn != nil {
+			r.conn.Close()
+		}
+	}()
 	select {
 	case r := <-done:
 		return r.conn, r.err
+	case <-life.Done():
+		return nil, fault.New(fault.Unavailable, "the tunnel ended before it opened a stream")
 	case <-ctx.Done():
 		return nil, fault.Wrap(context.Cause(ctx), fault.KindOf(ctx.Err()), "the tunnel did not open a stream in time")
 	}

@@ -322,10 +322,10 @@ func TestAuthChannel(t *testing.T) {
 		}
 		c.Close()
 		t1 := pool.all()[0]
-		if _, err := openChannel(t.Context(), t1.conn, "session", nil, pool.work.Go); err == nil {
+		if _, err := openChannel(t.Context(), t1.ctx, t1.conn, "session", nil); err == nil {
 			t.Error("the proxy opens a channel that is not on the list")
 		}
-		if _, err := openChannel(t.Context(), t1.conn, "direct-tcpip", nil, pool.work.Go); err == nil {
+		if _, err := openChannel(t.Context(), t1.ctx, t1.conn, "direct-tcpip", nil); err == nil {
 			t.Error("the proxy forwards")
 		}
 	})
