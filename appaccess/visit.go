@@ -44,7 +44,7 @@ func (v *visit) begin() bool {
 }
 
 // lastWords is how long a request that is cut has to tell its client why.
-const lastWords = 200 * time.Millisecond
+const lastWords = 400 * time.Millisecond
 
 // await has a request be told of a cut that comes, or has come; until answered.
 func (v *visit) await(x *exchange) error {
