@@ -31,7 +31,7 @@ type exchange struct {
 	asked    string     // the host that the client named
 	wants    http1.Asked
 	patience *http1.Patience // nil for what may be silent
-	first    canceler        // the answer, of HTTP/1.1
+	first    http1.Canceler  // the answer, of HTTP/1.1
 	token    types.Secret
 	told     event.AppRequest
 	noted    bool // the log has it
@@ -72,7 +72,7 @@ func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.ContentLength != 0 {
 		r.Body = x.patience.Body(r.Body)
 	}
-	if x.first, ok = w.(canceler); ok {
+	if x.first, ok = w.(http1.Canceler); ok {
 		defer v.answered()
 		if err := v.await(x); err != nil {
 			x.fail(w, r, err)
@@ -96,9 +96,6 @@ func (x *exchange) pass(w, own http.ResponseWriter, r *http.Request) {
 	}
 	x.fail(w, r, err)
 }
-
-// canceler is an answer that can end the context of its request.
-type canceler interface{ Cancel(why error) }
 
 // cut ends a request of HTTP/1.1 whose session has ended.
 func (x *exchange) cut(why error) {

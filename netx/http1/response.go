@@ -225,7 +225,13 @@ func (w *response) SetWriteDeadline(t time.Time) error {
 // EnableFullDuplex is for http.ResponseController: bodies always may cross.
 func (w *response) EnableFullDuplex() error { return nil }
 
-// Cancel ends the context of the request, for a reason.
+// Canceler is an answer that can end the context of its request, for a reason: those of
+// a Server are, and none of net/http.
+type Canceler interface{ Cancel(why error) }
+
+var _ Canceler = (*response)(nil)
+
+// Cancel implements Canceler.
 func (w *response) Cancel(why error) { w.cancel(why) }
 
 // Hijack implements http.Hijacker.

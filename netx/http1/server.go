@@ -27,7 +27,7 @@ import (
 // has the deadlines of http.ResponseController; bodies may be read and written at the
 // same time. It makes up no header but Date and the lengths. The context of a request
 // ends with its answer, or with the connection, when the client is seen to have gone,
-// and by the method Cancel(error) of the http.ResponseWriter.
+// and by the http.ResponseWriter, which is a Canceler.
 type Server struct {
 	Handler http.Handler
 	// HeadTimeout bounds how long the head of a request may take, BodyTimeout its body,

@@ -80,15 +80,20 @@ func TestAnAgentThatLeavesIsFollowedByAnother(t *testing.T) {
 	}
 }
 
+// silent has the agent take dials, and say nothing.
+func (w *world) silent() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.feeds[w.first] = make(chan net.Conn, 10) // which nobody takes from
+}
+
 // TestASilentAgentIsWaitedForOnce: those who wait for it wait together, and not one after
 // the other; and that one of them has left is nothing to the others.
 func TestASilentAgentIsWaitedForOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		bearer := w.start("wiki", "alice", "", nil)
-		w.mu.Lock()
-		w.feeds[w.first] = make(chan net.Conn, 10) // which nobody takes from
-		w.mu.Unlock()
+		w.silent()
 		began := time.Now()
 		id, secret, _ := strings.Cut(bearer, ".")
 		left := w.raw()
@@ -119,9 +124,7 @@ func TestASessionThatEndsDialsNoMore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		bearer := w.start("wiki", "alice", "", nil)
-		w.mu.Lock()
-		w.feeds[w.first] = make(chan net.Conn, 10) // which nobody takes from
-		w.mu.Unlock()
+		w.silent()
 		began := time.Now()
 		var all sync.WaitGroup
 		all.Go(func() {

@@ -26,7 +26,7 @@ const errorHeader = "X-Teleport-App-Error"
 // pass sends a request on, and ends it when its session ends.
 func (s *Server) pass(v *visit, who *visitor) {
 	who.renew(v.client)
-	if c, ok := v.w.(canceler); ok {
+	if c, ok := v.w.(http1.Canceler); ok {
 		v.cancel = c.Cancel
 	} else { // HTTP/2
 		ctx, cancel := context.WithCancelCause(v.Context)
@@ -54,9 +54,6 @@ func (s *Server) pass(v *visit, who *visitor) {
 		s.broken(v, err)
 	}
 }
-
-// canceler is an answer that can end the context of its request.
-type canceler interface{ Cancel(why error) }
 
 // cut ends a request whose session has ended.
 func (v *visit) cut(why error) {
