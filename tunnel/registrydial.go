@@ -12,6 +12,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"teleport/fault"
+	"teleport/sshserver"
 	"teleport/tunnel/tundial"
 	"teleport/tunnel/tunframe"
 	"teleport/types"
@@ -163,41 +164,22 @@ func (a *agent) openDial(ctx context.Context, h *tunframe.Header) (net.Conn, err
 	return openChannel(ctx, a.ctx, a.conn, tunframe.ChannelDial, body)
 }
 
-// openChannel opens a channel and gives up with ctx; a channel that comes later is
-// closed. life ends with the tunnel: x/crypto waits for good where it is called in that
-// moment, so that nobody else may wait for it.
+// openChannel opens a channel, and gives up with ctx, or with life, which is that of the
+// tunnel.
 func openChannel(ctx, life context.Context, conn ssh.Conn, kind string, extra []byte) (net.Conn, error) {
-	type result struct {
-		conn net.Conn
-		err  error
-	}
-	done := make(chan result)
-	go func() {
-		ch, reqs, err := conn.OpenChannel(kind, extra)
-		var r result
-		if err != nil {
-			r.err = fault.Wrap(err, fault.Unavailable, "the tunnel does not open a stream")
-		} else {
-			r.conn = newChannelConn(ch, reqs, conn.LocalAddr(), conn.RemoteAddr())
-		}
-		select {
-		case done <- r:
-			return
-		case <-ctx.Done():
-		case <-life.Done():
-		}
-		if r.conn != nil {
-			r.conn.Close()
-		}
-	}()
-	select {
-	case r := <-done:
-		return r.conn, r.err
-	case <-life.Done():
-		return nil, fault.New(fault.Unavailable, "the tunnel ended before it opened a stream")
-	case <-ctx.Done():
+	either, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(life, cancel)()
+	ch, reqs, err := sshserver.OpenChannel(either, conn, kind, extra)
+	switch {
+	case err == nil:
+		return newChannelConn(ch, reqs, conn.LocalAddr(), conn.RemoteAddr()), nil
+	case ctx.Err() != nil:
 		return nil, fault.Wrap(context.Cause(ctx), fault.KindOf(ctx.Err()), "the tunnel did not open a stream in time")
+	case life.Err() != nil:
+		return nil, fault.New(fault.Unavailable, "the tunnel ended before it opened a stream")
 	}
+	return nil, fault.Wrap(err, fault.Unavailable, "the tunnel does not open a stream")
 }
 
 // pendingData is a data connection that an agent was asked for.
